@@ -1,0 +1,52 @@
+# Every target does the set-up it needs, on a machine with make and python3 (3.11 or later). `make help` lists them.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+RUN := "$(VENV)/bin/python" -m
+PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: quickstart test lint types check clean help
+
+quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> classifier -> report; under 10 minutes
+	$(RUN) bertsmith quickstart $(ARGS)
+
+test: $(VENV)/full.stamp ## run the tests (ARGS="-k tokenizer" for some of them)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 $(ARGS)
+
+lint: $(VENV)/full.stamp ## style and formatting (ruff)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: $(VENV)/full.stamp ## types of the package (mypy, strict)
+	$(RUN) mypy
+
+check: lint types test ## all of the three above
+
+clean: ## remove the environment and what was built; your runs stay
+	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@echo '  variables   PYTHON=$(PYTHON) VENV=$(VENV) ARGS=$(ARGS)'
+
+# The two stamps say which packages the environment holds, and for which pyproject.toml and constraints.txt.
+$(VENV)/core.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo 'installing bertsmith into $(VENV); the first time, this fetches PyTorch'
+	$(PIP) --editable .
+	@touch "$@"
+
+$(VENV)/full.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
+	$(PIP) --editable '.[peers,dev]'
+	@touch "$(VENV)/core.stamp" "$@"
+
+$(VENV)/bin/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $$("$(PYTHON)" --version) is too old; bertsmith needs 3.11 or later, for example: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"

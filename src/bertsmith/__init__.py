@@ -1,0 +1,67 @@
+"""bertsmith: one package for the whole life of a BERT.
+
+This index is public; the modules behind it load on first use, so that `import bertsmith` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bertsmith.hf import (
+        BertConfig,
+        BertForMaskedLM,
+        BertForMultipleChoice,
+        BertForNextSentencePrediction,
+        BertForPreTraining,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        BertModel,
+        BertTokenizer,
+    )
+    from bertsmith.inference.predictor import load
+    from bertsmith.recipes.evaluate import evaluate
+    from bertsmith.recipes.finetune import finetune
+    from bertsmith.recipes.prepare import prepare
+    from bertsmith.recipes.pretrain import pretrain
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+    "BertTokenizer",
+    "evaluate",
+    "finetune",
+    "load",
+    "prepare",
+    "pretrain",
+]
+
+_HOMES = {name: "bertsmith.hf" for name in __all__ if name.startswith("Bert")} | {
+    "evaluate": "bertsmith.recipes.evaluate",
+    "finetune": "bertsmith.recipes.finetune",
+    "load": "bertsmith.inference.predictor",
+    "prepare": "bertsmith.recipes.prepare",
+    "pretrain": "bertsmith.recipes.pretrain",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bertsmith' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,115 @@
+"""What a saved model is: a folder in the Hugging Face layout that other tools read as it is, plus `bertsmith.json`.
+
+The record says what the model is for, how it was made and the SHA-256 of every file. Nothing in a folder can run code.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bertsmith.errors import FileFormatError
+from bertsmith.files import atomic_folder, read_json, sha256, write_json
+from bertsmith.model.checkpoints import CONFIG, Heads, config_to_hugging_face, load_weights, read_config, save_weights
+from bertsmith.model.networks import Network
+from bertsmith.tasks import Task, task_class
+from bertsmith.text.tokenizer import Tokenizer
+
+RECORD = "bertsmith.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A task, its trained network and its tokenizer. record: what `bertsmith.json` says beside them."""
+
+    task: Task[Any, Any]
+    network: Network
+    tokenizer: Tokenizer
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_artifact(folder: Path, artifact: Artifact) -> None:
+    """Write the folder atomically: a reader sees the earlier model or this one, and `bertsmith.json` is renamed in last."""
+    task, network = artifact.task, artifact.network
+    with atomic_folder(folder) as temporary:
+        labels = task.labels()
+        names = (
+            {}
+            if labels is None
+            else {
+                "id2label": {str(index): label for index, label in enumerate(labels)},
+                "label2id": {label: index for index, label in enumerate(labels)},
+            }
+        )
+        write_json(temporary / CONFIG, config_to_hugging_face(network, **names))
+        save_weights(network, temporary)
+        artifact.tokenizer.save(temporary)
+        record = {
+            "format_version": FORMAT_VERSION,
+            "task": task.to_dict(),
+            **artifact.record,
+            "versions": versions(),
+            "files": {file.name: sha256(file) for file in sorted(temporary.iterdir())},
+        }
+        write_json(temporary / RECORD, record)
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """The saved model in `folder`, every file checked against its hash.
+
+    Raises `FileFormatError` for a folder that is no artifact, is damaged, or was written by a later version.
+    """
+    record = read_record(folder)
+    for name, expected in record["files"].items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file():
+            raise FileFormatError(f"{file}: listed in {RECORD} and not there; copy the whole folder again")
+        if sha256(file) != expected:
+            raise FileFormatError(
+                f"{file}: does not match its hash in {RECORD}; it was changed or damaged after saving"
+            )
+    task = task_class(record["task"].get("name", "")).from_dict(record["task"], f"{folder / RECORD}: task")
+    tokenizer = Tokenizer.load(folder, embedding_size=read_config(folder).vocab_size)
+    network = start_network(task, folder, heads="load")
+    return Artifact(task, network, tokenizer, record)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`bertsmith.json` of a folder, its format checked; weights are not read."""
+    file = folder / RECORD
+    if not file.is_file():
+        hint = " It is a bare checkpoint: give it to finetune as --model." if (folder / CONFIG).is_file() else ""
+        raise FileFormatError(f"{folder}: not a model saved by bertsmith (no {RECORD}).{hint}")
+    record = read_json(file)
+    if record.get("format_version") != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{file}: format_version is {record.get('format_version')!r}, this version reads {FORMAT_VERSION}"
+        )
+    for key in ("task", "files"):
+        if not isinstance(record.get(key), dict):
+            raise FileFormatError(f"{file}: expected an object under {key!r}")
+    return record
+
+
+def start_network(task: Task[Any, Any], place: Path, *, heads: Heads = "fit", **changes: Any) -> Network:
+    """A network for `task` with the weights of the checkpoint at `place`; a head that it lacks is new.
+
+    `changes` are laid over the checkpoint's config. With `heads="load"`, a missing parameter is an error.
+    """
+    config = read_config(place)
+    network = task.build(config.model_copy(update=changes))
+    report = load_weights(network, place, heads=heads)
+    if heads == "load" and report.missing:
+        raise FileFormatError(f"{place}: the weights lack {', '.join(report.missing)}, which a {task.name} model needs")
+    return network
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result: bertsmith, torch, tokenizers, numpy, Python."""
+    packages = {name: version(name) for name in ("bertsmith", "torch", "tokenizers", "numpy")}
+    return packages | {"python": platform.python_version()}

@@ -1,0 +1,1 @@
+"""What comes in: readers of text and tables, corpora on disk, batches and their order. Knows tokens, not networks."""

@@ -1,0 +1,102 @@
+"""Windows and batches: one encoded row, and rows packed for one forward pass. Knows no task.
+
+Shapes: T tokens, n sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bertsmith.model.packed import Packed
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One row of a forward pass: a text, or the part of it that fits.
+
+    input_ids, token_type_ids: [length]. targets: what the task's loss compares with, by name, empty for a request.
+    num_cut_tokens: what truncation left out. offsets: [length, 2] characters in the caller's text, where known.
+    """
+
+    input_ids: Sequence[int] | NDArray[Any]
+    token_type_ids: Sequence[int] | NDArray[Any]
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    num_cut_tokens: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows packed for one forward pass.
+
+    targets: by name, as the task's loss wants them. counts: for each named loss what its sum is divided by; they are
+    added up over all micro-batches of a step before the first backward pass: accumulation equals the large batch.
+    decoder: the target side, for tasks that have one.
+    """
+
+    packed: Packed
+    targets: Mapping[str, Tensor]
+    counts: Mapping[str, int]
+    decoder: Packed | None = None
+
+    def to(self, device: Any) -> Batch:
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            targets={name: tensor.to(device, non_blocking=True) for name, tensor in self.targets.items()},
+            decoder=None if self.decoder is None else self.decoder.to(device),
+        )
+
+
+def pack(windows: Sequence[Window]) -> Packed:
+    """The windows' ids and token types, one after another."""
+    return Packed.of([window.input_ids for window in windows], [window.token_type_ids for window in windows])
+
+
+def micro_batches(rows: Iterable[Row], num_tokens: Callable[[Row], int], max_tokens: int) -> list[list[Row]]:
+    """`rows` sorted by length, longest first, and cut where a part would exceed `max_tokens`; every row is in one part.
+
+    A row longer than the budget stands alone. Sorting puts like lengths together, which is what attention wants.
+
+    >>> micro_batches(["aaa", "b", "cc", "dddd"], len, 5)
+    [['dddd'], ['aaa', 'cc'], ['b']]
+    """
+    parts: list[list[Row]] = []
+    filled = 0
+    for row in sorted(rows, key=num_tokens, reverse=True):
+        size = num_tokens(row)
+        if not parts or filled + size > max_tokens:
+            parts.append([])
+            filled = 0
+        parts[-1].append(row)
+        filled += size
+    return parts
+
+
+def concatenate(arrays: Iterable[NDArray[Any] | Sequence[int]]) -> NDArray[np.int64]:
+    """One int64 array out of many, also out of none."""
+    parts = [np.asarray(array, dtype=np.int64) for array in arrays]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """`rows` in lists of `size`, the last one shorter."""
+    block: list[Row] = []
+    for row in rows:
+        block.append(row)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -1,0 +1,224 @@
+"""Lines of text files, numbered and decoded, in bounded memory whatever the file holds; knows no format.
+
+A `Reading` says what happens to input that is no clean UTF-8 text and counts what was met, over all files of one run.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+from bertsmith.errors import DataError
+from bertsmith.files import COMPRESSIONS, open_bytes
+
+ErrorPolicy = Literal["error", "replace", "skip"]
+T = TypeVar("T")
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 16 << 20
+_FAULTS_SHOWN = 10
+
+# What a file begins with that is no UTF-8 text, and the way out.
+_SIGNATURES = {
+    b"\xff\xfe\x00\x00": "UTF-32 text; re-save it as UTF-8 (iconv -f UTF-32 -t UTF-8)",
+    b"\xff\xfe": "UTF-16 text; re-save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16 text; re-save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\x1f\x8b": "gzip data; name it with .gz at the end",
+    b"\xfd7zXZ\x00": "xz data; name it with .xz at the end",
+    b"\x28\xb5\x2f\xfd": "zstd data; name it with .zst at the end",
+    b"BZh": "bzip2 data; unpack it first",
+    b"PAR1": "Parquet data; name it with .parquet at the end",
+    b"PK\x03\x04": "a zip archive or spreadsheet; unpack it, or export it as CSV",
+    b"%PDF": "a PDF; extract its text first",
+}
+
+
+@dataclass(slots=True)
+class Reading:
+    """How one run treats bad input, and what it met.
+
+    `errors`: `error` stops at bad input and names its place; `replace` puts U+FFFD for what is no text and reads on;
+    `skip` leaves out the line or row. `replace` cannot mend what has the wrong shape (a row with too few fields):
+    that stops as `error` does. The three counters say how often what was skipped, replaced, or too long for one piece.
+    """
+
+    errors: ErrorPolicy = "error"
+    max_line_bytes: int = MAX_LINE_BYTES
+    num_bytes: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    replaced: Counter[str] = field(default_factory=Counter)
+    divided: Counter[str] = field(default_factory=Counter)
+
+
+class Line(NamedTuple):
+    """One line without its end; `number` counts from 1. A line that is too long comes as several, `part` set."""
+
+    number: int
+    text: str
+    part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something bad at one place: `kind` is what is counted, `detail` what this place adds.
+
+    `mendable`: the policy `replace` has mended the text that comes with it.
+    """
+
+    where: str
+    kind: str
+    detail: str = ""
+    mendable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.kind}{f' ({self.detail})' if self.detail else ''}"
+
+
+class _RawLine(NamedTuple):
+    number: int
+    data: bytes
+    part: bool
+
+
+def read_lines(path: Path, reading: Reading) -> Iterator[Line]:
+    """The lines of `path`: UTF-8, any of the three newlines, a byte order mark dropped, unpacked by the suffix.
+
+    Bad lines are treated as `reading.errors` says; under `replace` a line longer than `reading.max_line_bytes` comes in
+    parts. Raises `DataError` with file and line.
+    """
+    return sift(_decoded(path, reading), reading)
+
+
+def _decoded(path: Path, reading: Reading) -> Iterator[Line | Fault]:
+    long_line = 0
+    for number, data, part in raw_lines(path, reading):
+        where = f"{path}, line {number}"
+        text, fault = decode(data, where)
+        if part and number != long_line:
+            fault, long_line = too_long(where, reading), number
+        elif part and reading.errors != "replace":
+            continue
+        yield Line(number, text, part) if fault is None or mended(fault, reading) else fault
+
+
+def mended(fault: Fault, reading: Reading) -> bool:
+    """Whether the policy lets what comes with `fault` be used as mended; counted if so."""
+    if not fault.mendable or reading.errors != "replace":
+        return False
+    reading.replaced[fault.kind] += 1
+    return True
+
+
+def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
+    """The good items. Faults among them are skipped and counted, or the first ten are told in one `DataError`."""
+    faults: list[Fault] = []
+    for item in items:
+        if not isinstance(item, Fault):
+            if not faults:
+                yield item
+        elif reading.errors == "skip":
+            reading.skipped[item.kind] += 1
+        else:
+            faults.append(item)
+            if len(faults) > _FAULTS_SHOWN:
+                break
+    if faults:
+        shown = [str(fault) for fault in faults[:_FAULTS_SHOWN]]
+        more = ["... and more"] if len(faults) > _FAULTS_SHOWN else []
+        replace = "'replace' to put U+FFFD for what is no text, or " if faults[0].mendable else ""
+        advice = f"mend the file, or choose the errors policy {replace}'skip' to leave out and count what is bad"
+        raise DataError("\n".join([*shown, *more, advice]))
+
+
+def decode(data: bytes, where: str) -> tuple[str, Fault | None]:
+    """The text of `data`, with U+FFFD for what is none, and what was wrong with it."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        detail = f"byte {error.start + 1}: 0x{data[error.start]:02x}"
+        return data.decode("utf-8", "replace").replace("\0", "\ufffd"), Fault(where, "invalid UTF-8", detail, True)
+    if "\0" in text:
+        detail = f"column {text.index(chr(0)) + 1}"
+        return text.replace("\0", "\ufffd"), Fault(where, "NUL character", detail, True)
+    return text, None
+
+
+def too_long(where: str, reading: Reading) -> Fault:
+    """The fault of a line that does not fit."""
+    return Fault(where, "line too long", f"over {reading.max_line_bytes:,} bytes; break it into lines", True)
+
+
+def raw_lines(path: Path, reading: Reading) -> Iterator[_RawLine]:
+    """The undecoded lines of `path`; memory is bounded by `reading.max_line_bytes`, longer lines come in parts."""
+    number, rest, part = 1, b"", False
+    limit = reading.max_line_bytes
+    for block in _blocks(path, reading):
+        lines = (rest + block).splitlines(keepends=True)
+        # The last line may go on in the next block, or its carriage return may belong to a newline there.
+        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        for line in lines:
+            data = line.rstrip(b"\r\n")
+            if len(data) > limit:
+                data, part = (yield from _full_parts(number, data, limit)), True
+            yield _RawLine(number, data, part)
+            number, part = number + 1, False
+        if len(rest) > limit:
+            rest, part = (yield from _full_parts(number, rest, limit)), True
+    if rest:
+        yield _RawLine(number, rest.rstrip(b"\r\n"), part)
+
+
+def _full_parts(number: int, data: bytes, limit: int) -> Generator[_RawLine, None, bytes]:
+    """Parts of `limit` bytes off a line that is longer; returns what is left."""
+    while len(data) > limit:
+        end = _character_start(data, limit)
+        yield _RawLine(number, data[:end], True)
+        data = data[end:]
+    return data
+
+
+def _character_start(data: bytes, end: int) -> int:
+    """The nearest place at or before `end` that does not cut a UTF-8 character."""
+    for start in range(end, max(end - 4, 0), -1):
+        if data[start] & 0xC0 != 0x80:
+            return start
+    return end
+
+
+def _blocks(path: Path, reading: Reading) -> Iterator[bytes]:
+    position = 0
+    with open_bytes(path) as stream:
+        while True:
+            try:
+                block = stream.read(BLOCK_BYTES)
+            except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+                raise unreadable(path, position, error) from None
+            if not block:
+                return
+            if position == 0:
+                refuse_foreign(path, block)
+                block = block.removeprefix(b"\xef\xbb\xbf")
+            position += len(block)
+            reading.num_bytes += len(block)
+            yield block
+
+
+def unreadable(path: Path, position: int, error: Exception) -> DataError:
+    """The error for a stream that breaks at byte `position` of its unpacked text."""
+    if path.suffix.lower() not in COMPRESSIONS:
+        return DataError(f"{path}: cannot be read past byte {position:,}: {error}")
+    if position == 0:
+        return DataError(f"{path}: expected {path.suffix} data as the name says; damaged or wrongly named: {error}")
+    return DataError(f"{path}: damaged or truncated after {position:,} bytes of text: {error}; fetch it again")
+
+
+def refuse_foreign(path: Path, head: bytes) -> None:
+    """A `DataError` if `head`, the first bytes of `path`, shows it to be something else than UTF-8 text."""
+    for signature, what in _SIGNATURES.items():
+        if head.startswith(signature):
+            raise DataError(f"{path}: expected UTF-8 text, found {what}")

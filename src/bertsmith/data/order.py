@@ -1,0 +1,39 @@
+"""Which samples a step trains on, and each sample's own random numbers: pure functions of (seed, epoch, index).
+
+Nothing here remembers anything, so a run can begin at any step in constant time, with any number of workers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one sample in one epoch, whatever is drawn for its neighbours."""
+    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), (epoch << 40) + index]))
+
+
+@lru_cache(maxsize=2)
+def epoch_order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which an epoch visits its samples."""
+    order = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), (1 << 63) + epoch])).permutation(num_samples)
+    order.setflags(write=False)
+    return order
+
+
+def steps_per_epoch(num_samples: int, batch_size: int) -> int:
+    """The last step of an epoch takes what is left."""
+    return -(-num_samples // batch_size)
+
+
+def step_samples(step: int, num_samples: int, batch_size: int, seed: int) -> tuple[int, NDArray[np.int64]]:
+    """(epoch, indices) of the samples that optimizer step `step` (from 0) trains on.
+
+    >>> step_samples(3, num_samples=5, batch_size=2, seed=0)[0]
+    1
+    """
+    epoch, place = divmod(step, steps_per_epoch(num_samples, batch_size))
+    return epoch, epoch_order(num_samples, seed, epoch)[place * batch_size : (place + 1) * batch_size]

@@ -1,0 +1,172 @@
+"""Curves and bars as SVG for a page: colours are the page's, labels stand beside what they name. Knows numbers only.
+
+The same input gives the same bytes, whatever the user's matplotlib settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.evaluation.report import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH_INCHES = 4.8  # Set in points on a page: letters keep their size from a phone's width up.
+# matplotlib wants colours, a page that is light or dark wants variables: each stand-in is replaced in the finished SVG.
+INK, FAINT, PAPER = "#010101", "#020202", "#030303"
+SERIES = ("#110000", "#220000", "#330000", "#440000", "#550000")
+VARIABLES = {INK: "ink", FAINT: "faint", PAPER: "paper"} | {
+    color: f"series-{place}" for place, color in enumerate(SERIES)
+}
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.6,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "lines.linewidth": 1.6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A curve and its name. `dashed` is for references such as chance; `series` picks one of five colours."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    series: int = 0
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A value and its name; `low` and `high` bound it where they are known."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    series: int = 0
+
+
+def curves(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, percent: bool = False) -> Markup:
+    """Lines over a common axis, each named at its right end. `percent`: the y axis holds fractions."""
+    assert lines, "a plot needs at least one line"
+
+    def draw(axes: Axes) -> None:
+        for line in lines:
+            if line.dashed:
+                axes.plot(line.xs, line.ys, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)))
+            else:
+                axes.plot(line.xs, line.ys, color=SERIES[line.series])
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_locator(_few_ticks())
+        if percent:
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.margins(x=0)
+        _name_at_the_end(axes, lines)
+
+    return _svg(draw, title, height_inches=3.0)
+
+
+def bars(items: Sequence[Bar], *, title: str, x_label: str) -> Markup:
+    """Horizontal bars of fractions with their intervals, values and axis as percentages."""
+    assert items, "a plot needs at least one bar"
+
+    def draw(axes: Axes) -> None:
+        for place, item in enumerate(items):
+            axes.barh(place, item.value, height=0.42, color=SERIES[item.series], linewidth=0)
+            axes.annotate(item.name, (0, place - 0.24), (0, 2), textcoords="offset points", va="bottom")
+            end = item.value
+            if item.low is not None and item.high is not None:
+                axes.plot([item.low, item.high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
+                end = max(end, item.high)
+            axes.annotate(f"{item.value:.1%}", (end, place), (4, 0), textcoords="offset points", va="center")
+        axes.set(xlabel=x_label, xlim=(0, 1), ylim=(len(items) - 0.65, -0.75), yticks=())
+        axes.spines["left"].set_visible(False)
+        axes.grid(visible=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _svg(draw, title, height_inches=0.6 + 0.45 * len(items))
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=5, integer=True)
+
+
+def _name_at_the_end(axes: Axes, lines: Sequence[Line]) -> None:
+    """Names right of the last points, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    step = (high - low) * 0.075
+    order = sorted(lines, key=lambda line: line.ys[-1])
+    places: list[float] = []
+    for line in order:
+        places.append(max(line.ys[-1], places[-1] + step) if places else line.ys[-1])
+    overshoot = max(0.0, places[-1] - high)
+    for line, place in zip(order, places, strict=True):
+        end = max(line.xs[-1] for line in lines)
+        color = INK if line.dashed else SERIES[line.series]
+        axes.annotate(
+            line.name,
+            (end, place - overshoot),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            annotation_clip=False,
+        )
+
+
+def _svg(draw: Callable[[Axes], None], title: str, height_inches: float) -> Markup:
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    salt = hashlib.sha256(title.encode()).hexdigest()[:12]
+    with style.context(["default", STYLE | {"svg.hashsalt": salt}]):
+        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _for_a_page(buffer.getvalue(), title, VARIABLES)
+
+
+def _for_a_page(svg: str, title: str, variables: Mapping[str, str]) -> Markup:
+    """matplotlib's file as an element of a page: no prolog, no fixed size, no ids that nothing refers to."""
+    from html import escape
+
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    view_box = re.search(r'viewBox="[^"]*"', body)
+    assert view_box is not None
+    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {view_box[0]} role="img" aria-label="{escape(title)}">'
+    body = re.sub(r"<svg[^>]*>", head, body, count=1)
+    for color, name in variables.items():
+        body = body.replace(color, f"var(--{name})")
+    return Markup(body)

@@ -1,0 +1,135 @@
+"""Files: atomic, hashed writes, and text in any of the usual compressions. Knows nothing of models or tables.
+
+Nothing here leaves a half-written file behind: a file or folder appears under its name whole, synced to the disk, or not at
+all.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from bertsmith.errors import DataError, FileFormatError
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    import pyarrow
+
+    stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+    return cast("IO[bytes]", io.BufferedReader(stream))
+
+
+COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": lambda path: cast("IO[bytes]", gzip.open(path)),
+    ".xz": lambda path: cast("IO[bytes]", lzma.open(path)),
+    ".zst": _open_zstd,
+}
+
+
+def bare_suffix(path: Path) -> str:
+    """The suffix under the compression's: `.csv` for `reviews.csv.gz`."""
+    return (path.with_suffix("") if path.suffix in COMPRESSIONS else path).suffix.lower()
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """`path` for reading, decompressed by its suffix. Missing and unreadable files become a `DataError`."""
+    opener = COMPRESSIONS.get(path.suffix.lower())
+    try:
+        return path.open("rb") if opener is None else opener(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`, or a `FileFormatError` that names the file and the place."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileFormatError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FileFormatError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON with a final newline; NaN and infinities are refused. Not atomic by itself."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to; renamed over `path` when the block ends well, deleted when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary sibling folder to fill; its files replace those of the same name in `path` when the block ends well.
+
+    Where `path` does not exist yet, the folder appears by one rename. Where it does, other files in it (logs, say) stay;
+    files are renamed in one by one, in the order of their names, those named `bertsmith.json` last: it is what says that
+    the others are whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
+            _sync(file)
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            for file in sorted(temporary.iterdir(), key=lambda file: (file.name == "bertsmith.json", file.name)):
+                target = path / file.name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                file.replace(target)
+            _sync(path)
+        else:
+            temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

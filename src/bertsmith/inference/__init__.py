@@ -1,0 +1,1 @@
+"""A saved model at work: requests in, predictions out. Knows `Task`, never a task, and nothing of training."""

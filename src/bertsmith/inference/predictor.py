@@ -1,0 +1,107 @@
+"""Requests to predictions: encoded, packed by a token budget, computed, decoded and merged in the order they came.
+
+Knows `Task`, never a task. Outputs are reduced batch by batch, so memory does not grow with the data set's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from bertsmith.artifact import Artifact, load_artifact
+from bertsmith.data.batch import Window, blocks, micro_batches
+from bertsmith.data.order import sample_rng
+from bertsmith.runtime.device import Precision, autocast, pick_device
+from bertsmith.runtime.progress import Progress
+from bertsmith.tasks.task import Example, Task
+from bertsmith.text.tokenizer import Tokenizer
+
+BLOCK_REQUESTS = 4096
+"""Requests encoded at a time: enough to find neighbours of like length, few enough to bound memory."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """predictions: one a request, in order. num_cut_requests, num_cut_tokens: what did not fit and was not read."""
+
+    predictions: list[Any]
+    num_tokens: int
+    num_cut_requests: int
+    num_cut_tokens: int
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A task, its network and its tokenizer, ready to answer.
+
+    >>> load("runs/reviews").predict(["A delight from start to end."])[0].label  # doctest: +SKIP
+    'positive'
+    """
+
+    task: Task[Any, Any]
+    network: nn.Module
+    tokenizer: Tokenizer
+    precision: Precision = "auto"
+    max_tokens_per_batch: int = 8192
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, device: str = "auto", precision: Precision = "auto") -> Self:
+        network = artifact.network.to(pick_device(device)).eval()
+        return cls(artifact.task, network, artifact.tokenizer, precision)
+
+    def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
+        """One prediction a request; a request is a text, a tuple, a mapping of fields, or a `Request`."""
+        read = [
+            item if isinstance(item, self.task.Request) else self.task.request(item, f"request {place}")
+            for place, item in enumerate(requests, start=1)
+        ]
+        return self.run(read, progress=progress).predictions
+
+    @torch.inference_mode()
+    def run(self, items: Iterable[Any], *, seed: int = 0, progress: Progress | None = None) -> Predictions:
+        """Predictions for requests, or for examples, whose targets then reach `decode`; with the count of what was cut.
+
+        `seed` decides what an example's encoding draws, masks for one; the same seed draws the same.
+        """
+        results: list[Any] = []
+        num_tokens = num_cut = num_cut_tokens = 0
+        total = len(items) if isinstance(items, Sequence) else None
+        self.network.eval()
+        with (progress or Progress()).phase("predicting", total=total, unit="requests") as phase:
+            for block in blocks(items, BLOCK_REQUESTS):
+                encoded = [
+                    self.task.encode(item, self.tokenizer, sample_rng(seed, 0, len(results) + place))
+                    for place, item in enumerate(block)
+                ]
+                parts = self._forward(encoded, phase.advance)
+                for item, windows, row in zip(block, encoded, parts, strict=True):
+                    cut = sum(window.num_cut_tokens for window in windows)
+                    request = item.request if isinstance(item, Example) else item
+                    results.append(self.task.merge(request, row, cut))
+                    num_tokens += sum(window.num_tokens for window in windows)
+                    num_cut, num_cut_tokens = num_cut + (cut > 0), num_cut_tokens + cut
+        return Predictions(results, num_tokens, num_cut, num_cut_tokens)
+
+    def _forward(self, encoded: Sequence[Sequence[Window]], advance: Callable[[int], None]) -> list[list[Any]]:
+        """For each item its windows' decoded parts, in order, whatever batches they were computed in."""
+        device = next(self.network.parameters()).device
+        parts: list[list[Any]] = [[None] * len(windows) for windows in encoded]
+        places = [(i, j, window) for i, windows in enumerate(encoded) for j, window in enumerate(windows)]
+        for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
+            collated = self.task.collate([window for _, _, window in batch]).to(device)
+            with autocast(self.precision, device):
+                outputs = self.task.outputs(self.network, collated)
+            for (i, j, window), output in zip(batch, outputs, strict=True):
+                parts[i][j] = self.task.decode(window, output, self.tokenizer)
+            advance(sum(j == 0 for _, j, _ in batch))
+        return parts
+
+
+def load(folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Predictor:
+    """The predictor for a saved model; `precision`: fp32, bf16, or auto for bf16 where the machine has it."""
+    return Predictor.of(load_artifact(Path(folder)), device=device, precision=precision)

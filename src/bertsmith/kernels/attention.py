@@ -1,0 +1,173 @@
+"""Attention over packed sequences: a layout drawn once a batch, one function that every layer calls. No model.
+
+Shapes: T query tokens and S key tokens in all, N heads, D their width; per group G sequences, Q and K their lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_PADDED_FRACTION = 0.125
+"""How much of a group's scores may be padding: below it one call beats several. Linear layers see none of it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The tokens of G sequences of nearly one length, as a rectangle.
+
+    index [G, L]: places past a sequence's end repeat its first token. valid [G, L] bool, None where all are real.
+    first: where the rectangle is one run of tokens, its start, so that it can be viewed instead of copied.
+    """
+
+    index: Tensor
+    valid: Tensor | None
+    first: int | None
+
+    @classmethod
+    def draw(cls, starts: Sequence[int], lengths: Sequence[int], device: torch.device | None) -> Rows:
+        columns = torch.arange(max(lengths))
+        valid = columns < torch.tensor(lengths)[:, None]
+        index = torch.tensor(starts)[:, None] + torch.where(valid, columns, 0)
+        full = min(lengths) == max(lengths)
+        together = full and list(starts) == [starts[0] + i * lengths[0] for i in range(len(starts))]
+        return cls(index.to(device), None if full else valid.to(device), starts[0] if together else None)
+
+    def take(self, packed: Tensor) -> Tensor:
+        """[T, N, D] -> [G, N, L, D]."""
+        count = self.index.numel()
+        rows = packed[self.index.flatten()] if self.first is None else packed[self.first : self.first + count]
+        return rows.view(*self.index.shape, *packed.shape[1:]).transpose(1, 2)
+
+    def put(self, grouped: Tensor) -> Tensor:
+        """[G, N, L, D] -> [real tokens, N, D], row by row."""
+        rows = grouped.transpose(1, 2)
+        return rows.flatten(0, 1) if self.valid is None else rows[self.valid]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences of nearly one length, attended in one call.
+
+    mask: [G, 1, Q or 1, K] bool, True where attention is allowed; None where everything is.
+    members: the sequences' places in the batch.
+    """
+
+    queries: Rows
+    keys: Rows
+    mask: Tensor | None
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which query token sees which key tokens: those of its own sequence and no others.
+
+    order: [T] place of each query token in the groups' outputs, one after another; None where it is the same place.
+    padded_tokens: how many query places the groups execute beyond the real ones.
+    """
+
+    groups: tuple[Group, ...]
+    order: Tensor | None
+    query_lengths: tuple[int, ...]
+    key_lengths: tuple[int, ...]
+
+    @property
+    def padded_tokens(self) -> int:
+        return sum(group.queries.index.numel() for group in self.groups) - sum(self.query_lengths)
+
+
+def draw_layout(
+    query_lengths: Sequence[int],
+    key_lengths: Sequence[int] | None = None,
+    *,
+    causal: bool = False,
+    device: torch.device | None = None,
+) -> Layout:
+    """The layout for sequences of these lengths; `key_lengths` defaults to the queries' (self-attention).
+
+    causal: a query sees the keys up to its own place, counted from the end, so that one new query after K - 1 cached
+    keys sees all K.
+    """
+    queries = tuple(query_lengths)
+    keys = queries if key_lengths is None else tuple(key_lengths)
+    query_starts, key_starts = (list(accumulate(lengths, initial=0)) for lengths in (queries, keys))
+    groups = []
+    for members in _of_nearly_one_length(queries, keys):
+        q = Rows.draw([query_starts[i] for i in members], [queries[i] for i in members], device)
+        k = Rows.draw([key_starts[i] for i in members], [keys[i] for i in members], device)
+        mask = None if k.valid is None else k.valid[:, None, None, :]
+        if causal and q.index.shape[1] > 1:
+            past = torch.tensor([keys[i] - queries[i] for i in members], device=device)
+            rows, columns = (torch.arange(rows.index.shape[1], device=device) for rows in (q, k))
+            allowed = columns <= rows[:, None] + past[:, None, None, None]
+            mask = allowed if mask is None else allowed & mask
+        groups.append(Group(q, k, mask, tuple(members)))
+    by_group = [place for group in groups for place in group.members]
+    order = None
+    if by_group != sorted(by_group):
+        order = torch.empty(sum(queries), dtype=torch.int64)
+        at = 0
+        for place in by_group:
+            order[query_starts[place] : query_starts[place + 1]] = torch.arange(at, at + queries[place])
+            at += queries[place]
+        order = order.to(device)
+    return Layout(tuple(groups), order, queries, keys)
+
+
+def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2.1).
+
+    query [T, N, D], key [S, N, D], value [S, N, D] -> [T, N, D]; `dropout` is the probability in force now.
+    """
+    outputs = [
+        group.queries.put(
+            F.scaled_dot_product_attention(
+                group.queries.take(query),
+                group.keys.take(key),
+                group.keys.take(value),
+                attn_mask=group.mask,
+                dropout_p=dropout,
+            )
+        )
+        for group in layout.groups
+    ]
+    packed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return packed if layout.order is None else packed[layout.order]
+
+
+def attention_probabilities(query: Tensor, key: Tensor, layout: Layout) -> list[Tensor]:
+    """What `packed_attention` weighs the values with, before dropout: one [N, Q, K] a sequence, in batch order."""
+    by_place: dict[int, Tensor] = {}
+    for group in layout.groups:
+        q, k = group.queries.take(query), group.keys.take(key)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if group.mask is not None:
+            scores = scores.masked_fill(~group.mask, float("-inf"))
+        weights = scores.softmax(-1)
+        for row, place in enumerate(group.members):
+            by_place[place] = weights[row, :, : layout.query_lengths[place], : layout.key_lengths[place]]
+    return [by_place[place] for place in sorted(by_place)]
+
+
+def _of_nearly_one_length(queries: Sequence[int], keys: Sequence[int]) -> list[list[int]]:
+    """Places of the sequences, in groups whose scores hold at most MAX_PADDED_FRACTION padding."""
+    groups: list[list[int]] = []
+    real = widest = 0
+    for place in sorted(range(len(queries)), key=lambda i: (-keys[i], -queries[i], i)):
+        area = queries[place] * keys[place]
+        if groups:
+            group = groups[-1]
+            executed = (len(group) + 1) * max(widest, queries[place]) * keys[group[0]]
+            if executed - real - area <= MAX_PADDED_FRACTION * executed:
+                group.append(place)
+                real, widest = real + area, max(widest, queries[place])
+                continue
+        groups.append([place])
+        real, widest = area, queries[place]
+    return [sorted(group) for group in groups]

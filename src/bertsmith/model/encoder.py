@@ -1,0 +1,98 @@
+"""BERT's encoder on packed batches (Devlin et al. 2019; Vaswani et al. 2017). No token of one sequence sees another's.
+
+Shapes: T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bertsmith.kernels.attention import Layout
+from bertsmith.model.attention import Attention, Capture
+from bertsmith.model.config import EncoderConfig
+from bertsmith.model.embeddings import Embeddings
+from bertsmith.model.feedforward import build_feed_forward
+from bertsmith.model.normalization import Residual, build_norm
+from bertsmith.model.packed import Packed
+from bertsmith.model.positions import Rotation, build_positions
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each within its residual."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        width, dropout = config.hidden_size, config.hidden_dropout_prob
+        self.attention = Attention(config)
+        self.attention_residual = Residual(config.normalization, width, dropout)
+        self.feed_forward = build_feed_forward(config.feed_forward, width, config.intermediate_size)
+        self.feed_forward_residual = Residual(config.normalization, width, dropout)
+
+    def forward(self, hidden: Tensor, layout: Layout, rotation: Rotation | None, capture: Capture | None) -> Tensor:
+        """[T, H] -> [T, H]."""
+        hidden = self.attention_residual(
+            hidden, lambda states: self.attention(states, layout, rotation=rotation, capture=capture)
+        )
+        out: Tensor = self.feed_forward_residual(hidden, self.feed_forward)
+        return out
+
+
+class Encoder(nn.Module):
+    """Embeddings and layers; neighbouring layers may share their weights (`layer_index`)."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        self.positions = build_positions(
+            config.positions,
+            num_positions=config.max_position_embeddings,
+            width=config.embedding_width,
+            head_width=config.head_width,
+        )
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(num_distinct_layers(config)))
+        self.final_norm = final_norm(config)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer."""
+        hidden: Tensor = self.embeddings(packed, self.positions)
+        rotation = self.positions.rotation(packed.position_ids)
+        keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None
+        if keep:
+            keep(hidden)
+        for i in range(self.config.num_hidden_layers):
+            hidden = self.layers[layer_index(self.config, i)](hidden, packed.layout, rotation, capture)
+            if keep:
+                keep(hidden)
+        out: Tensor = self.final_norm(hidden)
+        return out
+
+
+def num_distinct_layers(config: EncoderConfig) -> int:
+    return config.num_distinct_layers or config.num_hidden_layers
+
+
+def layer_index(config: EncoderConfig, i: int) -> int:
+    """Which weights the i-th executed layer uses: neighbours share (Lan et al. 2020, section 3.1)."""
+    return i * num_distinct_layers(config) // config.num_hidden_layers
+
+
+def final_norm(config: EncoderConfig) -> nn.Module:
+    """Pre-normalized stacks end in a norm, since their residual stream is never normalized; others do not."""
+    if config.normalization.placement == "pre":
+        return build_norm(config.normalization, config.hidden_size)
+    return nn.Identity()
+
+
+def initialize(module: nn.Module, initializer_range: float) -> None:
+    """BERT's initialization: normal weights, zero biases, unit norms, a zero vector for padding."""
+    for part in module.modules():
+        match part:
+            case nn.Linear():
+                nn.init.normal_(part.weight, std=initializer_range)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+            case nn.Embedding():
+                nn.init.normal_(part.weight, std=initializer_range)
+                if part.padding_idx is not None:
+                    nn.init.zeros_(part.weight[part.padding_idx])

@@ -1,0 +1,181 @@
+"""Trunk plus head, returning logits: the one owner of each head. Tasks and the Hugging Face shaped classes wrap these.
+
+Shapes: T tokens, n sequences, H hidden size, V vocabulary, M positions asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.attention import Capture
+from bertsmith.model.config import EncoderConfig
+from bertsmith.model.decoder import Decoder, DecoderCache
+from bertsmith.model.encoder import Encoder, initialize
+from bertsmith.model.feedforward import Activation, activate
+from bertsmith.model.normalization import build_norm
+from bertsmith.model.packed import Packed
+
+
+class Pooler(nn.Module):
+    """A sequence's vector from its first token ([CLS]): dense and tanh (Devlin et al. 2019, section 3)."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
+        """[T, H] -> [n, H]."""
+        pooled: Tensor = self.dense(hidden[packed.starts]).tanh()
+        return pooled
+
+
+class VocabularyHead(nn.Module):
+    """Hidden states to logits over the vocabulary, through the token embeddings (Devlin et al. 2019, section 3.1)."""
+
+    def __init__(self, config: EncoderConfig, tokens: nn.Embedding):
+        super().__init__()
+        width = config.embedding_width
+        self.dense = nn.Linear(config.hidden_size, width)
+        self.norm = build_norm(config.normalization, width)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        # BERT's head takes the feed-forward's activation.
+        self.activation: Activation = config.feed_forward.activation
+        # Held in a tuple so that the tied weight is not registered a second time.
+        self._tied = (tokens,)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[M, H] -> [M, V]."""
+        vectors = self.norm(activate(self.activation, self.dense(hidden)))
+        return F.linear(vectors, self._tied[0].weight, self.bias)
+
+
+class Network(nn.Module):
+    """An encoder under some head. `encoder` and, where the head reads whole sequences, `pooler` carry over by name."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+
+
+class BareNetwork(Network):
+    """The encoder and its pooler, no head: last hidden states [T, H] and pooled vectors [n, H]."""
+
+    def __init__(self, config: EncoderConfig, *, pooled: bool = True):
+        super().__init__(config)
+        self.pooler = Pooler(config) if pooled else None
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> tuple[Tensor, Tensor | None]:
+        hidden: Tensor = self.encoder(packed, capture)
+        return hidden, None if self.pooler is None else self.pooler(hidden, packed)
+
+
+@dataclass(frozen=True)
+class PretrainingLogits:
+    """tokens: [M, V] at the places asked for. sentences: [n, 2]; class 0: the second text follows the first."""
+
+    tokens: Tensor | None
+    sentences: Tensor | None
+
+
+class PretrainingNetwork(Network):
+    """Masked tokens, sentence pairs, or both (Devlin et al. 2019, section 3.1)."""
+
+    def __init__(self, config: EncoderConfig, *, masked_tokens: bool = True, sentence_pairs: bool = True):
+        super().__init__(config)
+        self.vocabulary_head = VocabularyHead(config, self.encoder.embeddings.tokens) if masked_tokens else None
+        self.pooler = Pooler(config) if sentence_pairs else None
+        self.sentence_head = nn.Linear(config.hidden_size, 2) if sentence_pairs else None
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, at: Tensor | None = None, capture: Capture | None = None) -> PretrainingLogits:
+        """`at`: [M] places that want logits over the vocabulary, the costly part of the head; None for all."""
+        hidden: Tensor = self.encoder(packed, capture)
+        tokens = sentences = None
+        if self.vocabulary_head is not None:
+            tokens = self.vocabulary_head(hidden if at is None else hidden[at])
+        if self.pooler is not None and self.sentence_head is not None:
+            sentences = self.sentence_head(self.pooler(hidden, packed))
+        return PretrainingLogits(tokens, sentences)
+
+
+class SequenceNetwork(Network):
+    """One row of logits for each sequence, from the pooled first token: [n, num_labels]."""
+
+    def __init__(self, config: EncoderConfig, num_labels: int):
+        super().__init__(config)
+        self.pooler = Pooler(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.hidden_size, num_labels)
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.pooler(self.encoder(packed, capture), packed)))
+        return logits
+
+
+class ChoiceNetwork(SequenceNetwork):
+    """One score for each sequence, a question with one of its choices: [n]. The caller compares those of a question."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__(config, num_labels=1)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        return super().forward(packed, capture).squeeze(-1)
+
+
+class TokenNetwork(Network):
+    """One row of logits for each token: [T, num_labels]."""
+
+    def __init__(self, config: EncoderConfig, num_labels: int):
+        super().__init__(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.hidden_size, num_labels)
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.encoder(packed, capture)))
+        return logits
+
+
+class SpanNetwork(Network):
+    """Start and end scores for each token: [T, 2] (Devlin et al. 2019, section 4.2)."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__(config)
+        self.span_head = nn.Linear(config.hidden_size, 2)
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        logits: Tensor = self.span_head(self.encoder(packed, capture))
+        return logits
+
+
+class Seq2SeqNetwork(Network):
+    """Encoder and decoder over one vocabulary, embeddings shared by source, target and output: logits [T, V]."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__(config)
+        self.decoder = Decoder(config, embeddings=self.encoder.embeddings)
+        self.vocabulary_head = VocabularyHead(config, self.encoder.embeddings.tokens)
+        initialize(self, config.initializer_range)
+
+    def encode(self, source: Packed, capture: Capture | None = None) -> Tensor:
+        """-> [S, H], what `decode` reads."""
+        hidden: Tensor = self.encoder(source, capture)
+        return hidden
+
+    def decode(
+        self, target: Packed, source_states: Tensor, source_lengths: tuple[int, ...], cache: DecoderCache | None = None
+    ) -> Tensor:
+        """-> [T, V], each row the prediction of the token after its place."""
+        logits: Tensor = self.vocabulary_head(self.decoder(target, source_states, source_lengths, cache))
+        return logits
+
+    def forward(self, source: Packed, target: Packed) -> Tensor:
+        return self.decode(target, self.encode(source), source.lengths)

@@ -1,0 +1,177 @@
+"""Fine-tuning as one function, for any task: a pre-trained model and a file of examples in, a saved model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, create_model
+
+from bertsmith.artifact import Artifact, save_artifact, start_network
+from bertsmith.data.split import leaked, split_rows
+from bertsmith.evaluation.evaluate import Evaluation, evaluate
+from bertsmith.files import sha256
+from bertsmith.hub import resolve_folder
+from bertsmith.inference.predictor import Predictor, load
+from bertsmith.model.checkpoints import read_config
+from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
+from bertsmith.tasks import Example, Task, task_class
+from bertsmith.tasks.reading import columns_of, read_examples
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.logs import RunLog
+from bertsmith.training.trainer import Hooks, Metrics, TrainingResult, TrainingSettings, train
+
+
+class FinetuneSettings(Settings):
+    """What every fine-tuning run has; `finetune_settings` adds what one task has."""
+
+    train_file: Path = Field(description="examples to train on: .csv .tsv .jsonl .parquet, also .gz .xz .zst")
+    validation_file: Path | None = Field(None, description="examples to choose the best model by; None: split off")
+    model: str = Field(description="folder of a pre-trained model, or its name on the Hugging Face hub")
+    output_dir: Path = Field(description="folder to write the model and its logs to")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the network; None: as the model has it")
+    training: TrainingSettings = TrainingSettings()
+
+
+def finetune_settings(task_name: str) -> type[FinetuneSettings]:
+    """The settings of fine-tuning one task: those of every run, a column for each field, the task's own as `task`."""
+    task = task_class(task_name)
+    columns: dict[str, Any] = {
+        f"{name}_column": (
+            str | None,
+            Field(None, description=f"column with the {name.replace('_', ' ')}; None: found"),
+        )
+        for name in _field_names(task)
+    }
+    return create_model(
+        f"{task.__name__}FinetuneSettings",
+        __base__=FinetuneSettings,
+        __doc__=f"A fine-tuning run for {task.name}.",
+        task=(task.Settings, task.Settings()),
+        **columns,
+    )
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What came out. evaluation: the saved model's, on the validation examples. columns, warnings: to be read."""
+
+    output_dir: Path
+    num_train_examples: int
+    num_validation_examples: int
+    columns: str
+    warnings: tuple[str, ...]
+    training: TrainingResult
+    evaluation: Evaluation
+
+
+def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | None = None) -> FinetuneReport:
+    """Train as `settings`, an instance of `finetune_settings(task_name)`, say; the folder holds the best model so far.
+
+    Raises `DataError` for examples that cannot be used and `FileFormatError` for a model that cannot.
+    """
+    progress = progress or Progress()
+    torch.manual_seed(settings.training.seed)
+    examples = _read_all(task_class(task_name), settings)
+    for note in (f"columns: {examples.columns}", *(f"warning: {text}" for text in examples.warnings)):
+        progress.note(note)
+    place = resolve_folder(settings.model)
+    config = read_config(place)
+    tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
+    task = _within(examples.task, config.max_position_embeddings)
+    dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
+    network = start_network(task, place, changes={} if settings.dropout is None else dropout)
+    predictor = Predictor(task, network, tokenizer, settings.training.precision)
+
+    def keep(step: int, metrics: Metrics) -> None:
+        record = {
+            "settings": settings.model_dump(mode="json"),
+            "data": examples.record(),
+            "training": {"best_step": step},
+            "metrics": {"validation": dict(metrics)},
+        }
+        save_artifact(settings.output_dir, Artifact(task, network, tokenizer, record))
+
+    hooks = Hooks(lambda: evaluate(predictor, examples.validation).metrics, keep)
+    with RunLog(settings.output_dir / "logs") as log:
+        result = train(
+            task, network, tokenizer, examples.train, settings.training, hooks=hooks, log=log, progress=progress
+        )
+    best = load(settings.output_dir, device=settings.training.device, precision=settings.training.precision)
+    return FinetuneReport(
+        settings.output_dir,
+        len(examples.train),
+        len(examples.validation),
+        examples.columns,
+        examples.warnings,
+        result,
+        evaluate(best, examples.validation),
+    )
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Both sides of the data, the task that knows their labels, and what to say about them."""
+
+    task: Task[Any, Any]
+    train: Sequence[Example[Any]]
+    validation: Sequence[Example[Any]]
+    columns: str
+    by_field: Mapping[str, str]
+    files: Mapping[str, Path]
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What the artifact remembers: where examples came from, and which columns meant what."""
+        return {
+            "columns": dict(self.by_field),
+            "files": {side: {"name": path.name, "sha256": sha256(path)} for side, path in self.files.items()},
+            "num_train_examples": len(self.train),
+            "num_validation_examples": len(self.validation),
+        }
+
+
+def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _Examples:
+    named = {name: getattr(settings, f"{name}_column") for name in _field_names(task_type)}
+    task = task_type(settings.task)  # type: ignore[attr-defined]
+    columns = columns_of(task, settings.train_file, {name: column for name, column in named.items() if column})
+    examples = read_examples(task, settings.train_file, columns)
+    task = task.fitted(examples)
+    files = {"train": settings.train_file}
+    if settings.validation_file is None:
+        labels = None if task.labels() is None else [example.answer for example in examples]
+        texts = [_text(example) for example in examples]
+        split = split_rows(texts, labels, settings.validation_fraction, settings.training.seed)
+        train, validation = ([examples[i] for i in side.tolist()] for side in (split.train, split.validation))
+        return _Examples(task, train, validation, columns.reason, columns.by_field, files, split.warnings)
+    files["validation"] = settings.validation_file
+    there = columns_of(task, settings.validation_file, columns.by_field)
+    validation = read_examples(task, settings.validation_file, there)
+    task.fitted(validation)
+    seen = leaked(map(_text, examples), map(_text, validation))
+    share = f"{seen} of {len(validation)} validation texts are in the training file too; the score is too good by that"
+    return _Examples(task, examples, validation, columns.reason, columns.by_field, files, (share,) if seen else ())
+
+
+def _field_names(task: type[Task[Any, Any]]) -> list[str]:
+    return [*(field.name for field in fields(task.Request)), task.answer_field]
+
+
+def _text(example: Example[Any]) -> str:
+    """All of a request's texts as one, for comparing examples."""
+    return "\0".join(str(value) for value in asdict(example.request).values() if value is not None)
+
+
+def _within(task: Task[Any, Any], num_positions: int) -> Task[Any, Any]:
+    """The task, with its lengths within what the model has positions for."""
+    too_long = {
+        name: num_positions
+        for name in ("max_length", "max_target_length")
+        if getattr(task.settings, name, 0) > num_positions
+    }
+    return type(task)(task.settings.model_copy(update=too_long))

@@ -1,0 +1,116 @@
+"""Pre-training as one function: a prepared corpus in, a saved model out, from scratch or continued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from bertsmith.artifact import Artifact, save_artifact, start_network
+from bertsmith.data.corpus import Corpus
+from bertsmith.data.passages import Passages
+from bertsmith.errors import DataError, SettingsError
+from bertsmith.evaluation.evaluate import evaluate
+from bertsmith.inference.predictor import Predictor
+from bertsmith.model.presets import preset
+from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
+from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.logs import RunLog
+from bertsmith.training.trainer import Hooks, Metrics, TrainingResult, TrainingSettings, train
+
+
+class PretrainSettings(Settings):
+    """A pre-training run."""
+
+    corpus: Path = Field(description="folder written by `bertsmith prepare`")
+    output_dir: Path = Field(description="folder to write the model and its logs to")
+    from_: Path | None = Field(None, description="model to continue from; None: new weights")
+    model_size: str = Field("mini", description="tiny, mini, small, medium, base or large, for new weights")
+    architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
+    validation_fraction: float = Field(0.01, ge=0, lt=1, description="share of the documents held out to evaluate on")
+    task: PretrainingSettings = PretrainingSettings()
+    training: TrainingSettings = TrainingSettings(
+        num_train_epochs=1, per_device_train_batch_size=64, learning_rate=5e-4, lr_scheduler_type="linear"
+    )
+
+
+@dataclass(frozen=True)
+class PretrainReport:
+    """What came out: the folder, the size of the network, what training and the last evaluation measured."""
+
+    output_dir: Path
+    num_parameters: int
+    num_passages: int
+    num_validation_passages: int
+    training: TrainingResult
+    metrics: Metrics | None
+
+
+def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
+    """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
+    progress = progress or Progress()
+    torch.manual_seed(settings.training.seed)
+    corpus = Corpus.open(settings.corpus)
+    tokenizer = Tokenizer.load(settings.corpus)
+    task = Pretraining(settings.task)
+    network = _network(settings, task, tokenizer)
+    if settings.task.max_length > network.config.max_position_embeddings:
+        positions = network.config.max_position_embeddings
+        raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
+    held_out, training = _split(corpus, settings, progress)
+    predictor = Predictor(task, network, tokenizer, settings.training.precision)
+
+    def judge() -> Metrics:
+        return evaluate(predictor, held_out or []).metrics
+
+    def keep(step: int, metrics: Metrics | None) -> None:
+        record = {
+            "settings": settings.model_dump(mode="json"),
+            "data": {"corpus": corpus.fingerprint, "num_passages": len(training)},
+            "training": {"best_step": step},
+            "metrics": {} if metrics is None else {"validation": dict(metrics)},
+        }
+        save_artifact(settings.output_dir, Artifact(task, network, tokenizer, record))
+
+    with RunLog(settings.output_dir / "logs") as log:
+        hooks = Hooks(judge, keep) if held_out else Hooks()
+        result = train(task, network, tokenizer, training, settings.training, hooks=hooks, log=log, progress=progress)
+    if not held_out:
+        keep(result.num_steps, None)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return PretrainReport(
+        settings.output_dir, parameters, len(training), len(held_out or []), result, result.best_metrics
+    )
+
+
+def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer) -> Any:
+    if settings.from_ is None:
+        shape = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id} | settings.architecture
+        return task.build(preset(settings.model_size, **shape))
+    if settings.architecture:
+        raise SettingsError("architecture: a continued model keeps its own; leave it out with --from")
+    theirs = Tokenizer.load(settings.from_)
+    if theirs.vocab != tokenizer.vocab:
+        raise DataError(
+            f"{settings.corpus} was prepared with another vocabulary than {settings.from_} has; "
+            f"prepare it again with --tokenizer {settings.from_}"
+        )
+    return start_network(task, settings.from_)
+
+
+def _split(corpus: Corpus, settings: PretrainSettings, progress: Progress) -> tuple[Passages | None, Passages]:
+    """Passages to evaluate on and to train on, of different documents; none to evaluate on where there are too few."""
+    seed, room = settings.training.seed, settings.task.max_length - 3
+    if settings.validation_fraction:
+        try:
+            training, held_out = corpus.split(settings.validation_fraction)
+        except DataError as error:
+            progress.note(f"warning: {error}: this run is not evaluated, and keeps its last weights")
+        else:
+            return Passages(held_out, max_tokens=room, seed=seed), Passages(training, max_tokens=room, seed=seed)
+    return None, Passages(corpus, max_tokens=room, seed=seed)

@@ -1,0 +1,125 @@
+"""Settings: frozen, validated records with nested parts, read from a file and from dotted overrides.
+
+Every class that can be configured has its settings beside it, a subclass of `Settings`; this module only knows how
+to fill, check and name them. Unknown names are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from bertsmith.errors import SettingsError, nearest
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, strict about names, printable as JSON (`model_dump_json`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_parts(cls, values: Any) -> Any:
+        """A nested part that is given in part keeps, for the rest, the default that it has here, not its class's."""
+        if not isinstance(values, Mapping):
+            return values
+        defaults = {name: field.default for name, field in cls.model_fields.items() if _is_part(field.annotation)}
+        return {name: _laid_over(defaults.get(name), value) for name, value in values.items()}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str = "settings") -> Self:
+        """Validate `values`; a mistake becomes a `SettingsError` that names `where`, the field and the nearest name."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise SettingsError(_explain(error, cls, where)) from None
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The nested mapping in a `.toml` or `.json` settings file."""
+    try:
+        if path.suffix == ".toml":
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".json":
+            values = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            raise SettingsError(f"{path}: a settings file ends in .toml or .json")
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected a table of settings, found {type(values).__name__}")
+    return values
+
+
+def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with dotted `overrides` laid over them.
+
+    >>> override({"model": {"layers": 2}}, {"model.layers": 4, "seed": 1})
+    {'model': {'layers': 4}, 'seed': 1}
+    """
+    merged = {name: override(value, {}) if isinstance(value, Mapping) else value for name, value in values.items()}
+    for dotted, value in overrides.items():
+        *parents, leaf = dotted.split(".")
+        table = merged
+        for parent in parents:
+            inner = table.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise SettingsError(f"cannot set {dotted!r}: {parent!r} is not a table")
+            table = inner
+        table[leaf] = value
+    return merged
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """One `name.part=value` from the command line; the value is read as JSON where it is JSON, else as a string."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise SettingsError(f"{text!r}: an override is written name.part=value")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _is_part(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def _laid_over(default: Any, value: Any) -> Any:
+    if not (isinstance(default, Settings) and isinstance(value, Mapping)):
+        return value
+    parts = {name: getattr(default, name) for name in type(default).model_fields}
+    return parts | {name: _laid_over(parts.get(name), inner) for name, inner in value.items()}
+
+
+def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        path = [str(part) for part in problem["loc"]]
+        field = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown setting {field!r}; {nearest(path[-1], _names_at(cls, path[:-1]))}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            subject = f"{where}: {field}: " if field else f"{where}: "
+            given = "" if problem["type"] in ("missing", "value_error") else f" (given: {problem['input']!r:.80})"
+            lines.append(f"{subject}{message}{given}")
+    return "\n".join(lines)
+
+
+def _names_at(cls: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = cls.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return list(cls.model_fields)
+        cls = field.annotation
+    return list(cls.model_fields)

@@ -1,0 +1,125 @@
+"""Sequence to sequence: a text rewritten into another by an encoder and a decoder (Vaswani et al. 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Batch, Window, concatenate, pack
+from bertsmith.model.config import EncoderConfig
+from bertsmith.model.generation import greedy
+from bertsmith.model.networks import Seq2SeqNetwork
+from bertsmith.model.packed import Packed
+from bertsmith.settings import Settings
+from bertsmith.tasks.task import Example, Task
+from bertsmith.text.tokenizer import Tokenizer
+
+
+class Seq2SeqSettings(Settings):
+    max_length: int = Field(512, ge=3, description="longest source, in tokens; what exceeds it is cut and counted")
+    max_target_length: int = Field(128, ge=3, description="longest target in training and generation, in tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRequest:
+    """The text to rewrite."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """text: what was generated. score: the mean probability of its tokens (geometric).
+
+    finished: whether it ended by itself; False where the length limit cut it. num_cut_tokens: of the source.
+    """
+
+    text: str
+    score: float
+    finished: bool
+    num_cut_tokens: int = 0
+
+
+class Seq2Seq(Task[SourceRequest, GeneratedText]):
+    """Targets are framed as [CLS] ... [SEP]: the decoder starts from [CLS] and ends with [SEP]."""
+
+    name = "seq2seq"
+    Settings = Seq2SeqSettings
+    Request = SourceRequest
+    Prediction = GeneratedText
+    answer_field = "target"
+    default_metric = "exact_match"
+    settings: Seq2SeqSettings
+
+    def encode(
+        self, item: Example[SourceRequest] | SourceRequest, tokenizer: Tokenizer, rng: np.random.Generator
+    ) -> list[Window]:
+        request = item.request if isinstance(item, Example) else item
+        source = tokenizer.encode(request.text, max_length=self.settings.max_length)
+        # Generation needs the frame even where there is no target yet.
+        frame = {"first": tokenizer.cls_id, "last": tokenizer.sep_id}
+        window = Window(source.input_ids, source.token_type_ids, frame, source.num_cut_tokens)
+        if not isinstance(item, Example):
+            return [window]
+        target = tokenizer.encode(item.answer, max_length=self.settings.max_target_length)
+        cut = source.num_cut_tokens + target.num_cut_tokens
+        return [replace(window, targets=frame | {"target": target.input_ids}, num_cut_tokens=cut)]
+
+    def collate(self, windows: Sequence[Window]) -> Batch:
+        targets = {"frame": torch.tensor([windows[0].targets["first"], windows[0].targets["last"]])}
+        ids = [window.targets["target"] for window in windows if "target" in window.targets]
+        if not ids:
+            return Batch(pack(windows), targets, {"seq2seq": 0})
+        # The decoder reads all but the last token and predicts all but the first.
+        targets["labels"] = torch.from_numpy(concatenate(row[1:] for row in ids))
+        decoder = Packed.of([row[:-1] for row in ids])
+        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder)
+
+    def build(self, config: EncoderConfig) -> Seq2SeqNetwork:
+        return Seq2SeqNetwork(config)
+
+    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        logits = network(batch.packed, batch.decoder).float()
+        return {"seq2seq": F.cross_entropy(logits, batch.targets["labels"], reduction="sum")}
+
+    def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
+        assert isinstance(network, Seq2SeqNetwork)
+        first, last = batch.targets["frame"].tolist()
+        return list(
+            greedy(
+                network,
+                batch.packed,
+                first_id=first,
+                last_id=last,
+                max_new_tokens=self.settings.max_target_length - 1,
+            )
+        )
+
+    def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> GeneratedText:
+        probabilities = outputs.log_probabilities
+        score = math.exp(math.fsum(probabilities) / len(probabilities)) if probabilities else 0.0
+        return GeneratedText(tokenizer.decode(outputs.input_ids), score, outputs.finished, window.num_cut_tokens)
+
+    def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
+        (generated,) = parts
+        return replace(generated, num_cut_tokens=num_cut_tokens)
+
+    def score(
+        self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]
+    ) -> dict[str, float]:
+        """exact_match: the share of targets reproduced, white space and case aside."""
+        pairs = zip(examples, predictions, strict=True)
+        hits = sum(_bare(example.answer) == _bare(prediction.text) for example, prediction in pairs)
+        return {"exact_match": hits / max(1, len(examples))}
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split()).lower()

@@ -1,0 +1,172 @@
+"""The contract that training, evaluation, prediction, explanation and serving know instead of any task.
+
+A task is an immutable object: its settings, with what training data taught it (label names, say). It owns what is
+particular to one kind of problem; how networks are trained, batched or saved is none of its business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Batch, Window
+from bertsmith.data.readers import Row
+from bertsmith.errors import DataError
+from bertsmith.model.config import EncoderConfig
+from bertsmith.model.networks import Network
+from bertsmith.settings import Settings
+from bertsmith.text.tokenizer import Tokenizer
+
+RequestT = TypeVar("RequestT")
+PredictionT = TypeVar("PredictionT")
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+@lru_cache
+def _checker(request_type: type) -> TypeAdapter[Any]:
+    return TypeAdapter(request_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Example(Generic[RequestT]):
+    """A request with its known answer: a row of training or evaluation. `where` names the row in errors."""
+
+    request: RequestT
+    answer: Any
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundColumns:
+    """Which column of a file fills which field of a request or its answer; reason: why these, for people."""
+
+    by_field: Mapping[str, str]
+    reason: str = ""
+
+
+class Task(ABC, Generic[RequestT, PredictionT]):
+    """One kind of problem. Subclasses name the four types, and set the columns that hold an example's answer.
+
+    Request, Prediction: frozen dataclasses; a request's fields are also the columns of a file and the body of a web
+    request. default_metric: what training selects the best checkpoint by; higher is better.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Settings]]
+    Request: ClassVar[type]
+    Prediction: ClassVar[type]
+    answer_field: ClassVar[str] = "label"
+    default_metric: ClassVar[str]
+
+    def __init__(self, settings: Any = None):
+        self.settings = self.Settings() if settings is None else settings
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.settings == self.settings
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.settings.model_dump_json()))
+
+    # Reading
+
+    def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RequestT:
+        """A request from a record of its fields; a text or a tuple fills the first ones. Errors name `where`."""
+        if isinstance(record, str | tuple):
+            values = (record,) if isinstance(record, str) else record
+            record = {field.name: value for field, value in zip(fields(self.Request), values, strict=False)}
+        try:
+            request: RequestT = _checker(self.Request).validate_python(dict(record))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in problem["loc"])
+            raise DataError(f"{where}: field {field!r}: {problem['msg']} (given: {problem['input']!r:.80})") from None
+        return request
+
+    def example(self, record: Mapping[str, Any], where: str) -> Example[RequestT]:
+        """An example from a record that holds the request's fields and the answer's."""
+        names = {field.name for field in fields(self.Request)}
+        request = self.request({name: value for name, value in record.items() if name in names}, where)
+        if record.get(self.answer_field) is None:
+            raise DataError(f"{where}: no value in {self.answer_field!r}")
+        return Example(request, self.answer(record[self.answer_field], where), where)
+
+    def answer(self, value: Any, where: str) -> Any:
+        """The known answer as this task keeps it; text by default."""
+        return str(value)
+
+    def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
+        """Which columns fill the fields that are not `given`; by default those of the same name, where there are any.
+
+        labelled: whether the answer is looked for too.
+        """
+        names = [*(field.name for field in fields(self.Request)), *([self.answer_field] if labelled else [])]
+        found = {name: name for name in names if name in rows[0].values}
+        return FoundColumns(found, ", ".join(f"{name}: column {name!r}" for name in found))
+
+    def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
+        """This task with what training data teaches it before any network exists, such as its label names."""
+        return self
+
+    # Training
+
+    @abstractmethod
+    def encode(
+        self, item: Example[RequestT] | RequestT, tokenizer: Tokenizer, rng: np.random.Generator
+    ) -> list[Window]:
+        """Windows of ids, with targets where `item` is an example. `rng` belongs to this item in this epoch alone."""
+
+    @abstractmethod
+    def collate(self, windows: Sequence[Window]) -> Batch:
+        """Pack windows into a batch, with the counts that its losses are divided by."""
+
+    @abstractmethod
+    def build(self, config: EncoderConfig) -> Network:
+        """A fresh network of `model/networks.py` for this task."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Named sums over the batch; the trainer divides each by its count over the whole step."""
+
+    # Prediction
+
+    @abstractmethod
+    def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
+        """What the network says of each window, in order: one forward pass, or a generation loop."""
+
+    @abstractmethod
+    def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> Any:
+        """A window's outputs reduced to what `merge` needs, small enough to be kept for a whole data set."""
+
+    @abstractmethod
+    def merge(self, request: RequestT, parts: Sequence[Any], num_cut_tokens: int) -> PredictionT:
+        """The prediction for a request from its windows' parts, in order."""
+
+    def target(self, outputs: Any, choice: Any = None) -> Tensor:
+        """The scalar that an explanation explains; by default the largest output."""
+        values: Tensor = outputs
+        return values.max() if choice is None else values[choice]
+
+    @abstractmethod
+    def score(self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]) -> dict[str, float]:
+        """Metrics under the field's names."""
+
+    # Keeping
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON that `TASKS[name].from_dict` turns back into an equal task."""
+        return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
+        return cls(cls.Settings.of({key: value for key, value in values.items() if key != "name"}, where))
+
+    def labels(self) -> tuple[str, ...] | None:
+        """Label names in the order of the logits, for tasks that have them."""
+        return None

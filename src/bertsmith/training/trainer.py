@@ -1,0 +1,298 @@
+"""The one training loop. Knows `Task`, batches and steps; not what is learned, nor where it is kept.
+
+A step trains on `batch_size` samples chosen by (seed, step) alone. They are encoded, sorted by length and cut into
+micro-batches by a token budget; each loss is divided by its count over the whole step, so the cuts change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bertsmith.data.batch import Batch, Window, micro_batches
+from bertsmith.data.order import sample_rng, step_samples, steps_per_epoch
+from bertsmith.errors import BertsmithError
+from bertsmith.runtime.device import Precision, autocast, pick_device
+from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
+from bertsmith.tasks.task import Task
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.logs import RunLog
+from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
+from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+
+Metrics = Mapping[str, float]
+
+LOWER_IS_BETTER = frozenset({"perplexity", "loss"})
+
+
+class TrainingError(BertsmithError):
+    """Training cannot go on, a loss that is not a number, say."""
+
+
+class TrainingSettings(Settings):
+    """How long, how fast and in which pieces to train."""
+
+    num_train_epochs: float = Field(3.0, gt=0, description="passes over the training data")
+    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides the epochs")
+    per_device_train_batch_size: int = Field(32, ge=1, description="examples an optimizer step")
+    max_tokens_per_micro_batch: int = Field(
+        8192, ge=1, description="tokens a forward pass; only splits a step, never changes what is in it"
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
+    lr_scheduler_type: ScheduleName = Field("linear", description="how the learning rate falls after warm-up")
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises")
+    decay_fraction: float = Field(0.2, gt=0, le=1, description="share of all steps in which a trapezoid falls")
+    optimizer: OptimizerSettings = OptimizerSettings()
+    eval_steps: int | None = Field(None, ge=1, description="evaluate every so many steps; None: after every epoch")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="stop after so many evaluations without a better one; None: never"
+    )
+    metric_for_best_model: str | None = Field(None, description="metric of the best checkpoint; None: the task's")
+    logging_steps: int = Field(10, ge=1, description="steps between two lines of the log")
+    seed: int = Field(0, ge=0, description="decides new weights, order, masks and dropout")
+    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+    fixed_copies: int | None = Field(
+        None, ge=1, description="encode each example in so many fixed ways, repeated; None: afresh in every epoch"
+    )
+
+    def num_steps(self, num_samples: int) -> int:
+        """Optimizer steps of a run over `num_samples`."""
+        per_epoch = steps_per_epoch(num_samples, self.per_device_train_batch_size)
+        return self.max_steps or max(1, math.ceil(self.num_train_epochs * per_epoch))
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a trainer asks its caller for. evaluate: the network's metrics now. keep: save it, it is the best so far."""
+
+    evaluate: Callable[[], Metrics] | None = None
+    keep: Callable[[int, Metrics], None] | None = None
+
+
+@dataclass
+class TrainingResult:
+    """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
+
+    tokens_per_second counts real tokens over the time spent in steps, evaluation aside. history: (step, losses).
+    """
+
+    num_steps: int = 0
+    num_tokens: int = 0
+    num_cut_tokens: int = 0
+    num_cut_windows: int = 0
+    seconds: float = 0.0
+    final_loss: float = math.nan
+    best_step: int | None = None
+    best_metrics: Metrics | None = None
+    stopped_early: bool = False
+    history: list[tuple[int, Metrics]] = field(default_factory=list)
+    evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.num_tokens / max(self.seconds, 1e-9)
+
+
+def train(
+    task: Task[Any, Any],
+    network: nn.Module,
+    tokenizer: Tokenizer,
+    samples: Sequence[Any],
+    settings: TrainingSettings,
+    *,
+    hooks: Hooks = Hooks(),
+    log: RunLog | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train `network` in place on `samples`: examples, or anything the task encodes.
+
+    After it the network holds its last weights; the best ones are wherever `hooks.keep` put them. Raises
+    `TrainingError` as soon as a loss or the gradient's norm is not finite, before the weights are touched by it.
+    """
+    device = pick_device(settings.device)
+    network.to(device).train()
+    torch.manual_seed(settings.seed)
+    optimizer = build_optimizer(network, settings.optimizer, settings.learning_rate)
+    num_steps = settings.num_steps(len(samples))
+    result = TrainingResult()
+    judge = _Judge(task, settings, hooks, log, result)
+    window = _LogWindow()
+    encoder = _Encoder(task, tokenizer, samples, settings)
+    with (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase:
+        for step, batches in enumerate(_ahead(encoder, num_steps, result)):
+            started = time.perf_counter()
+            rate = settings.learning_rate * learning_rate_fraction(
+                settings.lr_scheduler_type,
+                step,
+                num_steps,
+                round(settings.warmup_fraction * num_steps),
+                settings.decay_fraction,
+            )
+            losses, norm = _step(task, network, optimizer, batches, settings, rate, step)
+            result.num_steps = step + 1
+            result.num_tokens += sum(batch.packed.num_tokens for batch in batches)
+            result.seconds += time.perf_counter() - started
+            result.final_loss = sum(losses.values())
+            window.add(losses | {"gradient_norm": norm})
+            if (step + 1) % settings.logging_steps == 0 or step + 1 == num_steps:
+                values = window.means() | {"learning_rate": rate, "tokens_per_second": result.tokens_per_second}
+                result.history.append((step + 1, values))
+                if log is not None:
+                    log.write("train", step + 1, values)
+            phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
+            if judge.is_due(step + 1, num_steps, len(samples)):
+                judge.evaluate(step + 1)
+                network.train()
+                if judge.should_stop:
+                    result.stopped_early = True
+                    break
+    return result
+
+
+def _step(
+    task: Task[Any, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    settings: TrainingSettings,
+    learning_rate: float,
+    step: int,
+) -> tuple[dict[str, float], float]:
+    """One optimizer step over its micro-batches: the mean of each named loss, and the gradient's norm."""
+    device = next(network.parameters()).device
+    counts: dict[str, int] = {}
+    for batch in batches:
+        for name, count in batch.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    sums: dict[str, torch.Tensor] = {}
+    optimizer.zero_grad(set_to_none=True)
+    for batch in batches:
+        with autocast(settings.precision, device):
+            named = task.loss(network, batch.to(device))
+        total = torch.stack([value / max(1, counts[name]) for name, value in named.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        for name, value in named.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
+    losses = {name: float(value) / max(1, counts[name]) for name, value in sums.items()}
+    limit = settings.optimizer.max_grad_norm
+    norm = float(nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit))
+    if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
+        raise TrainingError(
+            f"step {step + 1}: the loss is {losses}, the gradient's norm {norm}; the weights are still those of step "
+            f"{step}. A lower learning rate, or --precision fp32, usually helps."
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+    return losses, norm
+
+
+@dataclass
+class _Encoder:
+    """Turns a step's number into its micro-batches."""
+
+    task: Task[Any, Any]
+    tokenizer: Tokenizer
+    samples: Sequence[Any]
+    settings: TrainingSettings
+
+    def windows(self, step: int) -> list[Window]:
+        settings = self.settings
+        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
+        return [
+            window
+            for index in indices.tolist()
+            for window in self.task.encode(
+                self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index)
+            )
+        ]
+
+    def __call__(self, step: int) -> tuple[list[Batch], list[Window]]:
+        windows = self.windows(step)
+        budget = self.settings.max_tokens_per_micro_batch
+        return [self.task.collate(part) for part in micro_batches(windows, _num_tokens, budget)], windows
+
+
+def _num_tokens(window: Window) -> int:
+    return window.num_tokens
+
+
+def _ahead(encode: _Encoder, num_steps: int, result: TrainingResult) -> Iterator[list[Batch]]:
+    """Each step's micro-batches, encoded by a second thread while the step before it runs."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(encode, 0)
+        for step in range(num_steps):
+            batches, windows = coming.result()
+            if step + 1 < num_steps:
+                coming = pool.submit(encode, step + 1)
+            result.num_cut_tokens += sum(window.num_cut_tokens for window in windows)
+            result.num_cut_windows += sum(window.num_cut_tokens > 0 for window in windows)
+            yield batches
+
+
+class _LogWindow:
+    """Means of what happened since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._rows: list[Metrics] = []
+
+    def add(self, values: Metrics) -> None:
+        self._rows.append(values)
+
+    def means(self) -> dict[str, float]:
+        rows, self._rows = self._rows, []
+        return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[-1]}
+
+
+class _Judge:
+    """When to evaluate, which evaluation is the best, and when to give up."""
+
+    def __init__(
+        self, task: Task[Any, Any], settings: TrainingSettings, hooks: Hooks, log: RunLog | None, result: TrainingResult
+    ):
+        self._metric = settings.metric_for_best_model or task.default_metric
+        self._settings, self._hooks, self._log, self._result = settings, hooks, log, result
+        self._without_gain = 0
+
+    @property
+    def should_stop(self) -> bool:
+        patience = self._settings.early_stopping_patience
+        return patience is not None and self._without_gain >= patience
+
+    def is_due(self, step: int, num_steps: int, num_samples: int) -> bool:
+        if self._hooks.evaluate is None:
+            return False
+        every = self._settings.eval_steps or steps_per_epoch(num_samples, self._settings.per_device_train_batch_size)
+        return step % every == 0 or step == num_steps
+
+    def evaluate(self, step: int) -> None:
+        assert self._hooks.evaluate is not None
+        metrics, result = self._hooks.evaluate(), self._result
+        if self._metric not in metrics:
+            raise TrainingError(f"metric_for_best_model: no metric {self._metric!r}; known: {', '.join(metrics)}")
+        result.evaluations.append((step, metrics))
+        if self._log is not None:
+            self._log.write("validation", step, metrics)
+        if result.best_metrics is None or self._value(metrics) > self._value(result.best_metrics):
+            result.best_step, result.best_metrics = step, metrics
+            self._without_gain = 0
+            if self._hooks.keep is not None:
+                self._hooks.keep(step, metrics)
+        else:
+            self._without_gain += 1
+
+    def _value(self, metrics: Metrics) -> float:
+        """Higher is better: losses and perplexities count downwards."""
+        value = metrics[self._metric]
+        return -value if self._metric in LOWER_IS_BETTER else value

@@ -1,0 +1,72 @@
+"""Output: tables for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertsmith.cli.output import Output, cell, rows_of
+
+FACTS = {"kind": "corpus", "size": 1234567, "skipped": {"blank": 3, "none": None}, "labels": ["a", "b"], "empty": []}
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_facts_are_tab_separated_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().facts("a corpus", FACTS)
+    assert capsys.readouterr().out == "kind\tcorpus\nsize\t1,234,567\nskipped.blank\t3\nlabels\ta, b\n"
+
+
+def test_tables_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    Output().table("predictions [2]", [("good [so]", 0.98765), ("bad", 0.5)], header=("text", "score"))
+    lines = terminal.getvalue()
+    assert "predictions [2]" in lines
+    assert "good [so]" in lines
+    assert "0.9877" in lines
+    assert "score" in lines
+
+
+def test_json_has_stdout_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=True)
+    output.say("for people")
+    output.facts("a corpus", FACTS)
+    output.result({"path": Path("a/b"), "text": "漢"})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"path": "a/b", "text": "漢"}
+    assert "for people" in captured.err
+    assert "corpus" in captured.err
+
+
+def test_quiet_says_nothing_but_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=True, quiet=True)
+    output.say("for people")
+    output.facts("a corpus", FACTS)
+    output.progress("reading", 1, 1)
+    output.result([1])
+    assert capsys.readouterr() == ("[1]\n", "")
+
+
+def test_without_json_there_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().result({"a": 1})
+    assert capsys.readouterr().out == ""
+
+
+def test_nan_is_no_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Output(as_json=True).result({"loss": float("nan")})
+
+
+def test_cells() -> None:
+    assert [cell(value) for value in (True, False, 1234, 0.12346, "x")] == ["yes", "no", "1,234", "0.1235", "x"]
+    assert rows_of({"a": {"b": {"c": 1}}}) == [("a.b.c", 1)]

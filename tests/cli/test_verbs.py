@@ -1,0 +1,140 @@
+"""The verbs one after another, as a user types them: text to vocabulary, corpus, model, classifier and answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertsmith.cli.main import main
+
+SUBJECTS = (
+    "the cat",
+    "a dog",
+    "my friend",
+    "the old man",
+    "her sister",
+    "a small bird",
+    "the teacher",
+    "our neighbour",
+)
+GOOD = ("loves the garden", "sings a happy song", "likes good bread", "laughs at the bright morning")
+BAD = ("hates the rain", "cries a sad tear", "breaks bad glass", "fears the dark evening")
+PRETRAIN = "--model-size tiny --max-length 32 --batch-size 4 --max-steps 2 --validation-fraction 0.2 --device cpu"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every verb that makes something has run once."""
+    folder = tmp_path_factory.mktemp("a house")
+    documents = ["".join(f"{who} {does}.\n" for does in GOOD + BAD) for who in SUBJECTS]
+    (folder / "text.txt").write_text("\n".join(documents), encoding="utf-8")
+    rows = [
+        f"{who} {does},{kind}\n" for kind, acts in (("good", GOOD), ("bad", BAD)) for does in acts for who in SUBJECTS
+    ]
+    (folder / "examples.csv").write_text("sentence,feeling\n" + "".join(rows), encoding="utf-8")
+    make(["tokenizer", "train", folder / "text.txt", "--vocab-size", 120, "--output-dir", folder / "tokenizer"])
+    make(["prepare", folder / "text.txt", "--tokenizer", folder / "tokenizer", "--output-dir", folder / "corpus"])
+    make(["pretrain", folder / "corpus", "--output-dir", folder / "bert", *PRETRAIN.split()])
+    train = ["finetune", "classification", "--train-file", folder / "examples.csv", "--model", folder / "bert"]
+    make([*train, "--output-dir", folder / "classifier", "--max-steps", 2, "--device", "cpu"])
+    return folder
+
+
+def make(arguments: list[Any]) -> None:
+    assert main([str(argument) for argument in arguments] + ["--quiet"]) == 0
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
+    """The JSON document that a verb prints, and nothing else on stdout."""
+    assert main([str(argument) for argument in arguments] + ["--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("tokenizer", "tokenizer"),
+        ("corpus", "corpus for pre-training"),
+        ("bert", "model saved by bertsmith"),
+        ("classifier", "model saved by bertsmith"),
+    ],
+)
+def test_info_knows_every_folder(house: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(capsys, "info", house / name)["kind"] == kind
+
+
+def test_info_tells_task_labels_metrics_and_size(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = ask(capsys, "info", house / "classifier")
+    assert facts["task"]["name"] == "classification"
+    assert facts["task"]["labels"] == ["bad", "good"]
+    assert set(facts["metrics"]["validation"]) >= {"accuracy"}
+    assert facts["num_parameters"] * 4 == facts["weights_bytes"]
+
+
+def test_info_of_a_folder_that_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(tmp_path)]) == 1
+    assert "neither a model nor a corpus nor a tokenizer" in capsys.readouterr().err
+
+
+def test_tokenizer_train_reports_its_fit(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--vocab-size", 100, "--criterion", "likelihood", "--output-dir", tmp_path / "tokenizer")
+    facts = ask(capsys, "tokenizer", "train", house / "text.txt", *options)
+    assert facts["num_tokens"] <= 100
+    assert facts["coverage"] == 1
+    assert facts["pieces_per_word"] >= 1
+
+
+def test_evaluate(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, "evaluate", house / "classifier", "--file", house / "examples.csv")
+    assert answer["num_examples"] == len(SUBJECTS) * len(GOOD + BAD)
+    assert 0 <= answer["metrics"]["accuracy"] <= 1
+
+
+def test_predict_texts(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, "predict", house / "classifier", "the cat cries", "my friend sings")
+    assert [prediction["label"] in ("good", "bad") for prediction in answer["predictions"]] == [True, True]
+
+
+def test_predict_for_people(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(house / "classifier"), "the cat cries " * 500]) == 0
+    out = capsys.readouterr().out
+    assert "\tgood\t" in out or "\tbad\t" in out
+    assert "of 1 requests were not read" in out
+
+
+def test_predict_a_file_to_a_file(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--file", house / "examples.csv", "--columns.text", "sentence", "--output-file", tmp_path / "out.jsonl")
+    answer = ask(capsys, "predict", house / "classifier", *options)
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert answer["num_requests"] == len(lines) == len(SUBJECTS) * len(GOOD + BAD)
+    assert json.loads(lines[0])["label"] in ("good", "bad")
+
+
+def test_fill_mask(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "the [MASK] loves a [MASK]."
+    (answer,) = ask(capsys, "fill-mask", house / "bert", text, "--top-k", 3)["predictions"]
+    assert answer["text"] == text
+    assert [len(fills) for fills in answer["fills"]] == [3, 3]
+
+
+def test_fill_mask_needs_a_pretrained_model(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fill-mask", str(house / "classifier"), "a [MASK]"]) == 2
+    assert "a model for classification; fill-mask needs a pre-trained one" in capsys.readouterr().err
+
+
+def test_a_settings_file_runs_a_whole_verb(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {
+        "train_file": str(house / "examples.csv"),
+        "model": str(house / "bert"),
+        "output_dir": str(tmp_path / "classifier"),
+        "label_column": "feeling",
+        "training": {"max_steps": 1, "device": "cpu"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+    answer = ask(capsys, "finetune", "classification", "--settings", tmp_path / "run.json", "--batch-size", 4)
+    assert answer["training"]["num_steps"] == 1
+    assert answer["evaluation"]["num_examples"] == answer["num_validation_examples"]

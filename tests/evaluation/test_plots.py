@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from bertsmith.evaluation.plots import Bar, Line, bars, curves
+
+LINES = [Line("masked tokens", [1, 2, 3], [9.0, 5.0, 3.0]), Line("sentences", [1, 2, 3], [0.7, 0.6, 0.5], series=1)]
+
+
+def words_of(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.fixture(scope="module")
+def two_curves() -> str:
+    return curves(LINES, title="Loss", x_label="optimizer step", y_label="loss, nats")
+
+
+def test_a_plot_is_whole_xml_with_axes_and_direct_labels(two_curves: str) -> None:
+    words = words_of(two_curves.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+    assert {"optimizer step", "loss, nats", "masked tokens", "sentences"} <= set(words)
+
+
+def test_colours_are_the_page_s(two_curves: str) -> None:
+    assert not re.search(r"#(0[123]|[1-5][1-5])0[0-3]0[0-3]\b", two_curves)
+    assert {"var(--ink)", "var(--series-0)", "var(--series-1)"} <= set(re.findall(r"var\(--[\w-]+\)", two_curves))
+
+
+def test_equal_input_gives_equal_bytes_and_titles_keep_ids_apart(two_curves: str) -> None:
+    again = curves(LINES, title="Loss", x_label="optimizer step", y_label="loss, nats")
+    other = curves(LINES, title="Other", x_label="optimizer step", y_label="loss, nats")
+    ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (two_curves, again, other)]
+    assert again == two_curves
+    assert ids[0] == ids[1]
+    assert ids[0].isdisjoint(ids[2])
+
+
+def test_nothing_is_loaded_from_elsewhere(two_curves: str) -> None:
+    assert set(re.findall(r"https?://[^\"' ]+", two_curves)) == {"http://www.w3.org/1999/xlink"}
+
+
+def test_lines_that_end_together_have_labels_apart() -> None:
+    svg = curves(
+        [
+            Line("one", [0, 1], [0.0, 0.5]),
+            Line("two", [0, 1], [1.0, 0.5]),
+            Line("chance", [0, 1], [0.5, 0.5], dashed=True),
+        ],
+        title="Together",
+        x_label="step",
+        y_label="accuracy",
+        percent=True,
+    )
+    places = {
+        name: float(y) for y, name in re.findall(r'<text [^>]*?y="([\d.]+)"[^>]*>(one|two|chance)</text>', svg)
+    } or {
+        name: float(y)
+        for y, name in re.findall(r"<text [^>]*translate\([\d.]+ ([\d.]+)\)[^>]*>(one|two|chance)</text>", svg)
+    }
+    heights = sorted(places.values())
+    assert len(heights) == 3
+    assert min(b - a for a, b in pairwise(heights)) > 9
+
+
+def test_bars_carry_their_values_and_names() -> None:
+    svg = bars(
+        [Bar("ours & theirs", 0.761, 0.72, 0.8), Bar("majority", 0.5, series=4)], title="Pairs", x_label="accuracy"
+    )
+    words = words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+    assert {"ours & theirs", "76.1%", "majority", "50.0%", "100%"} <= set(words)

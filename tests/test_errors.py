@@ -1,0 +1,25 @@
+"""Errors help: one family for what users can mend, and a hint for a name that is nearly right."""
+
+from __future__ import annotations
+
+import pytest
+
+from bertsmith import errors
+from bertsmith.errors import BertsmithError, MissingExtraError, nearest
+
+
+@pytest.mark.parametrize("kind", [errors.SettingsError, errors.DataError, errors.FileFormatError, MissingExtraError])
+def test_one_family(kind: type[BertsmithError]) -> None:
+    assert issubclass(kind, BertsmithError)
+
+
+def test_nearest_name() -> None:
+    assert nearest("clasification", ["classification", "seq2seq"]) == "did you mean 'classification'?"
+
+
+def test_no_name_is_near() -> None:
+    assert nearest("xyz", iter(["classification", "seq2seq"])) == "known: classification, seq2seq"
+
+
+def test_missing_extra_names_the_way_out() -> None:
+    assert "pip install 'bertsmith[plots]'" in str(MissingExtraError("plotly", "plots"))
