@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Shared machines stall for longer than hypothesis' deadline of 200 ms; how long an example takes is no property.
+settings.register_profile("bertsmith", deadline=None)
+settings.load_profile("bertsmith")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

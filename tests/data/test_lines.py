@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.data import lines as module
-from bertsmith.data.lines import ErrorPolicy, Fault, Reading, read_lines, sift
+from bertsmith.data.lines import ErrorPolicy, Fault, Reading, first_lines, read_lines, sift
 from bertsmith.errors import DataError
 
 
@@ -83,7 +83,7 @@ def test_a_plain_file_with_a_packed_name_is_told(tmp_path: Path, suffix: str) ->
     [
         ("text".encode("utf-16"), "UTF-16 text; re-save it as UTF-8"),
         (b"\xfe\xff" + "text".encode("utf-16-be"), "UTF-16"),
-        (gzip.compress(b"text"), "gzip data; name it with .gz"),
+        (gzip.compress(b"text", mtime=0), "gzip data; name it with .gz"),
         (lzma.compress(b"text"), "xz data; name it with .xz"),
         (bytes(pa.Codec("zstd").compress(b"text")), "zstd data; name it with .zst"),
         (b"PAR1....PAR1", "Parquet data"),
@@ -166,3 +166,10 @@ def test_sift_stops_yielding_at_the_first_fault() -> None:
             seen.append(item)
     assert seen == [2]
     assert list(sift([2, Fault("here", "odd"), 4], Reading("skip"))) == [2, 4]
+
+
+def test_the_first_lines_are_few_whatever_the_file_holds(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", b"x\n" * 3000)
+    assert first_lines(path) == ["x"] * 1000
+    endless = write(tmp_path / "b.txt", b"x" * (5 << 20))
+    assert first_lines(endless) == ["x" * (1 << 20)]

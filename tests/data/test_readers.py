@@ -67,7 +67,7 @@ def test_rows_come_one_at_a_time(tmp_path: Path) -> None:
         ("a.csv", "text,label\n", "the table has no rows"),
         ("a.jsonl", "\n\n", "the table has no rows"),
         ("a.csv", CONTENTS[".parquet"], "expected UTF-8 text, found Parquet data"),
-        ("a.csv", gzip.compress(CONTENTS[".csv"]), "found gzip data; name it with .gz"),
+        ("a.csv", gzip.compress(CONTENTS[".csv"], mtime=0), "found gzip data; name it with .gz"),
         ("a.parquet", CONTENTS[".csv"], "damaged, or no Parquet data in spite of its name"),
         ("a.parquet", CONTENTS[".parquet"][:-9], "damaged, or no Parquet data in spite of its name"),
         ("a.jsonl", "[1, 2]\n", "line 1: not one JSON object .found list"),

@@ -14,7 +14,13 @@ from bundle_writer import write_bundle
 from torch import Tensor
 
 import bertsmith
+from bertsmith.errors import FileFormatError
+from bertsmith.files import write_json
+from bertsmith.model.checkpoints import config_to_hugging_face, save_weights
+from bertsmith.model.config import EncoderConfig
 from bertsmith.model.name_tables import GOOGLE
+from bertsmith.model.networks import BareNetwork
+from bertsmith.model.positions import RotaryPositions
 
 CLASSES = [
     "BertModel",
@@ -297,6 +303,20 @@ def test_names_of_labels_survive_both_ways(transformers: ModuleType, tmp_path: P
     again = bertsmith.BertForSequenceClassification.from_pretrained(tmp_path / "theirs")
     assert again.config.id2label == names
     assert again.config.label2id == {"no": 0, "maybe": 1, "yes": 2}
+
+
+@pytest.mark.peers
+def test_they_refuse_what_bert_cannot_express(transformers: ModuleType, tmp_path: Path) -> None:
+    config = EncoderConfig(
+        vocab_size=30, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    network = BareNetwork(config.model_copy(update={"positions": RotaryPositions()}))
+    write_json(tmp_path / "config.json", config_to_hugging_face(network))
+    save_weights(network, tmp_path)
+    with pytest.raises(ValueError, match="bertsmith"):
+        transformers.AutoModel.from_pretrained(tmp_path)
+    with pytest.raises(FileFormatError, match=r"load it with bertsmith\.load"):
+        bertsmith.BertModel.from_pretrained(tmp_path)
 
 
 def test_a_google_checkpoint_becomes_any_class(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bertsmith.errors import FileFormatError
-from bertsmith.model.crc32c import crc32c
 from bertsmith.model.tensorbundle import TensorBundle
 
 
@@ -38,19 +36,6 @@ def test_reads_what_was_written(tmp_path: Path, num_shards: int, block_bytes: in
         assert bundle.shape(name) == tensor.shape
         assert bundle[name].dtype == tensor.dtype
         np.testing.assert_array_equal(bundle[name], tensor)
-
-
-def test_checksum_of_the_standard() -> None:
-    # RFC 3720, section B.4: 32 bytes of zeros, of ones, and ascending.
-    assert crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c(b"\xff" * 32) == 0x62A8AB43
-    assert crc32c(bytes(range(32))) == 0x46DD794E
-
-
-@pytest.mark.parametrize("num_bytes", [0, 1, 65_535, 65_536, 65_537, 131_077])
-def test_folded_checksum_equals_the_plain_one(num_bytes: int) -> None:
-    data = random.Random(num_bytes).randbytes(num_bytes)
-    assert crc32c(data) == writer.crc(data)
 
 
 def test_every_flipped_byte_of_the_index_is_noticed(tmp_path: Path) -> None:
@@ -81,7 +66,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
         file.write_bytes(good)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(value=st.binary(max_size=60))
 def test_any_bytes_as_an_entry_are_read_or_refused(tmp_path: Path, value: bytes) -> None:
     prefix = tmp_path / "x.ckpt"

@@ -1,7 +1,7 @@
 """BERT's tokenizer in plain Python, from its description: basic tokenization, then greedy longest-match WordPiece.
 
-Written for comparison, not for speed. Lower-casing goes character by character: Python's `str.lower` alone turns a sigma at
-the end of a word into its final form.
+Written for comparison, not for speed. Lower-casing goes character by character: Python's `str.lower` turns a sigma at
+the end of a word into its final form, which the Rust core does not.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from random import Random
 
 import numpy as np
@@ -25,7 +25,7 @@ def plain_merges(words: dict[str, int], criterion: Criterion, min_frequency: int
         for word, parts in split.items():
             for part in parts:
                 pieces[part] += words[word]
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 pairs[pair] += words[word]
         scores = {
             pair: count if criterion == "frequency" else count / (pieces[pair[0]] * pieces[pair[1]])

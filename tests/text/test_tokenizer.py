@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import unicodedata
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_tokenizer import ReferenceTokenizer
 
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.text.tokenizer import Tokenizer
-from reference_tokenizer import ReferenceTokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCAB = [*SPECIAL, "un", "##aff", "##able", "a", "b", "c", "##a", "##b", "##c", "##s", "the", "é", "e", "!", "中", "?"]
@@ -52,7 +53,7 @@ def test_attributes(tokenizer: Tokenizer) -> None:
 
 
 def test_offsets_count_characters_of_the_callers_string(tokenizer: Tokenizer) -> None:
-    # One astral character, a decomposed accent that vanishes, a control character that vanishes, an ideograph without blanks.
+    # One astral character, a decomposed accent and a control character that vanish, an ideograph without blanks.
     text = "𝒳 e\u0301\x07中a"
     encoding = tokenizer.encode(text)
     spans = [text[start:end] for start, end in encoding.offsets[1:-1].tolist()]
@@ -200,8 +201,8 @@ def test_the_fingerprint_tells_tokenizers_apart(tokenizer: Tokenizer) -> None:
     assert len({tokenizer.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
-# Characters of every kind that BERT treats in a way of its own, and any that all Unicode versions since 3.2 agree on: the
-# two sides carry different ones.
+# Characters of every kind that BERT treats in a way of its own, and any that all Unicode versions since 3.2 agree on:
+# the two sides carry different ones.
 ODD = [
     *"\t\n\r \x0b\x0c\x1c\x85\xa0\u2028\u3000\0\ufffd\u200b\u00ad!$+^`~«»。，中字㐀豈éÉe\u0301İıßΣςſKÅŁ가ﷺᾂ\u0344",
     "[MASK]",
@@ -223,7 +224,7 @@ def test_ids_equal_the_plain_tokenizer(text: str, lowercase: bool, strip_accents
     )
     # Every second character gets pieces, so that known, unknown and longer pieces all occur.
     pieces = [prefix + character for character in characters[::2] for prefix in ("", "##")]
-    vocab = list(dict.fromkeys([*SPECIAL, *pieces, *(a + b for a, b in zip(characters, characters[1:], strict=False))]))
+    vocab = list(dict.fromkeys([*SPECIAL, *pieces, *(a + b for a, b in pairwise(characters))]))
     vocab = [token for token in vocab if "\n" not in token and "\r" not in token]
     tokenizer = Tokenizer.from_vocab(vocab, lowercase=lowercase, strip_accents=strip_accents)
     reference = ReferenceTokenizer(vocab, lowercase, strip_accents)

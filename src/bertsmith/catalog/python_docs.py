@@ -108,9 +108,8 @@ class Docstring:
 
     @property
     def top(self) -> str:
-        """The top-level module, siblings under one name: `os` for `posixpath`."""
-        first = self.module.partition(".")[0]
-        return SIBLINGS.get(first, first)
+        """The top-level module, siblings under one name."""
+        return top_module(self.module)
 
     @property
     def split(self) -> Split:
@@ -128,6 +127,13 @@ class PythonDocs:
     unreadable_files: list[str]
     num_duplicates: int
     num_crossing_duplicates: int
+
+    def held_out_sentences(self) -> list[str]:
+        """The sentences of held-out docstrings, none of which is in `documents`."""
+        trained = {sentence for document in self.documents for sentence in document}
+        docstrings = (docstring for docstring in self.docstrings if docstring.split == "held_out")
+        sentences = (sentence for docstring in docstrings for sentence in _sentences(docstring.text))
+        return [sentence for sentence in dict.fromkeys(sentences) if sentence not in trained]
 
     @property
     def num_characters(self) -> int:
@@ -156,6 +162,16 @@ class LabelledRows:
         """Rows of each label as (train, held out), labels in alphabetical order."""
         train, held_out = Counter(row.label for row in self.train), Counter(row.label for row in self.held_out)
         return {label: (train[label], held_out[label]) for label in sorted(train | held_out)}
+
+
+def top_module(dotted: str) -> str:
+    """The top-level module of a dotted name, siblings under one name.
+
+    >>> top_module("asyncio.locks.Lock"), top_module("posixpath.join")
+    ('asyncio', 'os')
+    """
+    first = dotted.partition(".")[0]
+    return SIBLINGS.get(first, first)
 
 
 def is_held_out(top: str) -> bool:

@@ -11,15 +11,13 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.data.lines import Fault, Reading, decode, mended, raw_lines, read_lines, too_long
+from bertsmith.data.lines import Fault, Reading, decode, first_lines, mended, raw_lines, too_long
 from bertsmith.errors import DataError
 from bertsmith.files import bare_suffix
 
-_LINES_SNIFFED = 1000
 _LONGEST_NAME = 40  # characters; a longer header cell is a text, so the file has no header
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
@@ -127,8 +125,7 @@ def _header(path: Path, head: _Cells) -> list[str]:
 
 def _sniff(path: Path) -> _Dialect:
     """Separator and quoting, by the rules at the head of this file."""
-    sample = Reading(errors="replace")
-    lines = [line.text for line in islice(read_lines(path, sample), _LINES_SNIFFED) if line.text.strip()]
+    lines = [line for line in first_lines(path) if line.strip()]
     if bare_suffix(path) == ".tsv":
         return _Dialect("\t", quoted=_must_be_quoted(lines))
     return _Dialect(next((sign for sign in ",;\t" if lines and sign in lines[0]), ","), quoted=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from bertsmith.data.columns import find_columns
-from bertsmith.data.lines import Fault, Reading, read_lines, sift
+from bertsmith.data.lines import Fault, Reading, first_lines, read_lines, sift
 from bertsmith.data.readers import TABLE_SUFFIXES, read_table
 from bertsmith.errors import DataError, nearest
 from bertsmith.files import bare_suffix
@@ -26,7 +26,6 @@ from bertsmith.text.sentences import split_sentences
 
 DocumentFormat = Literal["sentences", "lines", "files", "wiki", "table"]
 
-_SAMPLE_LINES = 1000
 _SAMPLE_ROWS = 1000
 _MAX_PARAGRAPH_CHARACTERS = 1 << 20
 _MOSTLY = 0.8
@@ -108,7 +107,7 @@ def find_format(path: Path) -> FoundFormat:
     """
     if bare_suffix(path) in TABLE_SUFFIXES:
         return FoundFormat("table", f"a {bare_suffix(path)} file")
-    lines = [line.text.strip() for line in islice(read_lines(path, Reading("replace")), _SAMPLE_LINES)]
+    lines = [line.strip() for line in first_lines(path)]
     texts = [line for line in lines if line]
     if not texts:
         return FoundFormat("files", "only blank lines at its head")

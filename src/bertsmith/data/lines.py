@@ -22,6 +22,8 @@ T = TypeVar("T")
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 _FAULTS_SHOWN = 10
+_SAMPLE_LINES = 1000
+_SAMPLE_CHARACTERS = 1 << 20
 
 # What a file begins with that is no UTF-8 text, and the way out.
 _SIGNATURES = {
@@ -92,6 +94,18 @@ def read_lines(path: Path, reading: Reading) -> Iterator[Line]:
     parts. Raises `DataError` with file and line.
     """
     return sift(_decoded(path, reading), reading)
+
+
+def first_lines(path: Path) -> list[str]:
+    """The first 1000 lines or million characters of `path`, mended: enough to recognise a format."""
+    lines: list[str] = []
+    size = 0
+    for line in read_lines(path, Reading("replace", _SAMPLE_CHARACTERS)):
+        lines.append(line.text)
+        size += len(line.text)
+        if len(lines) == _SAMPLE_LINES or size >= _SAMPLE_CHARACTERS:
+            break
+    return lines
 
 
 def _decoded(path: Path, reading: Reading) -> Iterator[Line | Fault]:

@@ -16,10 +16,7 @@ from bertsmith.errors import nearest
 from bertsmith.files import atomic_folder, write_json
 from bertsmith.hf.config import BertConfig, locate
 from bertsmith.hf.naming import Named, attach
-from bertsmith.hf.outputs import (
-    BaseModelOutput,
-    ModelOutput,
-)
+from bertsmith.hf.outputs import BaseModelOutput, ModelOutput
 from bertsmith.hf.padding import Padded
 from bertsmith.model.attention import Capture
 from bertsmith.model.checkpoints import (
@@ -31,10 +28,7 @@ from bertsmith.model.checkpoints import (
     shapes_only,
 )
 from bertsmith.model.name_tables import HUGGING_FACE
-from bertsmith.model.networks import (
-    BareNetwork,
-    Network,
-)
+from bertsmith.model.networks import BareNetwork, Network
 
 N = TypeVar("N", bound=Network)
 _log = logging.getLogger("bertsmith")

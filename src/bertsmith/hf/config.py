@@ -115,9 +115,9 @@ class BertConfig:
 
     def encoder(self) -> EncoderConfig:
         """The encoder's part, checked: `SettingsError` names what cannot be."""
-        refuse_code(self.extra, Path(CONFIG))
+        refuse_code(self.extra, "BertConfig")
         try:
-            return encoder_config(self.to_dict(), Path("BertConfig"))
+            return encoder_config(self.to_dict(), "BertConfig")
         except FileFormatError as error:
             raise SettingsError(str(error)) from None
 

@@ -17,13 +17,7 @@ from bertsmith.hf.base import BertModel, BertPreTrainedModel, CallOptions
 from bertsmith.hf.config import BertConfig
 from bertsmith.hf.outputs import LogitsOutput, PreTrainingOutput, QuestionAnsweringOutput
 from bertsmith.hf.padding import Padded
-from bertsmith.model.networks import (
-    ChoiceNetwork,
-    PretrainingNetwork,
-    SequenceNetwork,
-    SpanNetwork,
-    TokenNetwork,
-)
+from bertsmith.model.networks import ChoiceNetwork, PretrainingNetwork, SequenceNetwork, SpanNetwork, TokenNetwork
 
 __all__ = [
     "BertForMaskedLM",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bertsmith.errors import DataError
 from bertsmith.kernels.attention import Layout
 from bertsmith.model.attention import Attention, Capture
 from bertsmith.model.config import EncoderConfig
@@ -54,7 +55,13 @@ class Encoder(nn.Module):
         self.final_norm = final_norm(config)
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
-        """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer."""
+        """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer.
+
+        Raises `DataError` for a sequence that is longer than the model has positions for.
+        """
+        limit = self.positions.num_positions
+        if limit is not None and max(packed.lengths) > limit:
+            raise DataError(f"a sequence of {max(packed.lengths)} tokens exceeds the model's {limit} positions: cut it")
         hidden: Tensor = self.embeddings(packed, self.positions)
         rotation = self.positions.rotation(packed.position_ids)
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None

@@ -41,7 +41,12 @@ PositionConfig = Annotated[LearnedPositions | SinusoidalPositions | RotaryPositi
 
 
 class Positions(nn.Module):
-    """The scheme that does nothing: tokens without order. Each real scheme overrides what it answers."""
+    """The scheme that does nothing: tokens without order. Each real scheme overrides what it answers.
+
+    num_positions: how many there are; None where there is no end.
+    """
+
+    num_positions: int | None = None
 
     def added(self, position_ids: Tensor) -> Tensor | None:
         """[T] -> [T, E] to add to the token embeddings, or None."""
@@ -55,6 +60,7 @@ class Positions(nn.Module):
 class Learned(Positions):
     def __init__(self, num_positions: int, width: int):
         super().__init__()
+        self.num_positions = num_positions
         self.table = nn.Embedding(num_positions, width)
 
     def added(self, position_ids: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ _ONLY_VALUES: dict[str, Any] = {
 }
 
 
-def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
+def encoder_config(values: Mapping[str, Any], where: Path | str) -> EncoderConfig:
     """The encoder that the config file `where`, holding `values`, describes. `FileFormatError` names the field."""
     refuse_code(values, where)
     kind = values.get("model_type", "bert")  # Google's files and the oldest of Hugging Face have none
@@ -104,7 +104,7 @@ def published_config(config: EncoderConfig, *, hugging_face: bool) -> dict[str, 
     }
 
 
-def refuse_code(values: Any, where: Path) -> None:
+def refuse_code(values: Any, where: Path | str) -> None:
     """Raise if a config names code to run: `auto_map`, `trust_remote_code`, a class or function by its import path."""
     pending = [("", values)]
     while pending:
@@ -124,13 +124,13 @@ def refuse_code(values: Any, where: Path) -> None:
             pending += [("", inner) for inner in value]
 
 
-def _layer_norm(eps: Any, where: Path) -> LayerNormalization:
+def _layer_norm(eps: Any, where: Path | str) -> LayerNormalization:
     if not isinstance(eps, int | float) or not 0 < eps < 1:
         raise FileFormatError(f"{where}: layer_norm_eps {eps!r} should be a number between 0 and 1")
     return LayerNormalization(eps=eps)
 
 
-def _checked(fields: Any, where: Path) -> EncoderConfig:
+def _checked(fields: Any, where: Path | str) -> EncoderConfig:
     if not isinstance(fields, Mapping):
         raise FileFormatError(f"{where}: encoder: expected an object, found {type(fields).__name__}")
     try:

@@ -83,7 +83,7 @@ def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | No
     place = resolve_folder(settings.model)
     config = read_config(place)
     tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
-    task = _within(examples.task, config.max_position_embeddings)
+    task = examples.task.within(config.max_position_embeddings)
     dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
     network = start_network(task, place, changes={} if settings.dropout is None else dropout)
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
@@ -165,13 +165,3 @@ def _field_names(task: type[Task[Any, Any]]) -> list[str]:
 def _text(example: Example[Any]) -> str:
     """All of a request's texts as one, for comparing examples."""
     return "\0".join(str(value) for value in asdict(example.request).values() if value is not None)
-
-
-def _within(task: Task[Any, Any], num_positions: int) -> Task[Any, Any]:
-    """The task, with its lengths within what the model has positions for."""
-    too_long = {
-        name: num_positions
-        for name in ("max_length", "max_target_length")
-        if getattr(task.settings, name, 0) > num_positions
-    }
-    return type(task)(task.settings.model_copy(update=too_long))

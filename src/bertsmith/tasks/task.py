@@ -114,6 +114,12 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """This task with what training data teaches it before any network exists, such as its label names."""
         return self
 
+    def within(self, num_positions: int) -> Self:
+        """This task with its lengths cut to what a model has positions for."""
+        lengths = ("max_length", "max_target_length")
+        cut = {name: num_positions for name in lengths if getattr(self.settings, name, 0) > num_positions}
+        return type(self)(self.settings.model_copy(update=cut))
+
     # Training
 
     @abstractmethod

@@ -301,6 +301,6 @@ def _raise_for_bad_text(texts: Sequence[Text], are_words: bool) -> None:
                 raise DataError(f"text {index}: expected a string, found {type(word).__name__}")
             if surrogate := LONE_SURROGATE.search(word):
                 raise DataError(
-                    f"text {index}: lone surrogate {surrogate[0]!r} at character {surrogate.start()} is no text: replace it, "
-                    "say by text.encode('utf-8', 'replace').decode()"
+                    f"text {index}: lone surrogate {surrogate[0]!r} at character {surrogate.start()} is no text: "
+                    "replace it, say by text.encode('utf-8', 'replace').decode()"
                 )

@@ -1,0 +1,180 @@
+"""One question of the quickstart: the same network fine-tuned with and without pre-training, beside two baselines."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertsmith.catalog.python_docs import LabelledRows, Row, top_module
+from bertsmith.evaluation.baselines import Answers, majority, scores, tfidf_logistic
+from bertsmith.evaluation.compare import accuracy_interval, compare
+from bertsmith.files import atomic_file
+from bertsmith.inference.predictor import Predictions, load
+from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings
+from bertsmith.recipes.quickstart.results import PRETRAINED, UNTRAINED, QuestionFacts, Score, Verdict
+from bertsmith.runtime.progress import Progress
+from bertsmith.training.trainer import Metrics, TrainingSettings
+
+History = Sequence[tuple[int, Metrics]]
+
+VALIDATION_FRACTION = 0.1
+EXAMPLES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and the rows with the answers."""
+
+    name: str
+    title: str
+    explanation: str
+    rows: LabelledRows
+
+    @property
+    def has_pairs(self) -> bool:
+        return self.rows.train[0].text_pair is not None
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return math.ceil(len(self.rows.train) * (1 - VALIDATION_FRACTION) / batch_size)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The files of a question: what is trained on, what chooses the checkpoint, what is never looked at before the end."""
+
+    train: Path
+    validation: Path
+    held_out: Path
+
+
+def write_rows(question: Question, folder: Path, seed: int) -> Fold:
+    """The rows as CSV, for training and for the reader; the validation part has modules of its own, too."""
+    modules = Counter(top_module(row.source) for row in question.rows.train)
+    chosen: set[str] = set()
+    for module in sorted(modules, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
+        if sum(modules[name] for name in chosen) >= VALIDATION_FRACTION * len(question.rows.train):
+            break
+        # One huge module would leave nothing to train on, or one label without examples.
+        if modules[module] <= 0.05 * len(question.rows.train):
+            chosen.add(module)
+    parts = {
+        "train": [row for row in question.rows.train if top_module(row.source) not in chosen],
+        "validation": [row for row in question.rows.train if top_module(row.source) in chosen],
+        "held-out": question.rows.held_out,
+    }
+    for name, rows in parts.items():
+        _write_csv(folder / f"{question.name}-{name}.csv", rows, question.has_pairs)
+    return Fold(*(folder / f"{question.name}-{name}.csv" for name in parts))
+
+
+def fine_tune(
+    question: Question, fold: Fold, model: Path, output_dir: Path, training: TrainingSettings, progress: Progress
+) -> FinetuneReport:
+    """Fine-tune the pre-trained (or untrained) network in `model`."""
+    settings = finetune_settings("classification").of(
+        {
+            "train_file": fold.train,
+            "validation_file": fold.validation,
+            "model": str(model),
+            "output_dir": output_dir,
+            "text_column": "text",
+            "text_pair_column": "text_pair" if question.has_pairs else None,
+            "label_column": "label",
+            "dropout": 0.1,
+            "training": training,
+        }
+    )
+    return finetune("classification", settings, progress)
+
+
+def answer(
+    question: Question,
+    tune: Callable[[str], FinetuneReport],
+    baselines: Sequence[Answers],
+    *,
+    batch_size: int,
+    seed: int,
+    device: str,
+) -> QuestionFacts:
+    """Fine-tune twice (`tune` is told which model), answer the held-out rows, compare."""
+    rows, truth = question.rows.held_out, [row.label for row in question.rows.held_out]
+    modules = [top_module(row.source) for row in rows]
+    runs = {model: tune(model) for model in (PRETRAINED, UNTRAINED)}
+    predictions = {model: _predict(run.output_dir, rows, device) for model, run in runs.items()}
+    answers = [
+        *(Answers(model, tuple(p.label for p in said.predictions), {}) for model, said in predictions.items()),
+        *baselines,
+    ]
+    correct = {said.name: [a == b for a, b in zip(said.labels, truth, strict=True)] for said in answers}
+    tfidf = baselines[0].name
+    training = runs[PRETRAINED].training
+    right, wrong = _drawn_verdicts(rows, predictions[PRETRAINED], seed)
+    return QuestionFacts(
+        name=question.name,
+        title=question.title,
+        explanation=question.explanation,
+        counts=question.rows.counts(),
+        num_modules=len(set(modules)),
+        num_steps=training.num_steps,
+        num_epochs=training.num_steps / question.steps_per_epoch(batch_size),
+        num_cut_rows=predictions[PRETRAINED].num_cut_requests,
+        scores=tuple(
+            Score(said.name, accuracy_interval(correct[said.name], modules), scores(truth, said.labels)["f1_macro"])
+            for said in answers
+        ),
+        against_tfidf=compare(correct[PRETRAINED], correct[tfidf], modules),
+        against_untrained=compare(correct[PRETRAINED], correct[UNTRAINED], modules),
+        losses=_losses(*(run.training.history for run in runs.values())),
+        right=right,
+        wrong=wrong,
+    )
+
+
+def baselines_of(question: Question) -> tuple[Answers, Answers]:
+    """TF-IDF with logistic regression, and the majority; they train on the rows that validate the networks, too."""
+    rows = question.rows
+    return (
+        tfidf_logistic(rows.train, rows.held_out),
+        majority([row.label for row in rows.train], [row.label for row in rows.held_out]),
+    )
+
+
+def _losses(with_: History, without: History) -> tuple[tuple[int, float, float], ...]:
+    return tuple(
+        (step, ours["classification"], theirs["classification"])
+        for (step, ours), (_, theirs) in zip(with_, without, strict=True)
+    )
+
+
+def _predict(folder: Path, rows: Sequence[Row], device: str) -> Predictions:
+    predictor = load(folder, device=device)
+    requests = [predictor.task.request({"text": row.text, "text_pair": row.text_pair}) for row in rows]
+    return predictor.run(requests)
+
+
+def _drawn_verdicts(
+    rows: Sequence[Row], said: Predictions, seed: int
+) -> tuple[tuple[Verdict, ...], tuple[Verdict, ...]]:
+    """A few right and a few wrong answers, drawn at random."""
+    verdicts = [
+        Verdict(row.source, row.text, row.text_pair, prediction.label, prediction.score, row.label)
+        for row, prediction in zip(rows, said.predictions, strict=True)
+    ]
+    random.Random(seed).shuffle(verdicts)
+    right = [verdict for verdict in verdicts if verdict.label == verdict.truth]
+    wrong = [verdict for verdict in verdicts if verdict.label != verdict.truth]
+    return tuple(right[:EXAMPLES_SHOWN]), tuple(wrong[:EXAMPLES_SHOWN])
+
+
+def _write_csv(path: Path, rows: Sequence[Row], has_pairs: bool) -> None:
+    names = ["text", "text_pair", "label", "source"] if has_pairs else ["text", "label", "source"]
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(names)
+        table.writerows([getattr(row, name) for name in names] for row in rows)

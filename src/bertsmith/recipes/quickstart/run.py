@@ -1,0 +1,234 @@
+"""The quickstart from start to end: gathers, learns, measures. Calls the other recipes and fits their steps to the time.
+
+The time given is that of the whole run. Before training starts, a few steps of each kind are timed; fine-tuning gets what
+it can use, pre-training the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from bertsmith.artifact import Artifact, save_artifact, versions
+from bertsmith.catalog.python_docs import PythonDocs, family_rows, gather, pair_rows
+from bertsmith.errors import DataError
+from bertsmith.evaluation.baselines import Answers
+from bertsmith.files import atomic_file, write_json
+from bertsmith.inference.predictor import load
+from bertsmith.model.presets import preset
+from bertsmith.recipes.finetune import FinetuneReport
+from bertsmith.recipes.prepare import PrepareReport, PrepareSettings, prepare
+from bertsmith.recipes.pretrain import PretrainReport, PretrainSettings, pretrain
+from bertsmith.recipes.quickstart.page import page
+from bertsmith.recipes.quickstart.questions import Fold, Question, answer, baselines_of, fine_tune, write_rows
+from bertsmith.recipes.quickstart.results import PRETRAINED, CorpusFacts, Fill, PretrainingFacts, QuickstartReport
+from bertsmith.runtime.device import Precision, pick_device, pick_precision
+from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
+from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.wordpiece import VocabularyReport, WordPieceSettings, learn_wordpiece
+from bertsmith.training.optimizer import OptimizerSettings
+from bertsmith.training.trainer import Metrics, TrainingSettings
+
+TIMED_STEPS = 8
+FILLS_SHOWN = 8
+PRETRAINING_EVALUATIONS = 8
+
+
+class QuickstartSettings(Settings):
+    """What a newcomer may wish to change; the defaults are what `docs/log.md` found to work."""
+
+    output_dir: Path = Field(Path("quickstart"), description="folder for the report, the data and the models")
+    minutes: float = Field(8.0, gt=0, description="time for the whole run, in minutes")
+    seed: int = Field(0, ge=0, description="decides new weights, order, masks and pairs")
+    stdlib: Path | None = Field(None, description="folder of a Python standard library; None: the running Python's")
+    vocab_size: int = Field(8_000, ge=100, description="pieces in the vocabulary")
+    model_size: str = Field("mini", description="tiny, mini, small, medium, base or large")
+    architecture: dict[str, Any] = Field(
+        {
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "max_position_embeddings": 128,
+            "positions": {"kind": "rotary"},
+            "normalization": {"kind": "layer_norm", "placement": "pre"},
+        },
+        description="numbers and variants laid over the model size; these learn fastest in little time",
+    )
+    max_length: int = Field(96, ge=16, le=128, description="longest pre-training input, in tokens")
+    batch_size: int = Field(32, ge=1, description="examples an optimizer step")
+    pretraining_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of pre-training")
+    finetuning_learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of fine-tuning")
+    finetuning_epochs: float = Field(4.0, gt=0, description="passes of fine-tuning, fewer where the time is short")
+    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+
+
+def quickstart(settings: QuickstartSettings, progress: Progress | None = None) -> QuickstartReport:
+    """Run it; `output_dir` holds report.html, report.json, the data as CSV and text, and all models.
+
+    Raises `DataError` where the installation carries no documentation.
+    """
+    run = _Run(settings, progress or Progress())
+    report = run.report()
+    page(report).write(Path(report.report))
+    with atomic_file(settings.output_dir / "report.json") as temporary:
+        write_json(temporary, asdict(report))
+    return report
+
+
+class _Run:
+    """The stages in order, and the time that each took."""
+
+    def __init__(self, settings: QuickstartSettings, progress: Progress):
+        self.settings = settings
+        self.progress = progress
+        self.folder = settings.output_dir
+        self.seconds: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def report(self) -> QuickstartReport:
+        settings = self.settings
+        with self.stage("reading the documentation"):
+            docs = gather(settings.stdlib)
+            questions = _questions(docs, settings.seed)
+            folds = [write_rows(question, self.folder / "data", settings.seed) for question in questions]
+            text = _write_documents(docs, self.folder / "data" / "documents.txt")
+        with self.stage("learning the vocabulary"):
+            vocabulary, tokenizer = self.learn_vocabulary(text)
+        with self.stage("preparing the corpus"):
+            corpus = prepare(
+                PrepareSettings(
+                    files=(text,),
+                    tokenizer=self.folder / "tokenizer",
+                    output_dir=self.folder / "corpus",
+                    format="sentences",
+                ),
+                self.progress,
+            )
+        with self.stage("baselines"):
+            baselines = [baselines_of(question) for question in questions]
+        with self.stage("timing a few steps"):
+            self.save_untrained(tokenizer)
+            steps = self.plan(questions, folds)
+        with self.stage("pre-training"):
+            pretrained = self.pretrain(steps[0], self.folder / "pretrained")
+            pretraining = self.pretraining_facts(pretrained, docs, tokenizer)
+        answers = []
+        for question, fold, scores, num_steps in zip(questions, folds, baselines, steps[1:], strict=True):
+            with self.stage(f"fine-tuning: {question.name}"):
+                answers.append(self.answer(question, fold, scores, num_steps))
+        return QuickstartReport(
+            output_dir=str(self.folder),
+            report=str(self.folder / "report.html"),
+            corpus=_corpus_facts(docs, corpus),
+            vocabulary=vocabulary,
+            network=self.network_in_words(),
+            pretraining=pretraining,
+            questions=tuple(answers),
+            seconds=self.seconds,
+            precision=pick_precision(settings.precision, pick_device(settings.device)),
+            num_threads=torch.get_num_threads(),
+            versions=versions(),
+        )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress.note(name)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+    def learn_vocabulary(self, text: Path) -> tuple[VocabularyReport, Tokenizer]:
+        learned = learn_wordpiece([text], WordPieceSettings(vocab_size=self.settings.vocab_size), self.progress)
+        tokenizer = learned.tokenizer()
+        tokenizer.save(self.folder / "tokenizer")
+        return learned.report, tokenizer
+
+    def save_untrained(self, tokenizer: Tokenizer) -> None:
+        """The network with the weights that pre-training would start from, in the layout of a pre-trained one."""
+        torch.manual_seed(self.settings.seed)
+        task = Pretraining(PretrainingSettings(max_length=self.settings.max_length))
+        shape = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id} | self.settings.architecture
+        network = task.build(preset(self.settings.model_size, **shape))
+        save_artifact(self.folder / "untrained", Artifact(task, network, tokenizer))
+
+    def plan(self, questions: Sequence[Question], folds: Sequence[Fold]) -> list[int]:
+        """Steps of pre-training and of each question, from the time left and the speed of a few steps of each."""
+        settings = self.settings
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            trial = Path(folder)
+            pretraining = self.pretrain(TIMED_STEPS, trial / "pretrained").training
+            tuning = [
+                self.fine_tune(question, fold, "untrained", trial / question.name, TIMED_STEPS).training
+                for question, fold in zip(questions, folds, strict=True)
+            ]
+        # A tenth is for evaluating and saving.
+        left = 0.9 * (60 * settings.minutes - (time.monotonic() - self._started))
+        wanted = [q.steps_per_epoch(settings.batch_size) * settings.finetuning_epochs for q in questions]
+        cost = sum(2 * n * t.seconds / t.num_steps for n, t in zip(wanted, tuning, strict=True))
+        share = min(1.0, max(0.0, 0.4 * left / cost))
+        rest = max(0.0, left - share * cost)
+        steps = [rest / (pretraining.seconds / pretraining.num_steps), *(share * n for n in wanted)]
+        return [max(TIMED_STEPS, math.floor(n)) for n in steps]
+
+    def pretrain(self, num_steps: int, output_dir: Path) -> PretrainReport:
+        settings = self.settings
+        return pretrain(
+            PretrainSettings(
+                corpus=self.folder / "corpus",
+                output_dir=output_dir,
+                model_size=settings.model_size,
+                architecture=settings.architecture,
+                validation_fraction=0.02,
+                task=PretrainingSettings(max_length=settings.max_length),
+                training=self.training(num_steps, settings.pretraining_learning_rate, PRETRAINING_EVALUATIONS),
+            ),
+            self.progress,
+        )
+
+    def fine_tune(
+        self, question: Question, fold: Fold, model: str, output_dir: Path, num_steps: int
+    ) -> FinetuneReport:
+        evaluations = max(1, round(num_steps / question.steps_per_epoch(self.settings.batch_size)))
+        training = self.training(num_steps, self.settings.finetuning_learning_rate, evaluations)
+        return fine_tune(question, fold, self.folder / model, output_dir, training, self.progress)
+
+    def training(self, num_steps: int, learning_rate: float, evaluations: int) -> TrainingSettings:
+        return TrainingSettings(
+            max_steps=num_steps,
+            per_device_train_batch_size=self.settings.batch_size,
+            learning_rate=learning_rate,
+            eval_steps=math.ceil(num_steps / evaluations),
+            optimizer=OptimizerSettings(adam_beta2=0.98),
+            seed=self.settings.seed,
+            precision=self.settings.precision,
+            device=self.settings.device,
+        )
+
+    def answer(
+        self, question: Question, fold: Fold, baselines: tuple[Answers, Answers], num_steps: int
+    ) -> Any:
+        def tune(model: str) -> FinetuneReport:
+            start = "pretrained" if model == PRETRAINED else "untrained"
+            return self.fine_tune(question, fold, start, self.folder / f"{question.name}-{start}", num_steps)
+
+        return answer(
+            question,
+            tune,
+            baselines,
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            device=self.settings.device,
+        )
