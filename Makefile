@@ -15,7 +15,7 @@ quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> clas
 	$(RUN) bertsmith quickstart $(ARGS)
 
 test: $(VENV)/full.stamp ## run the tests (ARGS="-k tokenizer" for some of them)
-	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/full.stamp ## style and formatting (ruff)
 	$(RUN) ruff check .

@@ -96,10 +96,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def start_network(task: Task[Any, Any], place: Path, *, heads: Heads = "fit", **changes: Any) -> Network:
+def start_network(
+    task: Task[Any, Any], place: Path, *, heads: Heads, changes: Mapping[str, Any] | None = None
+) -> Network:
     """A network for `task` with the weights of the checkpoint at `place`; a head that it lacks is new.
 
-    `changes` are laid over the checkpoint's config. With `heads="load"`, a missing parameter is an error.
+    heads: `load` wants all of them, `fit` takes those of the right shape, `new` none. changes: laid over the
+    checkpoint's config.
     """
     config = read_config(place)
     network = task.build(config.model_copy(update=changes))

@@ -38,7 +38,7 @@ COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
 
 def bare_suffix(path: Path) -> str:
     """The suffix under the compression's: `.csv` for `reviews.csv.gz`."""
-    return (path.with_suffix("") if path.suffix in COMPRESSIONS else path).suffix.lower()
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path).suffix.lower()
 
 
 def open_bytes(path: Path) -> IO[bytes]:

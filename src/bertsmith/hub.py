@@ -1,38 +1,41 @@
-"""Where a model is: a folder as it is, or a name on the Hugging Face hub. The only place that may open a connection.
+"""Where a model's files are: a folder on this machine, or a name on the Hugging Face hub. Reads none of them.
 
-Knows nothing of what the files mean. Only weights in safetensors, JSON and text are fetched.
+The only place that may open a connection.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from bertsmith.errors import FileFormatError
 
-FETCHED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt")
+# Weights, settings and vocabularies; nothing that could hold code.
+FETCHED: Final = ("*.safetensors", "*.json", "*.txt")
+HUB_NAME: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def resolve_folder(name_or_folder: str | Path) -> Path:
-    """The local folder of a model. A hub name is fetched into the hub's own cache, once; asking by name is the consent.
+    """A local folder, or the prefix of an original Google checkpoint, as it is; a name on the hub is fetched, once.
 
-    Raises `FileFormatError` for what is neither, and for a name that cannot be fetched now.
+    This asks the network, and is only called when a user names such a model. Raises `FileFormatError`.
     """
     folder = Path(name_or_folder)
-    if folder.exists() or folder.with_name(folder.name + ".index").exists():
+    if folder.is_dir() or folder.with_name(folder.name + ".index").is_file():
         return folder
     name = str(name_or_folder)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+    if folder.exists():
+        raise FileFormatError(f"{name}: a file, expected the folder that holds the model's files")
+    if isinstance(name_or_folder, Path) or not HUB_NAME.fullmatch(name):
         raise FileFormatError(f"{name}: no such folder")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(FETCHED)))
-    except HFValidationError:
-        raise FileFormatError(f"{name}: no such folder, and no name of a model on the hub") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError) as error:  # the hub's own errors derive from these
+        reason = str(error).strip().partition("\n")[0]
         raise FileFormatError(
-            f"{name}: no such folder here, and it cannot be fetched from the Hugging Face hub ({reason}); "
-            "give a folder with config.json and model.safetensors, or connect and try again"
+            f"{name}: no such folder, and the Hugging Face hub gave no such model ({reason}); name a folder that holds "
+            "config.json, model.safetensors and tokenizer files, or check the name and the connection"
         ) from None

@@ -48,7 +48,9 @@ def test_a_worked_example(tmp_path: Path, tokenizer: Path) -> None:
     assert (report.num_documents, report.num_sentences, report.num_tokens) == (2, 4, 12)
     assert report.unknown_fraction == 1 / 12
     assert report.num_text_bytes == len(TEXT)
-    assert report.formats == {"a.txt": "sentences: 100% of its lines are one whole sentence, 1 are blank"}
+    assert report.formats == {
+        str(tmp_path / "a.txt"): "sentences: 100% of its lines are one whole sentence, 1 are blank"
+    }
     assert (report.skipped, report.replaced, report.divided) == ({}, {}, {})
     files = Corpus.open(folder).manifest.files
     assert report.num_corpus_bytes == sum((folder / name).stat().st_size for name in files)
@@ -72,7 +74,7 @@ def test_several_files_of_several_formats_keep_their_order(tmp_path: Path, token
     table = write(tmp_path / "b.jsonl.gz", gzip.compress(b'{"text": "Three. Two."}\n{"text": "One."}\n'))
     report, folder = run(tokenizer, table, write(tmp_path / "a.txt", TEXT))
     assert read(folder) == [[[7, 8], [6, 8]], [[5, 8]], *IDS]
-    assert list(report.formats) == ["b.jsonl.gz", "a.txt"]
+    assert list(report.formats) == [str(tmp_path / name) for name in ("b.jsonl.gz", "a.txt")]
 
 
 def test_sentences_without_tokens_are_left_out_and_counted(tmp_path: Path, tokenizer: Path) -> None:

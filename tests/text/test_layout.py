@@ -33,7 +33,7 @@ CONFIGS: list[dict[str, Any] | None] = [
     {"do_lower_case": False},
     {"do_lower_case": True, "strip_accents": False},
     {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False, "model_max_length": 512},
-    {"tokenizer_class": "DistilBertTokenizer", "unk_token": {"content": "[UNK]"}, "model_max_length": 1e30},
+    {"tokenizer_class": "DistilBertTokenizer", "unk_token": {"__type": "AddedToken", "content": "[UNK]"}, "model_max_length": 1e30},
 ]
 
 

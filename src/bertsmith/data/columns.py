@@ -20,6 +20,8 @@ _MIN_TEXT_CHARACTERS = 12  # mean length from which a column of unknown name may
 _MAX_LABEL_CHARACTERS = 40
 _MOST_CLASSES_OF_FEW = 10  # so many distinct labels are classes even where half of the rows differ
 _SHOWN = 10
+_TEXT_WAY_OUT = "name it with --text-column, and the second of a pair with --text-pair-column"
+_LABEL_WAY_OUT = "name the classes' column with --label-column"
 
 # Of each group the first with exactly one column of the table decides. Names are compared in lower case, without signs.
 _TEXT_NAMES = (
@@ -75,7 +77,9 @@ def find_columns(
         if given is not None and given not in names:
             raise DataError(f"{rows[0].path}: no column {given!r}; {nearest(given, names)}")
     if pair is not None and text is None:
-        raise DataError(f"{rows[0].path}: the second text's column is given, {pair!r}; name the first one's too")
+        raise DataError(
+            f"{rows[0].path}: the second text's column is given, {pair!r}; name the first one's too, with --text-column"
+        )
     finder = _Finder(names, sample)
     text_found = _Found(text, "as given", pair) if text else finder.texts(exclude=label)
     label_found = _Found(label, "as given") if label else finder.label(text_found) if labelled else _Found(None, "")
@@ -125,20 +129,20 @@ class _Finder:
         candidates = [name for name in names if self._looks_like_text(name)]
         if len(candidates) == 1 and not pairs:
             return _Found(candidates[0], "the only column with running text")
-        raise self._doubt("text", candidates, "name it (text column, and the second one of a pair)")
+        raise self._doubt("text", candidates, _TEXT_WAY_OUT)
 
     def label(self, text: _Found) -> _Found:
         """The label column among those that are no text."""
         names = [name for name in self.names if name not in (text.name, text.pair)]
         named = self._by_name(names, _LABEL_NAMES)
         if named and self._is_continuous(named):
-            raise self._doubt("label", [named], "its values are nearly all different; name it if these are the classes")
+            raise self._doubt("label", [named], f"its values are nearly all different; {_LABEL_WAY_OUT}")
         if named:
             why = "by its name"
         else:
             candidates = [name for name in names if self._looks_like_label(name)]
             if len(candidates) != 1:
-                raise self._doubt("label", candidates, "name it (label column)")
+                raise self._doubt("label", candidates, _LABEL_WAY_OUT)
             named, why = candidates[0], "the only column with few distinct values"
         classes = {str(value) for value in self.values[named]}
         if named in classes:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The random numbers of one sample in one epoch, whatever is drawn for its neighbours."""
-    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), (epoch << 40) + index]))
+    return _generator(seed, (epoch << 40) + index)
 
 
 @lru_cache(maxsize=2)
 def epoch_order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which an epoch visits its samples."""
-    order = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), (1 << 63) + epoch])).permutation(num_samples)
+    order = _generator(seed, (1 << 63) + epoch).permutation(num_samples)
     order.setflags(write=False)
     return order
 
@@ -37,3 +37,8 @@ def step_samples(step: int, num_samples: int, batch_size: int, seed: int) -> tup
     """
     epoch, place = divmod(step, steps_per_epoch(num_samples, batch_size))
     return epoch, epoch_order(num_samples, seed, epoch)[place * batch_size : (place + 1) * batch_size]
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    # Spelled uint64: numpy turns a list with a number above 2^63 into floats, and neighbouring streams into one.
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from bertsmith.errors import nearest
 from bertsmith.files import atomic_folder, write_json
-from bertsmith.hf.config import BertConfig, locate
+from bertsmith.hf.config import BertConfig
 from bertsmith.hf.naming import Named, attach
 from bertsmith.hf.outputs import BaseModelOutput, ModelOutput
 from bertsmith.hf.padding import Padded
+from bertsmith.hub import resolve_folder
 from bertsmith.model.attention import Capture
 from bertsmith.model.checkpoints import (
     CONFIG,
@@ -85,7 +86,7 @@ class BertPreTrainedModel(Named, Generic[N]):
         of another size is refused, or with `ignore_mismatched_sizes` new. Raises `FileFormatError` for files that are
         damaged, unsafe or of another family.
         """
-        place = locate(name_or_folder)
+        place = resolve_folder(name_or_folder)
         config = BertConfig.read(place, **overrides)
         read_config(place)
         model = cls(config)  # type: ignore[call-arg]  # the classes to construct take a config alone

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from bertsmith.errors import FileFormatError, SettingsError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
+from bertsmith.hub import resolve_folder
 from bertsmith.model.checkpoints import CONFIG, GOOGLE_CONFIG
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.published_config import OWN_MODEL_TYPE, encoder_config, refuse_code
@@ -79,7 +80,7 @@ class BertConfig:
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, **overrides: Any) -> Self:
         """From a folder (or Google checkpoint's prefix), or from the Hugging Face hub by name."""
-        return cls.read(locate(name_or_folder), **overrides)
+        return cls.read(resolve_folder(name_or_folder), **overrides)
 
     @classmethod
     def read(cls, place: Path, **overrides: Any) -> Self:
@@ -120,16 +121,6 @@ class BertConfig:
             return encoder_config(self.to_dict(), "BertConfig")
         except FileFormatError as error:
             raise SettingsError(str(error)) from None
-
-
-def locate(name_or_folder: str | Path) -> Path:
-    """The folder, or the prefix of a Google checkpoint, on this machine; anything else is asked of the hub."""
-    path = Path(name_or_folder)
-    if path.with_name(path.name + ".index").is_file():
-        return path
-    from bertsmith.hf.hub import resolve_folder
-
-    return resolve_folder(name_or_folder)
 
 
 def _label_names(names: Any) -> dict[int, str]:

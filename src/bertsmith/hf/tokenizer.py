@@ -14,7 +14,7 @@ import numpy as np
 
 from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.hf.batch_encoding import BatchEncoding, PaddingSide, TensorKind, as_tensors, pad_rows
-from bertsmith.hf.hub import resolve_folder
+from bertsmith.hub import resolve_folder
 from bertsmith.text.tokenizer import Encoding, Text, Tokenizer
 from bertsmith.text.vocabulary import CLS, MASK, PAD, SEP, UNK
 

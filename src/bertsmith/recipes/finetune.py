@@ -85,7 +85,7 @@ def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | No
     tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
     task = examples.task.within(config.max_position_embeddings)
     dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
-    network = start_network(task, place, changes={} if settings.dropout is None else dropout)
+    network = start_network(task, place, heads="new", changes={} if settings.dropout is None else dropout)
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
 
     def keep(step: int, metrics: Metrics) -> None:

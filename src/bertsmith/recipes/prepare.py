@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -81,38 +82,30 @@ def prepare(settings: PrepareSettings, progress: Progress | None = None) -> Prep
     too. Raises `DataError` for files that cannot be used, `SettingsError` where the output folder holds other things.
     """
     started = time.monotonic()
+    total = _total_bytes(settings.files)
     tokenizer = Tokenizer.load(settings.tokenizer)
     reading = Reading(settings.errors)
     formats: dict[str, str] = {}
 
     def on_format(path: Path, found: FoundFormat) -> None:
-        formats[path.name] = f"{found.format}: {found.reason}"
+        formats[str(path)] = f"{found.format}: {found.reason}"
 
     rules = DocumentRules(
         settings.format, settings.text_column, settings.max_sentence_characters, settings.max_document_sentences
     )
-    total = _total_bytes(settings.files)
     num_unknown = 0
-    with corpus_folder(settings.output_dir) as folder:
+    with corpus_folder(settings.output_dir) as folder, CorpusWriter(folder, tokenizer.vocab_size) as writer:
         tokenizer.save(folder)
-        with CorpusWriter(folder, tokenizer.vocab_size) as writer:
-            documents = read_documents(settings.files, reading, rules, on_format)
-            for sentences in _tokenized(documents, tokenizer):
-                with_tokens = [ids for ids in sentences if len(ids)]
-                if len(with_tokens) < len(sentences):
-                    reading.skipped["sentence without tokens"] += len(sentences) - len(with_tokens)
-                if with_tokens:
-                    num_unknown += sum(int(np.count_nonzero(ids == tokenizer.unk_id)) for ids in with_tokens)
-                    writer.add(with_tokens)
-                if progress is not None:
-                    progress("prepare", reading.num_bytes, total)
-            counts = {"skipped": reading.skipped, "replaced": reading.replaced, "divided": reading.divided}
-            account = {reason: dict(sorted(counter.items())) for reason, counter in counts.items()}
-            sources = [{"name": path.name, "sha256": sha256(path)} for path in settings.files]
-            manifest = writer.finish(
-                tokenizer.fingerprint,
-                {"sources": sources, "formats": formats, "num_unknown_tokens": num_unknown, **account},
-            )
+        for block in _tokenized(read_documents(settings.files, reading, rules, on_format), tokenizer):
+            num_unknown += sum(_add(writer, sentences, tokenizer.unk_id, reading) for sentences in block)
+            if progress is not None:
+                progress("prepare", reading.num_bytes, total)
+        counters = {"skipped": reading.skipped, "replaced": reading.replaced, "divided": reading.divided}
+        account = {name: dict(sorted(counter.items())) for name, counter in counters.items()}
+        sources = [{"name": path.name, "sha256": sha256(path), "format": formats[str(path)]} for path in settings.files]
+        manifest = writer.finish(
+            tokenizer.fingerprint, {"sources": sources, "num_unknown_tokens": num_unknown, **account}
+        )
     return PrepareReport(
         num_documents=manifest.num_documents,
         num_sentences=manifest.num_sentences,
@@ -126,6 +119,17 @@ def prepare(settings: PrepareSettings, progress: Progress | None = None) -> Prep
     )
 
 
+def _add(writer: CorpusWriter, sentences: list[Ids], unknown_id: int, reading: Reading) -> int:
+    """Write a document, without the sentences that have no tokens; how many of its tokens are unknown."""
+    kept = [ids for ids in sentences if len(ids)]
+    if len(kept) < len(sentences):
+        reading.skipped["sentence without tokens"] += len(sentences) - len(kept)
+    if not kept:
+        return 0
+    writer.add(kept)
+    return sum(int(np.count_nonzero(ids == unknown_id)) for ids in kept)
+
+
 def _total_bytes(paths: Iterable[Path]) -> int | None:
     """Bytes of text in all files, None where some are packed; a missing file is told before any work is done."""
     paths = list(paths)
@@ -137,16 +141,12 @@ def _total_bytes(paths: Iterable[Path]) -> int | None:
     return sum(path.stat().st_size for path in paths)
 
 
-def _tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[list[Ids]]:
-    """The ids of each document's sentences."""
+def _tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[list[list[Ids]]]:
+    """The ids of the documents' sentences, in blocks of documents."""
     pieces = PieceCache(tokenizer)
     for block in _blocks(documents):
-        ids = pieces.batch([sentence for document in block for sentence in document.sentences])
-        start = 0
-        for document in block:
-            end = start + len(document.sentences)
-            yield ids[start:end]
-            start = end
+        ids = iter(pieces.batch([sentence for document in block for sentence in document.sentences]))
+        yield [list(islice(ids, len(document.sentences))) for document in block]
 
 
 def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:

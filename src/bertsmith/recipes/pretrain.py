@@ -100,7 +100,7 @@ def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer
             f"{settings.corpus} was prepared with another vocabulary than {settings.from_} has; "
             f"prepare it again with --tokenizer {settings.from_}"
         )
-    return start_network(task, settings.from_)
+    return start_network(task, settings.from_, heads="fit")
 
 
 def _split(corpus: Corpus, settings: PretrainSettings, progress: Progress) -> tuple[Passages | None, Passages]:

@@ -177,10 +177,12 @@ class BarProgress(Progress):
 
     def closed(self, phase: Phase) -> None:
         assert self._bars is not None
-        if phase.total is None:
-            self._bars.update(self._tasks[phase], total=phase.done)
-        del self._tasks[phase]
-        if not self._tasks:
+        task = self._tasks.pop(phase)
+        if self._tasks:
+            # A phase within another leaves no bar behind: a run evaluates many times.
+            self._bars.remove_task(task)
+        else:
+            self._bars.update(task, total=phase.total if phase.total is not None else phase.done)
             self._bars.stop()
             self._bars = None
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window
 from bertsmith.data.readers import Row
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import Network
 from bertsmith.settings import Settings
@@ -78,9 +78,14 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RequestT:
         """A request from a record of its fields; a text or a tuple fills the first ones. Errors name `where`."""
+        names = [field.name for field in fields(self.Request)]
         if isinstance(record, str | tuple):
-            values = (record,) if isinstance(record, str) else record
-            record = {field.name: value for field, value in zip(fields(self.Request), values, strict=False)}
+            record = dict(zip(names, (record,) if isinstance(record, str) else record, strict=False))
+        if not isinstance(record, Mapping):
+            raise DataError(f"{where}: expected a text or a record of {', '.join(names)}, found {record!r:.80}")
+        for name in record:
+            if name not in names:
+                raise DataError(f"{where}: no field {name!r}; {nearest(str(name), names)}")
         try:
             request: RequestT = _checker(self.Request).validate_python(dict(record))
         except ValidationError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from bertsmith.text.tokenizer import Ids, Tokenizer
 
 _MAX_CHARACTERS = 16 << 20  # about 150 MB
+_MARKS = ",.;:()\"'-/"  # words of their own to BERT, so that "word," is no other word than "word"
 _ENTRY_CHARACTERS = 16  # what an entry costs beside its word, in characters
 
 
@@ -24,14 +25,14 @@ class PieceCache:
         self._max_characters = max_characters
         self._num_characters = 0
         self._ids: dict[str, bytes] = {}
-        # A token that holds a blank is found only in whole texts.
-        self._whole = any(" " in token.content for token in tokenizer.spec.added_tokens)
+        # A token that holds a border of words is found only in whole texts.
+        self._whole = any(set(token.content) & {" ", *_MARKS} for token in tokenizer.spec.added_tokens)
 
     def batch(self, texts: Sequence[str]) -> list[Ids]:
         """The same as `Tokenizer.pieces_batch`: int32 [length] for each text, without special tokens."""
         if self._whole:
             return self._tokenizer.pieces_batch(texts)
-        words = [text.split(" ") for text in texts]
+        words = [_spaced(text).split(" ") for text in texts]
         self._learn({word for split in words for word in split})
         return [np.frombuffer(b"".join(map(self._ids.__getitem__, split)), dtype=np.int32) for split in words]
 
@@ -43,3 +44,9 @@ class PieceCache:
         ids = self._tokenizer.pieces_batch(unknown)
         self._ids.update(zip(unknown, (word.tobytes() for word in ids), strict=True))
         self._num_characters += sum(map(len, unknown)) + _ENTRY_CHARACTERS * len(unknown)
+
+
+def _spaced(text: str) -> str:
+    for mark in _MARKS:
+        text = text.replace(mark, f" {mark} ")
+    return text

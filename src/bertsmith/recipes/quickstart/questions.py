@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Fold:
-    """The files of a question: what is trained on, what chooses the checkpoint, what is never looked at before the end."""
+    """The files of a question. `validation` chooses the checkpoint, `held_out` is looked at once, at the end."""
 
     train: Path
     validation: Path
@@ -55,14 +55,7 @@ class Fold:
 
 def write_rows(question: Question, folder: Path, seed: int) -> Fold:
     """The rows as CSV, for training and for the reader; the validation part has modules of its own, too."""
-    modules = Counter(top_module(row.source) for row in question.rows.train)
-    chosen: set[str] = set()
-    for module in sorted(modules, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
-        if sum(modules[name] for name in chosen) >= VALIDATION_FRACTION * len(question.rows.train):
-            break
-        # One huge module would leave nothing to train on, or one label without examples.
-        if modules[module] <= 0.05 * len(question.rows.train):
-            chosen.add(module)
+    chosen = _validation_modules(question.rows.train, seed)
     parts = {
         "train": [row for row in question.rows.train if top_module(row.source) not in chosen],
         "validation": [row for row in question.rows.train if top_module(row.source) in chosen],
@@ -71,6 +64,22 @@ def write_rows(question: Question, folder: Path, seed: int) -> Fold:
     for name, rows in parts.items():
         _write_csv(folder / f"{question.name}-{name}.csv", rows, question.has_pairs)
     return Fold(*(folder / f"{question.name}-{name}.csv" for name in parts))
+
+
+def _validation_modules(rows: Sequence[Row], seed: int) -> set[str]:
+    """Modules with a tenth of the rows, drawn at random; huge ones last: one alone would leave little to train on."""
+    sizes = Counter(top_module(row.source) for row in rows)
+    wanted = VALIDATION_FRACTION * len(rows)
+
+    def order(module: str) -> tuple[bool, bytes]:
+        return sizes[module] > wanted / 2, hashlib.sha256(f"{seed}/{module}".encode()).digest()
+
+    chosen: set[str] = set()
+    for module in sorted(sizes, key=order):
+        if sum(sizes[name] for name in chosen) >= wanted:
+            break
+        chosen.add(module)
+    return chosen
 
 
 def fine_tune(

@@ -145,12 +145,11 @@ def worth_of_pretraining(question: QuestionFacts) -> str:
         "no difference shown": "Pre-training made no difference that can be shown",
     }[comparison.verdict]
     return (
-        f"{what}: without it the same network, fine-tuned by the same steps, is right on {without:.1%}, a difference of "
-        f"{_points(comparison.difference)}."
+        f"{what}: without it the same network, fine-tuned by the same steps, is right on {without:.1%}, a difference "
+        f"of {_points(comparison.difference)}."
     )
 
 
 def _points(difference: Interval) -> str:
-    return (
-        f"{difference.value * 100:+.1f} points (95% interval {difference.low * 100:+.1f} to {difference.high * 100:+.1f})"
-    )
+    value, low, high = (100 * number for number in (difference.value, difference.low, difference.high))
+    return f"{value:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"

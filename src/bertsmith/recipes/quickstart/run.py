@@ -1,7 +1,7 @@
-"""The quickstart from start to end: gathers, learns, measures. Calls the other recipes and fits their steps to the time.
+"""The quickstart from start to end: gathers, learns, measures. Calls the other recipes, fits their steps to the time.
 
-The time given is that of the whole run. Before training starts, a few steps of each kind are timed; fine-tuning gets what
-it can use, pre-training the rest.
+The time given is that of the whole run. Before training starts, a few steps of each kind are timed; fine-tuning gets
+what it can use, pre-training the rest.
 """
 
 from __future__ import annotations
@@ -26,13 +26,21 @@ from bertsmith.errors import DataError
 from bertsmith.evaluation.baselines import Answers
 from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import load
+from bertsmith.model.checkpoints import read_config
 from bertsmith.model.presets import preset
 from bertsmith.recipes.finetune import FinetuneReport
 from bertsmith.recipes.prepare import PrepareReport, PrepareSettings, prepare
 from bertsmith.recipes.pretrain import PretrainReport, PretrainSettings, pretrain
 from bertsmith.recipes.quickstart.page import page
 from bertsmith.recipes.quickstart.questions import Fold, Question, answer, baselines_of, fine_tune, write_rows
-from bertsmith.recipes.quickstart.results import PRETRAINED, CorpusFacts, Fill, PretrainingFacts, QuickstartReport
+from bertsmith.recipes.quickstart.results import (
+    PRETRAINED,
+    CorpusFacts,
+    Fill,
+    PretrainingFacts,
+    QuestionFacts,
+    QuickstartReport,
+)
 from bertsmith.runtime.device import Precision, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
@@ -40,7 +48,7 @@ from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import VocabularyReport, WordPieceSettings, learn_wordpiece
 from bertsmith.training.optimizer import OptimizerSettings
-from bertsmith.training.trainer import Metrics, TrainingSettings
+from bertsmith.training.trainer import TrainingSettings
 
 TIMED_STEPS = 8
 FILLS_SHOWN = 8
@@ -198,9 +206,7 @@ class _Run:
             self.progress,
         )
 
-    def fine_tune(
-        self, question: Question, fold: Fold, model: str, output_dir: Path, num_steps: int
-    ) -> FinetuneReport:
+    def fine_tune(self, question: Question, fold: Fold, model: str, output_dir: Path, num_steps: int) -> FinetuneReport:
         evaluations = max(1, round(num_steps / question.steps_per_epoch(self.settings.batch_size)))
         training = self.training(num_steps, self.settings.finetuning_learning_rate, evaluations)
         return fine_tune(question, fold, self.folder / model, output_dir, training, self.progress)
@@ -219,7 +225,7 @@ class _Run:
 
     def answer(
         self, question: Question, fold: Fold, baselines: tuple[Answers, Answers], num_steps: int
-    ) -> Any:
+    ) -> QuestionFacts:
         def tune(model: str) -> FinetuneReport:
             start = "pretrained" if model == PRETRAINED else "untrained"
             return self.fine_tune(question, fold, start, self.folder / f"{question.name}-{start}", num_steps)
@@ -232,3 +238,89 @@ class _Run:
             seed=self.settings.seed,
             device=self.settings.device,
         )
+
+    def pretraining_facts(self, run: PretrainReport, docs: PythonDocs, tokenizer: Tokenizer) -> PretrainingFacts:
+        training, best = run.training, run.metrics or {}
+        return PretrainingFacts(
+            num_parameters=run.num_parameters,
+            num_steps=training.num_steps,
+            num_tokens=training.num_tokens,
+            num_epochs=training.num_steps * self.settings.batch_size / run.num_passages,
+            tokens_per_second=training.tokens_per_second,
+            masked_accuracy=best["masked_accuracy"],
+            sentence_accuracy=best["sentence_accuracy"],
+            losses=tuple((step, losses["mlm"], losses["next"]) for step, losses in training.history),
+            scores=tuple((step, m["masked_accuracy"], m["sentence_accuracy"]) for step, m in training.evaluations),
+            fills=self.fills(docs.held_out_sentences(), tokenizer),
+        )
+
+    def fills(self, sentences: Sequence[str], tokenizer: Tokenizer) -> tuple[Fill, ...]:
+        """Guesses at words hidden in held-out sentences; sentences and words are drawn at random."""
+        rng = random.Random(self.settings.seed)
+        hidden: list[tuple[str, str]] = []
+        for sentence in rng.sample(sentences, min(len(sentences), 50 * FILLS_SHOWN)):
+            words = [word for word in re.finditer(r"\b[a-z]{4,}\b", sentence) if word[0] in tokenizer.ids]
+            if words and 8 <= len(sentence.split()) <= 20 and len(hidden) < FILLS_SHOWN:
+                word = rng.choice(words)
+                hidden.append((f"{sentence[: word.start()]}[MASK]{sentence[word.end() :]}", word[0]))
+        predictor = load(self.folder / "pretrained", device=self.settings.device, precision=self.settings.precision)
+        predictions = predictor.predict([text for text, _ in hidden])
+        return tuple(
+            Fill(text, word, tuple((fill.token, fill.score) for fill in prediction.fills[0]))
+            for (text, word), prediction in zip(hidden, predictions, strict=True)
+        )
+
+    def network_in_words(self) -> str:
+        config = read_config(self.folder / "pretrained")
+        return (
+            f"{config.num_hidden_layers} layers of width {config.hidden_size}, {config.num_attention_heads} heads, "
+            f"{config.positions.kind} positions, {config.normalization.placement}-normalized"
+        )
+
+
+def _questions(docs: PythonDocs, seed: int) -> list[Question]:
+    questions = [
+        Question(
+            "pairs",
+            "Does the description belong to the summary?",
+            "A docstring begins with a summary line; the description follows. Half of the descriptions were swapped "
+            "with those of other objects of the same source file, so both texts are about the same things, and every "
+            "text occurs once in a true and once in a false pair.",
+            pair_rows(docs, seed),
+        ),
+        Question(
+            "families",
+            "Which family of modules does the docstring come from?",
+            "Each module of the standard library belongs to one family by a written table. The module's own name is "
+            "masked in the text as ___; the modules asked about were never seen in training.",
+            family_rows(docs),
+        ),
+    ]
+    for question in questions:
+        if min(len(question.rows.train), len(question.rows.held_out)) < 20:
+            raise DataError(
+                f"the standard library has {len(docs.docstrings)} docstrings, too few for the question "
+                f"{question.name!r}: expected a full Python installation with its source files"
+            )
+    return questions
+
+
+def _write_documents(docs: PythonDocs, path: Path) -> Path:
+    """One sentence a line, a blank line between documents."""
+    with atomic_file(path) as temporary:
+        temporary.write_text("\n\n".join("\n".join(document) for document in docs.documents) + "\n", encoding="utf-8")
+    return path
+
+
+def _corpus_facts(docs: PythonDocs, corpus: PrepareReport) -> CorpusFacts:
+    return CorpusFacts(
+        num_files=docs.num_files,
+        num_unreadable_files=len(docs.unreadable_files),
+        num_docstrings=len(docs.docstrings),
+        num_duplicates=docs.num_duplicates,
+        num_crossing_duplicates=docs.num_crossing_duplicates,
+        num_characters=docs.num_characters,
+        num_documents=corpus.num_documents,
+        num_sentences=corpus.num_sentences,
+        num_tokens=corpus.num_tokens,
+    )

@@ -1,0 +1,140 @@
+"""The trainer: accumulation is the large batch, order is a function of the seed, the best checkpoint is the best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toys import toy_config, toy_task, toy_tokenizer
+from torch import nn
+
+from bertsmith.training.logs import RunLog
+from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
+from bertsmith.training.trainer import Hooks, TrainingError, TrainingResult, TrainingSettings, train
+
+
+def run(
+    name: str = "classification", hooks: Hooks | None = None, log: RunLog | None = None, **settings: Any
+) -> tuple[nn.Module, TrainingResult]:
+    toy = toy_task(name)
+    torch.manual_seed(0)
+    network = toy.task.build(toy_config())
+    chosen = TrainingSettings(
+        **{"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "precision": "fp32", **settings}
+    )
+    return network, train(
+        toy.task, network, toy_tokenizer(), toy.samples, chosen, hooks=hooks or Hooks(), log=log
+    )
+
+
+def weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["pretraining", "classification", "seq2seq"])
+def test_the_token_budget_splits_a_step_and_changes_nothing(name: str) -> None:
+    large, _ = run(name, max_tokens_per_micro_batch=10_000, max_steps=3)
+    small, _ = run(name, max_tokens_per_micro_batch=12, max_steps=3)
+    for key, value in weights(large).items():
+        torch.testing.assert_close(value, weights(small)[key], atol=2e-5, rtol=1e-3)
+
+
+def test_two_runs_with_one_seed_are_one_run() -> None:
+    first, second = weights(run(seed=5)[0]), weights(run(seed=5)[0])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = weights(run(seed=6)[0])
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_norms_and_biases_are_not_decayed() -> None:
+    network = toy_task("classification").task.build(toy_config())
+    optimizer = build_optimizer(network, OptimizerSettings(weight_decay=0.1), 1e-3)
+    names = {id(p): name for name, p in network.named_parameters()}
+    decayed, free = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
+    assert all(name.endswith(".bias") or "norm" in name for name in free)
+    assert not any(name.endswith(".bias") or ".norm." in name for name in decayed)
+    assert len(decayed) + len(free) == len(names)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+
+
+def scores(*values: float) -> Iterator[dict[str, float]]:
+    return iter([{"accuracy": value, "perplexity": value} for value in values])
+
+
+def test_the_best_evaluation_is_kept_not_the_last() -> None:
+    coming, kept = scores(0.2, 0.9, 0.5, 0.9), []
+    hooks = Hooks(lambda: next(coming), lambda step, metrics: kept.append((step, metrics["accuracy"])))
+    _, result = run(hooks=hooks, eval_steps=1)
+    assert kept == [(1, 0.2), (2, 0.9)]
+    assert (result.best_step, result.num_steps) == (2, 4)
+
+
+def test_a_perplexity_is_better_lower() -> None:
+    coming = scores(5.0, 3.0, 4.0, 6.0)
+    _, result = run(hooks=Hooks(lambda: next(coming)), eval_steps=1, metric_for_best_model="perplexity")
+    assert result.best_step == 2
+
+
+def test_early_stopping_counts_evaluations_without_a_better_one() -> None:
+    coming = scores(0.5, 0.6, 0.6, 0.4, 0.9)
+    _, result = run(
+        hooks=Hooks(lambda: next(coming)), eval_steps=1, max_steps=5, early_stopping_patience=2
+    )
+    assert (result.num_steps, result.stopped_early, result.best_step) == (4, True, 2)
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(TrainingError, match=r"no metric 'f2'; known: accuracy, perplexity"):
+        run(hooks=Hooks(lambda: next(scores(1.0))), eval_steps=1, metric_for_best_model="f2")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> None:
+    toy = toy_task("classification")
+    network = toy.task.build(toy_config())
+    with torch.no_grad():
+        network.classifier.weight[0, 0] = float("inf")  # type: ignore[union-attr, operator]
+    before = weights(network)
+    with pytest.raises(TrainingError, match="step 1: the loss is"):
+        train(toy.task, network, toy_tokenizer(), toy.samples, TrainingSettings(max_steps=3, precision="fp32"))
+    assert all(torch.equal(before[name], value) for name, value in weights(network).items())
+
+
+def test_epochs_become_steps_and_the_last_batch_is_short() -> None:
+    # 8 examples in batches of 3 are 3 steps an epoch; 2 epochs are 6 steps, half an epoch is 2.
+    assert TrainingSettings(num_train_epochs=2, per_device_train_batch_size=3).num_steps(8) == 6
+    assert TrainingSettings(num_train_epochs=0.5, per_device_train_batch_size=3).num_steps(8) == 2
+    _, result = run(max_steps=None, num_train_epochs=1, per_device_train_batch_size=3)
+    assert result.num_steps == 3
+
+
+def test_the_log_has_a_line_for_every_record(tmp_path: Path) -> None:
+    coming = scores(0.5, 0.6)
+    with RunLog(tmp_path) as log:
+        run(hooks=Hooks(lambda: next(coming)), log=log, eval_steps=2, logging_steps=1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        ("train", 1),
+        ("train", 2),
+        ("validation", 2),
+        ("train", 3),
+        ("train", 4),
+        ("validation", 4),
+    ]
+    assert {"classification", "gradient_norm", "learning_rate", "tokens_per_second"} <= lines[0].keys()
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_what_truncation_cut_is_counted() -> None:
+    toy = toy_task("classification")
+    task = type(toy.task)(toy.task.settings.model_copy(update={"max_length": 8}))
+    network = task.build(toy_config())
+    settings = TrainingSettings(max_steps=1, per_device_train_batch_size=8, precision="fp32")
+    result = train(task, network, toy_tokenizer(), toy.samples, settings)
+    # Texts of 3 to 10 words with pairs of 3 to 10 words and 3 special tokens: all eight exceed 8 tokens.
+    words = sum(len((s.request.text + " " + s.request.text_pair).split()) for s in toy.samples)
+    assert result.num_cut_tokens == words - 8 * 5
+    assert result.num_cut_windows == 8
