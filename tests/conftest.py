@@ -1,4 +1,4 @@
-"""What several tests need: the folder of real data sets where there is one, a real checkpoint, quiet single-seed runs."""
+"""What several tests need: the folder of real data sets where there is one, and a real checkpoint."""
 
 from __future__ import annotations
 

@@ -113,5 +113,6 @@ def test_a_head_of_other_labels_is_not_taken_over(folder: Path) -> None:
     torch.manual_seed(1)
     fresh = start_network(task, folder, heads="new")
     stored = load_artifact(folder).network
-    torch.testing.assert_close(fresh.encoder.layers[0].attention.query.weight, stored.encoder.layers[0].attention.query.weight)  # type: ignore[union-attr]
-    assert not torch.equal(fresh.classifier.weight, stored.classifier.weight)  # type: ignore[union-attr, arg-type]
+    parameters = dict(stored.named_parameters())
+    same = {name for name, parameter in fresh.named_parameters() if torch.equal(parameter, parameters[name])}
+    assert set(parameters) - same == {"classifier.weight"}  # its bias is 0 in both

@@ -34,7 +34,7 @@ class Artifact:
 
 
 def save_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write the folder atomically: a reader sees the earlier model or this one, and `bertsmith.json` is renamed in last."""
+    """Write the folder: every file appears whole, `bertsmith.json` last; a new folder appears at once."""
     task, network = artifact.task, artifact.network
     with atomic_folder(folder) as temporary:
         labels = task.labels()

@@ -1,7 +1,7 @@
 """Files: atomic, hashed writes, and text in any of the usual compressions. Knows nothing of models or tables.
 
-Nothing here leaves a half-written file behind: a file or folder appears under its name whole, synced to the disk, or not at
-all.
+Nothing here leaves a half-written file behind: a file or folder appears under its name whole, synced to the disk, or
+not at all.
 """
 
 from __future__ import annotations
@@ -103,9 +103,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary sibling folder to fill; its files replace those of the same name in `path` when the block ends well.
 
-    Where `path` does not exist yet, the folder appears by one rename. Where it does, other files in it (logs, say) stay;
-    files are renamed in one by one, in the order of their names, those named `bertsmith.json` last: it is what says that
-    the others are whole.
+    Where `path` does not exist yet, the folder appears by one rename. Where it does, other files in it (logs, say)
+    stay; files are renamed in one by one, in the order of their names, `bertsmith.json` last, which vouches for all.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from toys import ToyCorpus
@@ -15,7 +17,7 @@ def test_passages_hold_every_sentence_once_in_order() -> None:
     passages = Passages(corpus, max_tokens=20)
     sentences = [sentence.tolist() for passage in passages for sentence in passage.sentences]
     assert sentences == [corpus.sentence(i).tolist() for i in range(200)]
-    assert all(a.document <= b.document for a, b in zip(passages, passages[1:], strict=False))
+    assert all(a.document <= b.document for a, b in pairwise(passages))
 
 
 def test_passages_reach_their_length_unless_the_document_ends() -> None:

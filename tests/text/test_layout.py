@@ -33,7 +33,11 @@ CONFIGS: list[dict[str, Any] | None] = [
     {"do_lower_case": False},
     {"do_lower_case": True, "strip_accents": False},
     {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False, "model_max_length": 512},
-    {"tokenizer_class": "DistilBertTokenizer", "unk_token": {"__type": "AddedToken", "content": "[UNK]"}, "model_max_length": 1e30},
+    {
+        "tokenizer_class": "DistilBertTokenizer",
+        "unk_token": {"__type": "AddedToken", "content": "[UNK]"},
+        "model_max_length": 1e30,
+    },
 ]
 
 
@@ -170,7 +174,7 @@ def set_in(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_in("normalizer", value=None), "normalizer is of type None"),
         (set_in("pre_tokenizer", "type", value="Whitespace"), "pre_tokenizer is of type 'Whitespace'"),
         (set_in("model", "type", value="BPE"), "model is of type 'BPE'"),
-        (set_in("model", value=[]), "'model' is \\[\\], expected an object"),
+        (set_in("model", value=[]), r"'model' is \[\], expected an object"),
         (set_in("decoder", "type", value="Metaspace"), "decoder is of type 'Metaspace'"),
         (set_in("post_processor", "single", value=[]), "post_processor.single is ''"),
         (set_in("model", "continuing_subword_prefix", value="@@"), "model.continuing_subword_prefix is '@@'"),
@@ -181,7 +185,7 @@ def set_in(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_in("model", "vocab", "the", value="5"), "expected an object that maps each token to its id"),
         (set_in("model", "vocab", "the", value=-1), "ids must run from 0"),
         (set_in("added_tokens", value={"a": 1}), "added_tokens: expected a list"),
-        (set_in("added_tokens", value=[{"id": 4, "content": "the"}]), "claims id 4, which is '\\[MASK\\]'"),
+        (set_in("added_tokens", value=[{"id": 4, "content": "the"}]), r"claims id 4, which is '\[MASK\]'"),
         (set_in("added_tokens", value=[{"id": 0, "content": ""}]), "non-empty string 'content'"),
         (set_in("added_tokens", value=[{"id": "0", "content": "x"}]), "expected an id of 0 or more"),
         (set_in("added_tokens", value=[{"id": 19, "content": "x", "special": 1}]), "special must be true or false"),

@@ -23,9 +23,9 @@ def learn(folder: Path, text: str, **settings: object) -> LearnedVocabulary:
 
 
 def test_a_vocabulary_by_hand(tmp_path: Path) -> None:
-    # Words: low 3, lower 2, slow 1. Pairs: l##o 5, ##o##w 6 (low 3, lower 2, slow 1), ##w##e 2, ##e##r 2, s##l 1, ##l##o 1.
-    # ##ow 6; then l##ow 5: low; then ##e##r 2 and low##e 2 ("##w##e" is gone): ##er; then low##er 2: lower. s##l occurs
-    # once, which is under min_frequency.
+    # Words: low 3, lower 2, slow 1. Pairs: ##o##w 6, l##o 5, ##w##e 2, ##e##r 2, s##l 1, ##l##o 1. First ##ow 6; then
+    # l##ow 5: low; then of ##e##r 2 and low##e 2 the first by its strings: ##er; then low##er 2: lower. What is left
+    # occurs once, which is under min_frequency.
     learned = learn(tmp_path, "low lower Low LOWER\nlow slow")
     assert learned.tokens == (
         *SPECIAL,
@@ -61,9 +61,10 @@ def test_the_report_counts_what_is_unknown(tmp_path: Path) -> None:
 
 def test_the_report_is_what_the_tokenizer_does(tmp_path: Path) -> None:
     rng = random.Random(3)
-    words = ["".join(rng.choices("abcdefgh日本é", weights=[9, 8, 7, 6, 5, 4, 3, 1, 1, 1, 1], k=rng.randint(1, 9))) for _ in range(400)]
+    weights = [9, 8, 7, 6, 5, 4, 3, 1, 1, 1, 1]
+    words = ["".join(rng.choices("abcdefgh日本é", weights, k=rng.randint(1, 9))) for _ in range(400)]
     text = "\n".join(" ".join(rng.choices(words, k=8)) for _ in range(200))
-    learned = learn(tmp_path, text, vocab_size=60, character_coverage=0.99)
+    learned = learn(tmp_path, text, vocab_size=60, character_coverage=0.95)
     tokenizer = learned.tokenizer()
     ids = [number for line in tokenizer.pieces_batch(text.split("\n")) for number in line.tolist()]
     report = learned.report
@@ -86,9 +87,9 @@ def test_cased_with_accents_and_chinese(tmp_path: Path) -> None:
 
 def test_the_alphabet() -> None:
     characters = {"a": 90, "c": 4, "b": 4, "d": 2}
-    for coverage, limit, expected in [(0.9, None, "a"), (0.91, None, "ab"), (0.98, None, "abc"), (1.0, None, "abcd"), (1.0, 2, "ab")]:
-        settings = WordPieceSettings(character_coverage=coverage, limit_alphabet=limit)
-        assert "".join(choose_alphabet(characters, settings)) == expected
+    for coverage, expected in [(0.9, "a"), (0.91, "ab"), (0.98, "abc"), (1.0, "abcd")]:
+        assert "".join(choose_alphabet(characters, WordPieceSettings(character_coverage=coverage))) == expected
+    assert choose_alphabet(characters, WordPieceSettings(character_coverage=1.0, limit_alphabet=2)) == ["a", "b"]
 
 
 def test_further_special_tokens(tmp_path: Path) -> None:
@@ -152,21 +153,6 @@ def test_neither_threads_nor_string_hashes_matter(tmp_path: Path) -> None:
         for threads, seed in (("1", "0"), ("3", "17"))
     }
     assert len(printed) == 1
-
-
-@pytest.mark.peers
-def test_merges_are_those_that_the_core_means_to_learn(tmp_path: Path) -> None:
-    """`tokenizers`' own trainer breaks ties by numbers that change from run to run; where there are none, both agree."""
-    trainers = pytest.importorskip("tokenizers.trainers")
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-
-    text = "low " * 50 + "lower " * 31 + "newest " * 73 + "widest " * 40 + "wide " * 23 + "new " * 17
-    learned = learn(tmp_path, text, vocab_size=40, min_frequency=1)
-    theirs = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    theirs.normalizer = normalizers.BertNormalizer()
-    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    theirs.train([str(tmp_path / "corpus.txt")], trainers.WordPieceTrainer(vocab_size=40, special_tokens=list(SPECIAL), show_progress=False))
-    assert set(learned.tokens) == set(theirs.get_vocab())
 
 
 def test_the_counts_are_those_of_the_files(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from toys import toy_config, toy_task, toy_tokenizer
 from torch import nn
+from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
@@ -26,9 +26,7 @@ def run(
     chosen = TrainingSettings(
         **{"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "precision": "fp32", **settings}
     )
-    return network, train(
-        toy.task, network, toy_tokenizer(), toy.samples, chosen, hooks=hooks or Hooks(), log=log
-    )
+    return network, train(toy.task, network, toy_tokenizer(), toy.samples, chosen, hooks=hooks or Hooks(), log=log)
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -81,9 +79,7 @@ def test_a_perplexity_is_better_lower() -> None:
 
 def test_early_stopping_counts_evaluations_without_a_better_one() -> None:
     coming = scores(0.5, 0.6, 0.6, 0.4, 0.9)
-    _, result = run(
-        hooks=Hooks(lambda: next(coming)), eval_steps=1, max_steps=5, early_stopping_patience=2
-    )
+    _, result = run(hooks=Hooks(lambda: next(coming)), eval_steps=1, max_steps=5, early_stopping_patience=2)
     assert (result.num_steps, result.stopped_early, result.best_step) == (4, True, 2)
 
 

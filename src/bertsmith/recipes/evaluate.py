@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from bertsmith.data.corpus import Corpus
+from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.data.passages import Passages
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation import evaluate as evaluation
@@ -25,6 +26,9 @@ class EvaluateSettings(Settings):
     folder: Path = Field(description="saved model")
     file: Path = Field(description="examples with their answers; for a pre-trained model a folder made by prepare")
     columns: dict[str, str] = Field({}, description="column of each field, by field, where they are not found")
+    errors: ErrorPolicy = Field(
+        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+    )
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
@@ -39,4 +43,6 @@ def evaluate(settings: EvaluateSettings, progress: Progress | None = None) -> Ev
             raise SettingsError(f"{settings.file} was prepared with another vocabulary than {settings.folder} has")
         return evaluation.evaluate(predictor, Passages(corpus, max_tokens=task.settings.max_length - 3), progress)
     columns = columns_of(task, settings.file, settings.columns)
-    return evaluation.evaluate(predictor, read_examples(task, settings.file, columns), progress)
+    examples = read_examples(task, settings.file, columns, Reading(errors=settings.errors))
+    task.fitted(examples)  # refuses answers that the model does not know, all at once
+    return evaluation.evaluate(predictor, examples, progress)

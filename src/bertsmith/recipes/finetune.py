@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, create_model
 
 from bertsmith.artifact import Artifact, save_artifact, start_network
+from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.data.split import leaked, split_rows
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.files import sha256
@@ -34,6 +35,9 @@ class FinetuneSettings(Settings):
     model: str = Field(description="folder of a pre-trained model, or its name on the Hugging Face hub")
     output_dir: Path = Field(description="folder to write the model and its logs to")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
+    errors: ErrorPolicy = Field(
+        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+    )
     dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the network; None: as the model has it")
     training: TrainingSettings = TrainingSettings()
 
@@ -140,7 +144,8 @@ def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _E
     named = {name: getattr(settings, f"{name}_column") for name in _field_names(task_type)}
     task = task_type(settings.task)  # type: ignore[attr-defined]
     columns = columns_of(task, settings.train_file, {name: column for name, column in named.items() if column})
-    examples = read_examples(task, settings.train_file, columns)
+    reading = Reading(errors=settings.errors)
+    examples = read_examples(task, settings.train_file, columns, reading)
     task = task.fitted(examples)
     files = {"train": settings.train_file}
     if settings.validation_file is None:
@@ -148,14 +153,22 @@ def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _E
         texts = [_text(example) for example in examples]
         split = split_rows(texts, labels, settings.validation_fraction, settings.training.seed)
         train, validation = ([examples[i] for i in side.tolist()] for side in (split.train, split.validation))
-        return _Examples(task, train, validation, columns.reason, columns.by_field, files, split.warnings)
+        warnings = (*_passed_over(reading), *split.warnings)
+        return _Examples(task, train, validation, columns.reason, columns.by_field, files, warnings)
     files["validation"] = settings.validation_file
     there = columns_of(task, settings.validation_file, columns.by_field)
-    validation = read_examples(task, settings.validation_file, there)
+    validation = read_examples(task, settings.validation_file, there, reading)
     task.fitted(validation)
     seen = leaked(map(_text, examples), map(_text, validation))
     share = f"{seen} of {len(validation)} validation texts are in the training file too; the score is too good by that"
-    return _Examples(task, examples, validation, columns.reason, columns.by_field, files, (share,) if seen else ())
+    warnings = (*_passed_over(reading), *((share,) if seen else ()))
+    return _Examples(task, examples, validation, columns.reason, columns.by_field, files, warnings)
+
+
+def _passed_over(reading: Reading) -> list[str]:
+    """What the errors policy skipped or mended, a sentence for each kind."""
+    kinds = {"skipped": reading.skipped, "mended": reading.replaced}
+    return [f"{verb} {count} rows: {kind}" for verb, counts in kinds.items() for kind, count in counts.items()]
 
 
 def _field_names(task: type[Task[Any, Any]]) -> list[str]:

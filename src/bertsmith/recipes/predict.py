@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from bertsmith.data.batch import blocks
+from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import SettingsError
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor, load
@@ -28,6 +29,9 @@ class PredictSettings(Settings):
     file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
     output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
     columns: dict[str, str] = Field({}, description="column of each field, by field, where they are not found")
+    errors: ErrorPolicy = Field(
+        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+    )
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
@@ -71,9 +75,9 @@ def _answers(
 
 
 def _requests(predictor: Predictor, settings: PredictSettings) -> Iterator[Any]:
-    task, file = predictor.task, settings.file
+    task, file, reading = predictor.task, settings.file, Reading(errors=settings.errors)
     if file is None:
         return (task.request(text, f"text {place}") for place, text in enumerate(settings.text, start=1))
     if is_table(file):
-        return read_requests(task, file, columns_of(task, file, settings.columns, labelled=False))
-    return read_request_lines(task, file)
+        return read_requests(task, file, columns_of(task, file, settings.columns, labelled=False), reading)
+    return read_request_lines(task, file, reading)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, pack
-from bertsmith.data.columns import class_name, find_columns
+from bertsmith.data.columns import check_labels, class_name, find_columns
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
@@ -84,8 +84,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
         """
         found = {example.answer for example in examples}
         if self.settings.labels:
-            for example in examples:
-                self._index(example)
+            check_labels([e.answer for e in examples], [e.where for e in examples], self.settings.labels)
             return self
         if len(found) < 2:
             raise DataError(f"classification needs at least two labels in the training data, found {sorted(found)}")

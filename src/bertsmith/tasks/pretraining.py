@@ -207,13 +207,25 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
             label = DOES_NOT_FOLLOW
             # Whole sentences up to the length that the true text would have had, so that length says nothing.
             wanted = (room if second is None else sum(map(len, sentences))) - len(first)
-            second = _whole_sentences(passage.source.elsewhere(passage.document, rng).sentences, wanted)
+            second = _from_within(passage.source.elsewhere(passage.document, rng).sentences, wanted, rng)
         elif task == "order" and rng.random() < 0.5:
             label = DOES_NOT_FOLLOW
             assert second is not None
             first, second = second, first
         assert second is not None
         return *_cut_pair(first, second, room, rng), label
+
+
+def _from_within(sentences: Sequence[Ids], num_tokens: int, rng: np.random.Generator) -> Ids:
+    """About `num_tokens` from a passage, not from its first sentence where another will do.
+
+    A true second text never opens its passage. Where documents are short, passages open as documents do ("Return the
+    ..."), and that alone would give the false ones away.
+    """
+    left = np.cumsum([len(sentence) for sentence in sentences][::-1])[::-1]
+    starts = [start for start in range(1, len(sentences)) if left[start] >= num_tokens]
+    start = int(rng.choice(starts)) if starts else min(1, len(sentences) - 1)
+    return _whole_sentences(sentences[start:], num_tokens)
 
 
 def _whole_sentences(sentences: Sequence[Ids], num_tokens: int) -> Ids:

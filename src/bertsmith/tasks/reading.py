@@ -15,7 +15,7 @@ from bertsmith.files import bare_suffix
 from bertsmith.tasks.task import Example, FoundColumns, Task
 
 SAMPLED_ROWS = 5000
-"""Rows looked at to find the columns."""
+"""Rows looked at to find the columns of requests."""
 
 
 def columns_of(
@@ -28,7 +28,9 @@ def columns_of(
     given = dict(given or {})
     needed = [field.name for field in fields(task.Request) if field.default is MISSING]
     needed += [task.answer_field] if labelled else []
-    rows = list(islice(read_table(path, Reading(errors="replace")), SAMPLED_ROWS))
+    table = read_table(path, Reading(errors="replace"))
+    # Labels may be sorted, so that only the whole file shows more than one; examples are held in memory all the same.
+    rows = list(table if labelled else islice(table, SAMPLED_ROWS))
     known = list(dict.fromkeys(name for row in rows for name in row.values))
     for column in given.values():
         if column not in known:

@@ -33,15 +33,17 @@ BadUtf8: TypeAlias = Literal["error", "replace", "skip"]
 # Called with a phase, how much of it is done, and its whole where that is known.
 OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]
 
-BLOCK_BYTES: Final = 8 << 20  # small enough that the distinct chunks of one block weigh little beside the words
+BLOCK_BYTES: Final = 8 << 20  # read at once: small enough that its distinct chunks weigh little beside the words
+BATCH_BYTES: Final = 1 << 18  # normalized at once: the core holds some 100 bytes for each
 MAX_RUNS: Final = 64  # temporary files open at once
 FOREIGN_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 # BERT's cleaning drops control characters and joins what they stood between; `bytes.split` would separate it at two.
 DROPPED_BYTES: Final = b"\0\x0b\x0c"
 BLANKS: Final = (b" ", b"\n", b"\t", b"\r")
-# Where words end without a blank: ASCII punctuation, and ideographs (U+5000 to U+9FFF, three bytes each).
-SEPARATORS: Final = re.compile(rb"[!-/:-@\[-`{-~]|[\xe5-\xe9][\x80-\xbf]{2}")
+# The ideographs from U+4E00 to U+9FFF, each a word of its own, and ASCII punctuation, which ends a word.
+IDEOGRAPH: Final = re.compile(rb"(?:\xe4[\xb8-\xbf]|[\xe5-\xe9][\x80-\xbf])[\x80-\xbf]")
+SEPARATOR: Final = re.compile(rb"[!-/:-@\[-`{-~]|" + IDEOGRAPH.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class _Block:
 
 
 def _blocks(path: Path) -> Iterator[_Block]:
-    """A file in blocks that end where a word ends; a stretch of more than a block without any such place is cut."""
+    """A file in blocks that end where a word ends; a stretch of a block without any such place is cut somewhere."""
     first_line, rest = 1, b""
     with open_bytes(path) as file:
         while read := _read(file, path):
@@ -123,17 +125,33 @@ def _read(file: IO[bytes], path: Path) -> bytes:
 
 
 def _last_boundary(content: bytes) -> int:
+    """Where the last whole word ends: after a blank, else near the end where BERT separates words, else anywhere."""
     blank = max(content.rfind(blank) for blank in BLANKS)
     if blank >= 0:
         return blank + 1
-    if len(content) < BLOCK_BYTES:
-        return 0
-    end = len(content) - 1000
-    for separator in SEPARATORS.finditer(content, end):
+    end = max(0, len(content) - 1000)
+    for separator in SEPARATOR.finditer(content, end):
         end = separator.end()
-    while end < len(content) and content[end] & 0xC0 == 0x80:
+    while end < len(content) and content[end] & 0xC0 == 0x80:  # never within a character
         end += 1
     return end
+
+
+def _batches(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks joined by blanks to stretches that the core can take at once; longer ones are cut."""
+    batch: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        while len(chunk) > BATCH_BYTES:
+            end = _last_boundary(chunk[:BATCH_BYTES])
+            yield chunk[:end]
+            chunk = chunk[end:]
+        batch.append(chunk)
+        size += len(chunk)
+        if size > BATCH_BYTES:
+            yield b" ".join(batch)
+            batch, size = [], 0
+    yield b" ".join(batch)
 
 
 class _Tally:
@@ -158,14 +176,15 @@ class _Tally:
             by_count[count].append(chunk)
         counts, get = self.counts, self.counts.get
         for count, alike in by_count.items():
-            text = self.normalizer.normalize_str(b" ".join(alike).decode("utf-8"))
-            words = self.pre_tokenizer.pre_tokenize_str(text)
-            self.num_words += count * len(words)
-            for word, _ in words:
-                if len(word) <= MAX_WORD_CHARACTERS:
-                    counts[word] = get(word, 0) + count
-                else:
-                    self.num_overlong_words += count
+            for batch in _batches(alike):
+                text = self.normalizer.normalize_str(batch.decode("utf-8"))
+                words = self.pre_tokenizer.pre_tokenize_str(text)
+                self.num_words += count * len(words)
+                for word, _ in words:
+                    if len(word) <= MAX_WORD_CHARACTERS:
+                        counts[word] = get(word, 0) + count
+                    else:
+                        self.num_overlong_words += count
         if len(counts) > self.max_distinct_words:
             self._spill(sorted(counts.items()))
             counts.clear()
@@ -186,18 +205,20 @@ class _Tally:
         )
 
     def _chunks(self, block: _Block) -> Mapping[bytes, int]:
-        chunks = Counter(block.content.translate(None, DROPPED_BYTES).split())
+        content = block.content.translate(None, DROPPED_BYTES)
         try:
             block.content.decode("utf-8")
         except UnicodeDecodeError as error:
-            if self.bad_utf8 == "error":
-                line = block.first_line + block.content.count(b"\n", 0, error.start)
-                raise DataError(
-                    f"{block.path}: line {line}: not valid UTF-8 ({error.reason}, byte "
-                    f"0x{block.content[error.start]:02x}); save the file as UTF-8, or set bad_utf8 to replace or skip"
-                ) from None
-            return self._mended(chunks)
-        return chunks
+            if self.bad_utf8 != "error":
+                return self._mended(Counter(content.split()))
+            line = block.first_line + block.content.count(b"\n", 0, error.start)
+            raise DataError(
+                f"{block.path}: line {line}: not valid UTF-8 ({error.reason}, byte 0x{error.object[error.start]:02x}); "
+                "save the file as UTF-8, or set bad_utf8 to replace or skip"
+            ) from None
+        if self.normalizer.handle_chinese_chars:
+            content = IDEOGRAPH.sub(rb" \g<0> ", content)
+        return Counter(content.split())
 
     def _mended(self, chunks: Mapping[bytes, int]) -> Mapping[bytes, int]:
         mended: Counter[bytes] = Counter()
