@@ -1,0 +1,72 @@
+"""Classification: label names and order, metrics by hand, columns found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bertsmith.errors import DataError
+from bertsmith.tasks.classification import Classification, ClassificationSettings, LabelPrediction, TextRequest
+from bertsmith.tasks.reading import columns_of, read_examples
+from bertsmith.tasks.task import Example
+
+
+def examples(*labels: str) -> list[Example[TextRequest]]:
+    return [Example(TextRequest("ba"), label, f"row {i}") for i, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("found", "labels"),
+    [(("b", "a", "b"), ("a", "b")), (("10", "9", "2"), ("2", "9", "10")), (("-1", "x"), ("-1", "x"))],
+)
+def test_labels_are_in_the_order_of_their_names_or_numbers(found: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    assert Classification().fitted(examples(*found)).labels() == labels
+
+
+def test_given_labels_keep_their_order_and_refuse_others() -> None:
+    task = Classification(ClassificationSettings(labels=("good", "bad")))
+    assert task.fitted(examples("bad", "good")).labels() == ("good", "bad")
+    with pytest.raises(DataError, match=r"(?s)2 rows have labels.*'god' in 2 rows; did you mean 'good'.*row 1: 'god'"):
+        task.fitted(examples("good", "god", "god"))
+
+
+def test_one_label_alone_is_nothing_to_learn() -> None:
+    with pytest.raises(DataError, match="at least two labels"):
+        Classification().fitted(examples("a", "a"))
+
+
+def test_metrics_by_hand() -> None:
+    # answers a a a b; predictions a a b b. accuracy 3/4; f1 of a: 2*2/(2*2+0+1) = 0.8, of b: 2*1/(2*1+1+0) = 2/3;
+    # matthews: (tp tn - fp fn) / sqrt(...) with a as positive: (2*1 - 0*1) / sqrt(2*3*1*2) = 2 / sqrt(12).
+    task = Classification(ClassificationSettings(labels=("a", "b")))
+    given = [LabelPrediction(label, 1.0, {}) for label in ("a", "a", "b", "b")]
+    assert task.score(examples("a", "a", "a", "b"), given) == {
+        "accuracy": 0.75,
+        "f1_macro": pytest.approx((0.8 + 2 / 3) / 2),
+        "matthews_correlation": pytest.approx(2 / 12**0.5),
+    }
+
+
+def test_rows_without_a_label_are_all_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "".join(f"ba be {i},{'' if i % 5 == 0 else i % 2}\n" for i in range(60)))
+    columns = columns_of(Classification(), path, {"text": "text", "label": "label"})
+    with pytest.raises(DataError) as error:
+        read_examples(Classification(), path, columns)
+    message = str(error.value)
+    assert message.count("no label") == 10
+    assert "row 1 (line 2)" in message
+    assert "and more" in message
+
+
+def test_a_missing_column_names_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("source,aim\na b c,d\nb c d,e\n")
+    from bertsmith.tasks.seq2seq import Seq2Seq
+
+    with pytest.raises(DataError, match=r"no column for 'text'; its columns are 'source', 'aim': name one with --text-c"):
+        columns_of(Seq2Seq(), tmp_path / "data.csv")
+    assert columns_of(Seq2Seq(), tmp_path / "data.csv", {"text": "source", "target": "aim"}).by_field == {
+        "text": "source",
+        "target": "aim",
+    }

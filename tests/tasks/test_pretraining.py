@@ -1,0 +1,113 @@
+"""Pre-training's windows: pairs as BERT draws them, labels that length does not tell, scores worked by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import ToyCorpus, toy_tokenizer
+
+from bertsmith.data.batch import Window
+from bertsmith.data.order import sample_rng
+from bertsmith.data.passages import Passage, Passages
+from bertsmith.errors import DataError
+from bertsmith.tasks.pretraining import FillMaskPrediction, FillMaskRequest, Pretraining, _cut_pair
+
+TOKENIZER = toy_tokenizer()
+PASSAGES = Passages(ToyCorpus(), max_tokens=29)
+
+
+def windows(passages: Passages | list[Passage], epoch: int = 0, **settings: Any) -> list[Window]:
+    task = Pretraining.from_dict({"max_length": 32, **settings}, "test")
+    return [task.encode(p, TOKENIZER, sample_rng(0, epoch, i))[0] for i, p in enumerate(passages)]
+
+
+def restored(window: Window) -> list[int]:
+    """The ids before masking."""
+    ids = np.array(window.input_ids)
+    ids[window.targets["places"]] = window.targets["labels"]
+    return ids.tolist()
+
+
+@pytest.mark.parametrize("sentence_task", ["none", "next", "order"])
+def test_windows_are_framed_and_fit(sentence_task: str) -> None:
+    for window in windows(PASSAGES, sentence_task=sentence_task):
+        ids, types = restored(window), list(window.token_type_ids)
+        assert ids[0] == TOKENIZER.cls_id
+        assert ids[-1] == TOKENIZER.sep_id
+        assert len(ids) == len(types) <= 32
+        assert ids.count(TOKENIZER.sep_id) == (1 if sentence_task == "none" else 2)
+        first = ids.index(TOKENIZER.sep_id) + 1
+        assert types == [0] * first + [1] * (len(ids) - first)
+        assert len(window.targets["places"]) >= 1
+        assert not set(window.targets["labels"]) & set(TOKENIZER.special_ids)
+
+
+def test_a_text_that_follows_is_the_passage_and_one_that_does_not_is_from_elsewhere() -> None:
+    passages = [p for p in PASSAGES if len(p.sentences) > 1 and sum(map(len, p.sentences)) <= 29]
+    followed = 0
+    for passage, window in zip(passages, windows(passages), strict=True):
+        ids = [i for i in restored(window) if i not in TOKENIZER.special_ids]
+        own = np.concatenate(passage.sentences).tolist()
+        assert (ids == own) == (window.targets["sentence"] == 0)
+        followed += window.targets["sentence"] == 0
+    # Half of them, within four standard errors of 0.5.
+    assert abs(followed / len(passages) - 0.5) < 2 / math.sqrt(len(passages))
+
+
+def test_sentence_order_swaps_the_halves_of_a_passage() -> None:
+    passages = [p for p in PASSAGES if len(p.sentences) > 1 and sum(map(len, p.sentences)) <= 29]
+    for passage, window in zip(passages, windows(passages, sentence_task="order"), strict=True):
+        ids = restored(window)
+        border = ids.index(TOKENIZER.sep_id)
+        first, second = ids[1:border], ids[border + 1 : -1]
+        own = np.concatenate(passage.sentences).tolist()
+        assert (first + second if window.targets["sentence"] == 0 else second + first) == own
+
+
+def test_masks_are_fresh_each_epoch() -> None:
+    first, second = windows(PASSAGES[:20], epoch=0), windows(PASSAGES[:20], epoch=1)
+    assert any(list(a.targets["places"]) != list(b.targets["places"]) for a, b in zip(first, second, strict=True))
+
+
+def cut_slowly(first: list[int], second: list[int], room: int) -> tuple[int, int]:
+    """Lengths after dropping one token at a time from the longer text, the second of two equals, as BERT does."""
+    a, b = len(first), len(second)
+    while a + b > room:
+        if a > b:
+            a -= 1
+        else:
+            b -= 1
+    return a, b
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 50), st.integers(0, 2**32))
+def test_pairs_are_cut_as_one_token_at_a_time(a: int, b: int, room: int, seed: int) -> None:
+    first, second = list(range(a)), list(range(100, 100 + b))
+    rng = np.random.default_rng(seed)
+    short = [part.tolist() for part in _cut_pair(np.array(first), np.array(second), room, rng)]
+    assert (len(short[0]), len(short[1])) == cut_slowly(first, second, room)
+    for part, whole in zip(short, (first, second), strict=True):
+        assert not part or part == whole[whole.index(part[0]) :][: len(part)]
+
+
+def test_scores_by_hand() -> None:
+    # Two passages: three masked tokens of which two are right, log-probabilities -1, -2, -3: perplexity e^2.
+    predictions = [
+        FillMaskPrediction((), label_log_probabilities=(-1.0, -2.0), num_correct_tokens=2, sentence_is_correct=True),
+        FillMaskPrediction((), label_log_probabilities=(-3.0,), num_correct_tokens=0, sentence_is_correct=False),
+    ]
+    assert Pretraining().score([None, None], predictions) == {
+        "masked_accuracy": pytest.approx(2 / 3),
+        "perplexity": pytest.approx(math.exp(2)),
+        "sentence_accuracy": 0.5,
+    }
+
+
+def test_a_request_without_a_mask_is_refused() -> None:
+    with pytest.raises(DataError, match=r"holds no \[MASK\]"):
+        Pretraining().encode(FillMaskRequest("ba be bi"), TOKENIZER, sample_rng(0, 0, 0))
