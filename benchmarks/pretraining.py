@@ -22,14 +22,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.artifact import versions
@@ -38,14 +40,14 @@ from bertsmith.data.corpus import MANIFEST, Corpus
 from bertsmith.data.order import sample_rng, step_samples
 from bertsmith.data.passages import Passages
 from bertsmith.evaluation.plots import Line, curves
-from bertsmith.evaluation.report import Page, bullets, figure, paragraph, table
+from bertsmith.evaluation.report import Page, bullets, figure, table
 from bertsmith.files import atomic_file, open_bytes, write_json
 from bertsmith.model.checkpoints import CONFIG, config_to_hugging_face, save_weights
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.model.presets import preset
 from bertsmith.recipes.prepare import PrepareSettings, prepare
-from bertsmith.runtime.device import autocast, pick_device, pick_precision
-from bertsmith.runtime.progress import Phase, Progress, duration, progress_for
+from bertsmith.runtime.device import autocast, pick_precision
+from bertsmith.runtime.progress import Phase, Progress, progress_for
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
@@ -56,7 +58,11 @@ TEXT = Path(__file__).resolve().parents[1] / "../shared/data/text/enwiki2015/enw
 IGNORED = -100
 """The label of a place that transformers leaves out of its loss."""
 CPU = torch.device("cpu")
+PEERS = ("sdpa", "eager", "sdpa:16", "eager:16")
+"""The peer's attention and how many rows, sorted by length, go through it at a time; all of a step where none is named."""
+TRIAL_STEPS = 3
 NUM_DRAWS = 10_000
+Array = NDArray[np.float64]
 
 
 # --- the job ---------------------------------------------------------------------------------------------------------
@@ -114,12 +120,13 @@ def _first_articles(text: Path, megabytes: float, target: Path) -> Path:
 
 
 class Peer:
-    """`BertForPreTraining` in a plain loop, with its own stream of random numbers. Each call of `run` goes on."""
+    """`BertForPreTraining` in a plain loop, on a stream of random numbers of its own. choice: one like those in PEERS."""
 
-    def __init__(self, name: str, job: Job, folder: Path, attention: str, rows: int | None, seed: int):
+    def __init__(self, choice: str, job: Job, folder: Path, seed: int):
         from transformers import BertForPreTraining
 
-        self.name, self.rows, self.job = name, rows, job
+        attention, _, rows = choice.partition(":")
+        self.choice, self.job, self.rows = choice, job, int(rows) if rows else None
         self.model: Any = BertForPreTraining.from_pretrained(folder, attn_implementation=attention)
         self.model.train()
         settings = job.settings.optimizer
@@ -139,7 +146,7 @@ class Peer:
         self.num_tokens: list[int] = []
 
     def run(self, num_steps: int) -> float:
-        """Take `num_steps` steps; the seconds they took."""
+        """Take the next steps; the seconds they took."""
         with torch.random.fork_rng():
             torch.random.set_rng_state(self.random_state)
             started = time.perf_counter()
@@ -211,3 +218,259 @@ def padded(windows: Sequence[Window], pad_id: int) -> dict[str, Tensor]:
         arrays["labels"][row, window.targets["places"]] = window.targets["labels"]
     batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
     return batch | {"next_sentence_label": torch.tensor([window.targets["sentence"] for window in windows])}
+
+
+def best_peer(job: Job, folder: Path, wanted: str, progress: Progress) -> tuple[str, dict[str, float]]:
+    """The peer's fastest configuration on the first steps, with the tokens a second of all that were tried."""
+    if wanted != "auto":
+        return wanted, {}
+    peers = [Peer(choice, job, folder, job.settings.seed) for choice in PEERS]
+    with progress.phase("trying the peer's configurations", total=TRIAL_STEPS * len(peers), unit="steps") as phase:
+        seconds: dict[str, list[float]] = {choice: [] for choice in PEERS}
+        for _ in range(TRIAL_STEPS):
+            for peer in peers:
+                seconds[peer.choice].append(peer.run(1))
+                phase.advance()
+    speeds = {
+        peer.choice: statistics.median(
+            tokens / time for tokens, time in zip(peer.num_tokens[1:], seconds[peer.choice][1:], strict=True)
+        )
+        for peer in peers
+    }
+    return max(speeds, key=speeds.__getitem__), speeds
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+class TakingTurns(Progress):
+    """Stands where bertsmith's trainer reports each step, and lets the peers take theirs after every block of steps."""
+
+    def __init__(self, shown: Phase, peers: Sequence[Peer], block_steps: int):
+        super().__init__()
+        self.own_seconds: list[float] = []
+        self.peer_seconds: list[list[float]] = [[] for _ in peers]
+        self._shown, self._peers, self._block_steps = shown, peers, block_steps
+
+    def opened(self, phase: Phase) -> None:
+        self._started = time.perf_counter()
+
+    def drawn(self, phase: Phase) -> None:
+        if phase.done % self._block_steps:
+            return
+        self.own_seconds.append(time.perf_counter() - self._started)
+        for peer, seconds in zip(self._peers, self.peer_seconds, strict=True):
+            seconds.append(peer.run(self._block_steps))
+        self._shown.advance(self._block_steps, loss=phase.shown["loss"])
+        self._started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side did: the loss of each step, and for each block its real tokens and seconds."""
+
+    name: str
+    losses: list[float]
+    block_tokens: list[int]
+    block_seconds: list[float]
+
+    @property
+    def speeds(self) -> Array:
+        """Tokens a second of each block but the first, in which caches fill and threads start."""
+        return np.array(self.block_tokens[1:]) / np.array(self.block_seconds[1:])
+
+
+def run_both(
+    job: Job, network: PretrainingNetwork, peers: Sequence[Peer], block_steps: int, shown: Progress
+) -> list[Side]:
+    """All steps on all sides; bertsmith first, then the peers in their order."""
+    with shown.phase("training in turns", total=job.num_steps, unit="steps") as phase:
+        turns = TakingTurns(phase, peers, block_steps)
+        result = train(job.task, network, job.tokenizer, job.passages, job.settings, progress=turns)
+    assert all(sum(peer.num_tokens) == result.num_tokens for peer in peers), "the sides saw different tokens"
+    blocks = range(0, job.num_steps, block_steps)
+    tokens = [sum(peers[0].num_tokens[at : at + block_steps]) for at in blocks]
+    losses = [values["mlm"] + values["next"] for _, values in result.history]
+    sides = [Side("bertsmith", losses, tokens, turns.own_seconds)]
+    for number, (peer, seconds) in enumerate(zip(peers, turns.peer_seconds, strict=True)):
+        name = "transformers" if number == 0 else "transformers, other dropout"
+        sides.append(Side(name, peer.losses, tokens, seconds))
+    return sides
+
+
+def median_interval(values: Array) -> dict[str, float]:
+    """The median, and the bounds between which 95% of its bootstrap draws lie."""
+    rng = np.random.default_rng(0)
+    draws = np.median(values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))], axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"median": float(np.median(values)), "low": float(low), "high": float(high)}
+
+
+def difference(first: Side, second: Side, window: int) -> dict[str, float]:
+    """Of two loss curves smoothed over `window` steps: mean and mean size; largest: of the losses as they are."""
+    raw = np.array(first.losses) - np.array(second.losses)
+    smooth = np.convolve(raw, np.ones(window) / window, "valid")
+    return {
+        "mean": float(smooth.mean()),
+        "mean_size": float(np.abs(smooth).mean()),
+        "largest": float(np.abs(raw).max()),
+    }
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def results(sides: Sequence[Side], tried: Mapping[str, float], facts: Sequence[str]) -> dict[str, Any]:
+    """Everything that was measured, as JSON; the ratio is that of bertsmith's blocks to the peer's of the same turn."""
+    own, peer, *_ = sides
+    window = max(1, len(own.losses) // 20)
+    return {
+        "tokens_per_second": {side.name: median_interval(side.speeds) for side in sides},
+        "ratio": median_interval(own.speeds / peer.speeds),
+        "loss_differences": {f"{a.name} - {b.name}": difference(a, b, window) for a, b in combinations(sides, 2)},
+        "smoothing_steps": window,
+        "peer_trials_tokens_per_second": tried,
+        "losses": {side.name: side.losses for side in sides},
+        "block_tokens_per_second": {side.name: side.speeds.tolist() for side in sides},
+        "facts": facts,
+    }
+
+
+def speed_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """The table of speeds: median over the blocks, 95% interval, and how many times the peer's."""
+    rows = []
+    for name, speed in found["tokens_per_second"].items():
+        ratio = found["ratio"]
+        times = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if name == "bertsmith" else ""
+        loss = statistics.fmean(found["losses"][name][-found["smoothing_steps"] :])
+        interval = f"{speed['low']:,.0f} to {speed['high']:,.0f}"
+        rows.append([name, f"{speed['median']:,.0f}", interval, times, f"{loss:.4f}"])
+    return rows
+
+
+SPEED_HEADER = ("", "tokens/s", "95% interval", "times transformers", "last loss")
+LOSS_HEADER = ("losses, smoothed", "mean difference", "mean size", "largest of a step")
+
+
+def loss_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [pair, f"{values['mean']:+.2g}", f"{values['mean_size']:.2g}", f"{values['largest']:.2g}"]
+        for pair, values in found["loss_differences"].items()
+    ]
+
+
+def write_page(path: Path, found: Mapping[str, Any]) -> None:
+    """The plot and the tables as one page."""
+    window = found["smoothing_steps"]
+    lines = []
+    for series, (name, losses) in enumerate(found["losses"].items()):
+        smooth = np.convolve(losses, np.ones(window) / window, "valid")
+        lines.append(Line(name, list(range(window, len(losses) + 1)), smooth.tolist(), series))
+    plot = curves(lines, title="Loss by step", x_label="step", y_label="loss, masked tokens + next sentence")
+    caption = f"Means over {window} steps; the same windows and masks for each curve."
+    page = Page("Pre-training, bertsmith and transformers")
+    page.section("Loss", figure(plot, "Loss by step", caption), table(LOSS_HEADER, loss_rows(found)))
+    page.section("Speed", table(SPEED_HEADER, speed_rows(found), emphasis=0), bullets(found["facts"]))
+    page.write(path)
+
+
+def machine(num_threads: int) -> str:
+    """The processor, the threads used on it, and how busy it was."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].partition(": ")[2] if names else platform.processor()
+    return (
+        f"{name}, {os.cpu_count()} cores, {num_threads} threads used, load average {os.getloadavg()[0]:.1f} at the end"
+    )
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], file: Any) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        first, *rest = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join((first, *rest)).rstrip(), file=file)
+    print(file=file)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work-dir", type=Path, required=True, help="folder for the corpus, kept, and for the results")
+    parser.add_argument("--text", type=Path, default=TEXT, help="text to train on, %(default)s")
+    parser.add_argument("--megabytes", type=float, help="only the first articles of it (all)")
+    parser.add_argument("--vocab-size", type=int, default=8000, help="tokens in the vocabulary (%(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="optimizer steps of each side (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=25, help="turns that each side takes (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="sentence pairs a step (%(default)s)")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens of a pair (%(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="peak, after 10%% of the steps (%(default)s)")
+    parser.add_argument("--dropout", type=float, default=0.1, help="in both; 0: the curves must be one (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="decides weights, order, masks and dropout (%(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch (as many as it takes by itself)")
+    parser.add_argument(
+        "--peer", default="auto", help=f"the peer's attention, and rows at a time: {', '.join(PEERS)} (the fastest)"
+    )
+    parser.add_argument("--json", action="store_true", help="the results as JSON on stdout, all else on stderr")
+    args = parser.parse_args()
+    if args.blocks < 3 or args.steps % args.blocks:
+        parser.error(f"--steps {args.steps} is not a multiple of --blocks {args.blocks}, or these are under 3")
+    return args
+
+
+def main() -> int:
+    args = arguments()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    progress = progress_for(sys.stderr)
+    tokenizer, corpus = prepared(args, progress)
+    task = Pretraining(PretrainingSettings(max_length=args.max_length))
+    settings = TrainingSettings(
+        max_steps=args.steps,
+        per_device_train_batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        logging_steps=1,
+        seed=args.seed,
+        device="cpu",
+    )
+    job = Job(task, tokenizer, Passages(corpus, max_tokens=args.max_length - 3, seed=args.seed), settings, args.steps)
+    torch.manual_seed(args.seed)
+    dropout = {"hidden_dropout_prob": args.dropout, "attention_probs_dropout_prob": args.dropout}
+    network = task.build(preset("mini", vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id, **dropout))
+    with tempfile.TemporaryDirectory() as name:
+        start = Path(name)
+        write_json(start / CONFIG, config_to_hugging_face(network))
+        save_weights(network, start)
+        choice, tried = best_peer(job, start, args.peer, progress)
+        peers = [Peer(choice, job, start, args.seed + 1 + number) for number in range(2 if args.dropout else 1)]
+    sides = run_both(job, network, peers, args.steps // args.blocks, progress)
+    used = {name: version(name) for name in ("transformers",)} | versions()
+    facts = [
+        f"BERT mini, {sum(weights.numel() for weights in network.parameters()):,} parameters, dropout {args.dropout:g}",
+        f"{args.text.name}: {corpus.num_tokens:,} tokens, {len(job.passages):,} passages, vocabulary {tokenizer.vocab_size:,}",
+        f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; the "
+        "first one is not timed",
+        f"{pick_precision(settings.precision, CPU)}; transformers with {choice}; seed {args.seed}",
+        machine(torch.get_num_threads()),
+        ", ".join(f"{package} {number}" for package, number in used.items()),
+    ]
+    found = results(sides, tried, facts)
+    write_json(args.work_dir / "pretraining.json", found)
+    write_page(args.work_dir / "pretraining.html", found)
+    stream = sys.stderr if args.json else sys.stdout
+    for fact in facts:
+        print(fact, file=stream)
+    print_table(SPEED_HEADER, speed_rows(found), stream)
+    print_table(LOSS_HEADER, loss_rows(found), stream)
+    print(f"plot: {args.work_dir / 'pretraining.html'}", file=stream)
+    if args.json:
+        print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

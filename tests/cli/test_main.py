@@ -91,6 +91,14 @@ def test_json_is_one_document_and_people_are_told_beside_it(capsys: pytest.Captu
     assert "versions.torch\t" in captured.err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are no text")
+def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("a b a b\n", encoding="utf-8")
+    folder = str(tmp_path / "\udcff")
+    assert main(["tokenizer", "train", str(tmp_path / "a.txt"), "--output-dir", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["output_dir"] == folder
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 def test_a_reader_that_goes_away_is_no_error() -> None:
     reader, writer = os.pipe()

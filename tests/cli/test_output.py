@@ -23,7 +23,12 @@ class Terminal(io.StringIO):
 
 def test_facts_are_tab_separated_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     Output().facts("a corpus", FACTS)
-    assert capsys.readouterr().out == "kind\tcorpus\nsize\t1,234,567\nskipped.blank\t3\nlabels\ta, b\n"
+    assert capsys.readouterr().out == "a corpus\nkind\tcorpus\nsize\t1,234,567\nskipped.blank\t3\nlabels\ta, b\n"
+
+
+def test_a_table_in_a_pipe_has_its_header(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table("answers", [("good", 0.5)], header=("text", "score"))
+    assert capsys.readouterr().out == "answers\ntext\tscore\ngood\t0.5\n"
 
 
 def test_tables_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

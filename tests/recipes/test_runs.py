@@ -121,7 +121,7 @@ def test_pretraining_goes_on_from_a_model_and_is_evaluated_on_a_corpus(
     pretrain(PretrainSettings.of(values | {"training": QUICK | {"max_steps": 60}, "validation_fraction": 0}))
     assert evaluate(EvaluateSettings(folder=tmp_path / "more", file=corpus)).metrics["perplexity"] < before
     with pytest.raises(SettingsError, match="keeps its own"):
-        pretrain(PretrainSettings.of(values | {"architecture": {"hidden_size": 16}}))
+        pretrain(PretrainSettings.of(values | {"output_dir": tmp_path / "x", "architecture": {"hidden_size": 16}}))
 
 
 def test_sequence_to_sequence_learns_from_a_file(pretrained: Path, tmp_path: Path) -> None:
@@ -141,13 +141,25 @@ def test_sequence_to_sequence_learns_from_a_file(pretrained: Path, tmp_path: Pat
     assert "40 of 40 validation texts" in report.warnings[0]
 
 
+def test_a_file_is_enough(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = finetune_settings("classification").of({"train_file": reviews})
+    report = finetune("classification", settings)
+    assert report.output_dir == Path("runs/classification-reviews")
+    assert report.evaluation.metrics["accuracy"] > 0.9
+    assert "new weights" in report.warnings[-1]
+    with pytest.raises(SettingsError, match=r"holds a model already.*--overwrite-output-dir"):
+        finetune("classification", settings)
+    assert load_artifact(report.output_dir).record["settings"]["training"]["learning_rate"] == 5e-4
+
+
 def test_a_run_that_cannot_begin_leaves_nothing(reviews: Path, pretrained: Path, tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], type[BertsmithError], str]] = [
         ({"train_file": tmp_path / "no.csv"}, DataError, "no.csv"),
         ({"text_column": "reviw"}, DataError, "did you mean 'review'"),
         ({"model": str(tmp_path / "nowhere")}, BertsmithError, "nowhere"),
         ({"training": {"learning_rates": 1}}, SettingsError, "did you mean 'learning_rate'"),
-        ({"task": {"labels": ("good", "poor")}}, DataError, "'bad' is not one of the model's"),
+        ({"task": {"labels": ("good", "poor")}}, DataError, r"(?s)60 rows have labels.*'bad' in 60 rows"),
     ]
     for changes, error, message in cases:
         with pytest.raises(error, match=message):

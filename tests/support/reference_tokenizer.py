@@ -6,9 +6,10 @@ the end of a word into its final form, which the Rust core does not.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 IDEOGRAPHS = (
@@ -40,7 +41,7 @@ class ReferenceTokenizer:
         return [self.ids[token] for token in tokens]
 
     def words(self, text: str) -> list[str]:
-        text = "".join(self._cleaned(text))
+        text = "".join(map(cleaned, text))
         if self.strip_accents:
             decomposed = unicodedata.normalize("NFD", text)
             text = "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
@@ -65,18 +66,19 @@ class ReferenceTokenizer:
                 return ["[UNK]"]
         return found
 
-    def _cleaned(self, text: str) -> Iterator[str]:
-        for character in text:
-            category = unicodedata.category(character)
-            if character in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
-                yield " "
-            elif character == "\ufffd" or category.startswith("C"):
-                continue
-            elif any(low <= ord(character) <= high for low, high in IDEOGRAPHS):
-                yield f" {character} "
-            else:
-                yield character
+
+@functools.cache
+def cleaned(character: str) -> str:
+    category = unicodedata.category(character)
+    if character in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
+        return " "
+    if character == "\ufffd" or category.startswith("C"):
+        return ""
+    if any(low <= ord(character) <= high for low, high in IDEOGRAPHS):
+        return f" {character} "
+    return character
 
 
+@functools.cache
 def is_punctuation(character: str) -> bool:
     return character in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" or unicodedata.category(character).startswith("P")

@@ -176,11 +176,11 @@ def set_in(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_in("model", "type", value="BPE"), "model is of type 'BPE'"),
         (set_in("model", value=[]), r"'model' is \[\], expected an object"),
         (set_in("decoder", "type", value="Metaspace"), "decoder is of type 'Metaspace'"),
-        (set_in("post_processor", "single", value=[]), "post_processor.single is ''"),
-        (set_in("model", "continuing_subword_prefix", value="@@"), "model.continuing_subword_prefix is '@@'"),
+        (set_in("post_processor", "single", value=[]), r"post_processor\.single is ''"),
+        (set_in("model", "continuing_subword_prefix", value="@@"), r"model\.continuing_subword_prefix is '@@'"),
         (set_in("normalizer", "clean_text", value=False), "clean_text is off"),
         (set_in("model", "vocab", value=None), "expected an object that maps each token to its id"),
-        (set_in("model", "vocab", "the", value=7), "id 7 is given twice|id 5 has no token"),
+        (set_in("model", "vocab", "the", value=7), r"id 7 is given twice|id 5 has no token"),
         (set_in("model", "vocab", "##x", value=40), "id 18 has no token, the next id is 40"),
         (set_in("model", "vocab", "the", value="5"), "expected an object that maps each token to its id"),
         (set_in("model", "vocab", "the", value=-1), "ids must run from 0"),
@@ -207,7 +207,7 @@ def test_tokenizer_files_that_are_refused(
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"model": ' * 100_000, b"\xff", b"{}"])
 def test_tokenizer_files_that_are_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(FileFormatError, match="tokenizer.json"):
+    with pytest.raises(FileFormatError, match=r"tokenizer\.json"):
         Tokenizer.load(tmp_path)
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 
@@ -58,6 +59,10 @@ def application() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What cannot be written (a stray byte of a file's name, say) becomes an escape, which is valid in JSON too.
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in arguments or os.environ.get("BERTSMITH_DEBUG", "0") not in ("", "0")
     try:
         application()(arguments, exit_on_error=False, print_error=False, result_action="return_none")

@@ -28,15 +28,16 @@ class Output:
             print(text, file=self._human)
 
     def table(self, title: str, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
-        """A table for people: drawn on a terminal, tab-separated elsewhere."""
+        """A table for people: drawn on a terminal, its title and tab-separated lines elsewhere."""
         if self.quiet:
             return
+        cells = [[cell(value) for value in row] for row in rows]
         if not self._human.isatty():
-            for row in rows:
-                print("\t".join(cell(value) for value in row), file=self._human)
+            for line in [[title], list(header), *cells]:
+                if line:
+                    print("\t".join(line), file=self._human)
             return
         table = Table(title=title, title_justify="left", title_style="bold", show_header=bool(header))
-        cells = [[cell(value) for value in row] for row in rows]
         for column in header or ("",) * max(map(len, cells), default=0):
             table.add_column(column)
         for line in cells:

@@ -210,7 +210,7 @@ def check_labels(labels: Sequence[str], places: Sequence[str], known: Sequence[s
     strange = [(label, place) for label, place in zip(labels, places, strict=True) if label not in known]
     if not strange:
         return
-    lines = [f"{len(strange)} rows have labels that the training data does not have:"]
+    lines = [f"{len(strange)} rows have labels that the model does not know:"]
     for label, count in Counter(label for label, _ in strange).most_common(_SHOWN):
         lines.append(f"  {label!r} in {count} rows; {nearest(label, known)}")
     lines += [f"  {place}: {label!r}" for label, place in strange[:_SHOWN]]

@@ -62,16 +62,14 @@ class BatchEncoding(Mapping[str, Any]):
         return self.encodings[batch_index].sequence_ids
 
 
-def pad_rows(rows: Sequence[Any], length: int, value: int, side: PaddingSide) -> NDArray[np.int64]:
-    """Rows of numbers or of pairs, filled up with `value`: int64 [number of rows, `length` or the longest, ...]."""
-    arrays = [np.asarray(row, dtype=np.int64) for row in rows]
-    length = max([length, *map(len, arrays)])
-    inner = next((array.shape[1:] for array in arrays if len(array)), ())
-    padded = np.full((len(arrays), length, *inner), value, dtype=np.int64)
-    for row, array in zip(padded, arrays, strict=True):
-        start = 0 if side == "right" else length - len(array)
-        row[start : start + len(array)] = array.reshape(-1, *inner)
-    return padded
+def pad_row(row: Any, length: int, value: int, side: PaddingSide) -> NDArray[np.int64]:
+    """A row of numbers or of pairs, int64 [`length` or its own if longer, ...], filled up with `value`."""
+    array = np.asarray(row, dtype=np.int64)
+    missing = max(0, length - len(array))
+    if not missing:
+        return array
+    filling = np.full((missing, *array.shape[1:]), value, dtype=np.int64)
+    return np.concatenate([array, filling] if side == "right" else [filling, array])
 
 
 def as_tensors(data: Mapping[str, Any], kind: TensorKind) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 import numpy as np
 
 from bertsmith.errors import DataError, SettingsError, nearest
-from bertsmith.hf.batch_encoding import BatchEncoding, PaddingSide, TensorKind, as_tensors, pad_rows
+from bertsmith.hf.batch_encoding import BatchEncoding, PaddingSide, TensorKind, as_tensors, pad_row
 from bertsmith.hub import resolve_folder
 from bertsmith.text.tokenizer import Encoding, Text, Tokenizer
 from bertsmith.text.vocabulary import CLS, MASK, PAD, SEP, UNK
@@ -227,8 +227,10 @@ class BertTokenizer:
             length = -(-length // multiple) * multiple
         values = PAD_VALUES | {"input_ids": self.pad_token_id}
         return {
-            name: pad_rows(row, length, values[name], self.padding_side) if name in values else row
-            for name, row in rows.items()
+            name: [pad_row(row, length, values[name], self.padding_side) for row in column]
+            if name in values
+            else column
+            for name, column in rows.items()
         }
 
 

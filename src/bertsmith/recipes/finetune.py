@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from pydantic import Field, create_model
 
-from bertsmith.artifact import Artifact, save_artifact, start_network
+from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.data.split import leaked, split_rows
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.files import sha256
-from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.model.checkpoints import read_config
+from bertsmith.recipes.start import NEW_TRAINING, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks import Example, Task, task_class
 from bertsmith.tasks.reading import columns_of, read_examples
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import Hooks, Metrics, TrainingResult, TrainingSettings, train
 
@@ -32,8 +30,11 @@ class FinetuneSettings(Settings):
 
     train_file: Path = Field(description="examples to train on: .csv .tsv .jsonl .parquet, also .gz .xz .zst")
     validation_file: Path | None = Field(None, description="examples to choose the best model by; None: split off")
-    model: str = Field(description="folder of a pre-trained model, or its name on the Hugging Face hub")
-    output_dir: Path = Field(description="folder to write the model and its logs to")
+    model: str | None = Field(
+        None, description="folder of a pre-trained model, or its name on the Hugging Face hub; None: small, new weights"
+    )
+    output_dir: Path | None = Field(None, description="folder for the model and its logs; None: runs/TASK-FILE")
+    overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
@@ -81,41 +82,57 @@ def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | No
     """
     progress = progress or Progress()
     torch.manual_seed(settings.training.seed)
+    folder = run_folder(settings.output_dir, task_name, settings.train_file, overwrite=settings.overwrite_output_dir)
     examples = _read_all(task_class(task_name), settings)
-    for note in (f"columns: {examples.columns}", *(f"warning: {text}" for text in examples.warnings)):
-        progress.note(note)
-    place = resolve_folder(settings.model)
-    config = read_config(place)
-    tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
-    task = examples.task.within(config.max_position_embeddings)
-    dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
-    network = start_network(task, place, heads="new", changes={} if settings.dropout is None else dropout)
-    predictor = Predictor(task, network, tokenizer, settings.training.precision)
+    progress.note(f"columns: {examples.columns}")
+    start, training, warnings = _start(examples, settings, progress)
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    task, network, tokenizer = start.task, start.network, start.tokenizer
+    predictor = Predictor(task, network, tokenizer, training.precision)
 
     def keep(step: int, metrics: Metrics) -> None:
         record = {
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.model_copy(update={"training": training}).model_dump(mode="json"),
             "data": examples.record(),
             "training": {"best_step": step},
             "metrics": {"validation": dict(metrics)},
         }
-        save_artifact(settings.output_dir, Artifact(task, network, tokenizer, record))
+        save_artifact(folder, Artifact(task, network, tokenizer, record))
 
     hooks = Hooks(lambda: evaluate(predictor, examples.validation).metrics, keep)
-    with RunLog(settings.output_dir / "logs") as log:
-        result = train(
-            task, network, tokenizer, examples.train, settings.training, hooks=hooks, log=log, progress=progress
-        )
-    best = load(settings.output_dir, device=settings.training.device, precision=settings.training.precision)
+    with RunLog(folder / "logs") as log:
+        result = train(task, network, tokenizer, examples.train, training, hooks=hooks, log=log, progress=progress)
+    best = load(folder, device=training.device, precision=training.precision)
     return FinetuneReport(
-        settings.output_dir,
+        folder,
         len(examples.train),
         len(examples.validation),
         examples.columns,
-        examples.warnings,
+        warnings,
         result,
         evaluate(best, examples.validation),
     )
+
+
+def _start(
+    examples: _Examples, settings: FinetuneSettings, progress: Progress
+) -> tuple[Start, TrainingSettings, tuple[str, ...]]:
+    """What to train, how, and the warnings so far."""
+    dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
+    changes = {} if settings.dropout is None else dropout
+    training = settings.training
+    if settings.model is not None:
+        return start_from(examples.task, settings.model, changes), training, examples.warnings
+    unsaid = {name: value for name, value in NEW_TRAINING.items() if name not in training.model_fields_set}
+    texts = (text for example in examples.train for text in _texts(example))
+    said = ", ".join(f"{name} {value:g}" for name, value in unsaid.items())
+    advice = (
+        "no --model: this starts from new weights and a vocabulary of the training texts"
+        f"{f' ({said})' if said else ''}; a pre-trained model does better"
+    )
+    start = start_new(examples.task, texts, changes, progress)
+    return start, training.model_copy(update=unsaid), (*examples.warnings, advice)
 
 
 @dataclass(frozen=True)
@@ -175,6 +192,10 @@ def _field_names(task: type[Task[Any, Any]]) -> list[str]:
     return [*(field.name for field in fields(task.Request)), task.answer_field]
 
 
+def _texts(example: Example[Any]) -> list[str]:
+    return [value for value in asdict(example.request).values() if isinstance(value, str)]
+
+
 def _text(example: Example[Any]) -> str:
     """All of a request's texts as one, for comparing examples."""
-    return "\0".join(str(value) for value in asdict(example.request).values() if value is not None)
+    return "\0".join(_texts(example))

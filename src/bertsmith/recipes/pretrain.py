@@ -16,6 +16,7 @@ from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import evaluate
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.presets import preset
+from bertsmith.recipes.start import run_folder
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
@@ -28,7 +29,10 @@ class PretrainSettings(Settings):
     """A pre-training run."""
 
     corpus: Path = Field(description="folder written by `bertsmith prepare`")
-    output_dir: Path = Field(description="folder to write the model and its logs to")
+    output_dir: Path | None = Field(
+        None, description="folder for the model and logs; None: runs/pretraining-CORPUS"
+    )
+    overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
     from_: Path | None = Field(None, description="model to continue from; None: new weights")
     model_size: str = Field("mini", description="tiny, mini, small, medium, base or large, for new weights")
     architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
@@ -55,6 +59,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
     progress = progress or Progress()
     torch.manual_seed(settings.training.seed)
+    folder = run_folder(settings.output_dir, Pretraining.name, settings.corpus, overwrite=settings.overwrite_output_dir)
     corpus = Corpus.open(settings.corpus)
     tokenizer = Tokenizer.load(settings.corpus)
     task = Pretraining(settings.task)
@@ -75,17 +80,15 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
             "training": {"best_step": step},
             "metrics": {} if metrics is None else {"validation": dict(metrics)},
         }
-        save_artifact(settings.output_dir, Artifact(task, network, tokenizer, record))
+        save_artifact(folder, Artifact(task, network, tokenizer, record))
 
-    with RunLog(settings.output_dir / "logs") as log:
+    with RunLog(folder / "logs") as log:
         hooks = Hooks(judge, keep) if held_out else Hooks()
         result = train(task, network, tokenizer, training, settings.training, hooks=hooks, log=log, progress=progress)
     if not held_out:
         keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return PretrainReport(
-        settings.output_dir, parameters, len(training), len(held_out or []), result, result.best_metrics
-    )
+    return PretrainReport(folder, parameters, len(training), len(held_out or []), result, result.best_metrics)
 
 
 def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer) -> Any:

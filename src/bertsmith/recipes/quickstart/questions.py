@@ -92,6 +92,7 @@ def fine_tune(
             "validation_file": fold.validation,
             "model": str(model),
             "output_dir": output_dir,
+            "overwrite_output_dir": True,
             "text_column": "text",
             "text_pair_column": "text_pair" if question.has_pairs else None,
             "label_column": "label",

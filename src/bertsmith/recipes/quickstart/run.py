@@ -197,6 +197,7 @@ class _Run:
             PretrainSettings(
                 corpus=self.folder / "corpus",
                 output_dir=output_dir,
+                overwrite_output_dir=True,
                 model_size=settings.model_size,
                 architecture=settings.architecture,
                 validation_fraction=0.02,
