@@ -140,7 +140,7 @@ def test_unseen_labels_are_named_counted_and_placed() -> None:
         check_labels(["good"] * 10 + ["god"] * 15 + ["new"] * 5, places, ["bad", "good"])
     lines = str(caught.value).splitlines()
     assert lines[:4] == [
-        "20 rows have labels that the training data does not have:",
+        "20 rows have labels that the model does not know:",
         "  'god' in 15 rows; did you mean 'good'?",
         "  'new' in 5 rows; known: bad, good",
         "  t.csv, row 11: 'god'",
