@@ -2,7 +2,8 @@
 
     python benchmarks/wordpiece.py --megabytes 100 --vocab-size 30000 --repeats 3
 
-Each run is a process of its own, in turns; prints JSON. Timings are of the learning alone, imports left out.
+Each run is a process of its own, in turns; prints JSON. Seconds are of the learning alone, imports left out; CPU
+seconds are of the whole process and all its threads, and less at the mercy of a busy machine.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ LEARNERS: Mapping[str, Callable[[Sequence[str], int], tuple[list[str], float]]] 
 def work(learner: str, vocab_size: int, files: Sequence[str]) -> None:
     """One measured run; prints its figures and tokens as JSON."""
     tokens, seconds = LEARNERS[learner](files, vocab_size)
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak_megabytes": peak_bytes / 1e6, "tokens": tokens}))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    figures = {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+    print(json.dumps(figures | {"peak_megabytes": usage.ru_maxrss * 1024 / 1e6, "tokens": tokens}))
 
 
 def run(learner: str, vocab_size: int, files: Sequence[Path], **environment: str) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def compare(data: Path, megabytes: int, vocab_size: int, repeats: int) -> dict[s
         "load_average": os.getloadavg()[0],
         "seconds": seconds,
         "seconds_ratio": statistics.median(seconds["bertsmith"]) / statistics.median(seconds["tokenizers"]),
+        "cpu_seconds": {name: [result["cpu_seconds"] for result in results] for name, results in runs.items()},
         "peak_megabytes": {name: max(result["peak_megabytes"] for result in results) for name, results in runs.items()},
         "vocabularies_bertsmith": len({digest(result["tokens"]) for result in ours}),
         "vocabularies_tokenizers": len({digest(result["tokens"]) for result in runs["tokenizers"]}),

@@ -44,4 +44,6 @@ def test_overlap_of_two_texts_is_seen_where_neither_alone_says_anything() -> Non
     train = [Row(text, "same", f"about {text}") for text in texts]
     train += [Row(text, "other", f"about {other}") for text, other in zip(texts, METAL + FRUIT, strict=True)]
     test = [Row("green fig", "same", "about green fig"), Row("green fig", "other", "about tin")]
-    assert tfidf_logistic(train, test).labels == ("same", "other")
+    assert tfidf_logistic(train, test, overlap=True).labels == ("same", "other")
+    # Every text is in both classes, so without their overlap there is nothing to go by.
+    assert set(tfidf_logistic(train, train).metrics.values()) <= {0.5, 1 / 3}

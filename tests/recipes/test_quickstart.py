@@ -112,5 +112,7 @@ def test_the_verdict_is_said_in_plain_words(low: float, high: float, said: str) 
     value = (low + high) / 200
     comparison = Comparison(Interval(value, low / 100, high / 100), 0, 0, 1.0)
     scores = (Score(PRETRAINED, Interval(0.7 + value, 0, 1), 0.7), Score(TFIDF, Interval(0.7, 0, 1), 0.7))
-    facts = QuestionFacts("pairs", "A question?", "", {}, 3, 1, 1.0, 0, scores, comparison, comparison, (), (), ())
+    facts = QuestionFacts(
+        "pairs", "A question?", "", {}, 3, 1, 1.0, 0, scores, TFIDF, comparison, comparison, (), (), ()
+    )
     assert f"A question?: {said}." in winner(facts)

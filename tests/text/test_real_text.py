@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import lzma
@@ -36,6 +37,7 @@ def reviews(path: Path) -> Iterator[str]:
     yield from (row["review"] for row in csv.DictReader(io.StringIO(text)))
 
 
+@functools.cache
 def real_text(data: Path) -> list[str]:
     """20,000 lines: English, Chinese, and every paragraph and question of XQuAD in Arabic, Hindi and Russian."""
     xquad = [

@@ -145,6 +145,8 @@ def test_texts_that_hurt(tokenizer: Tokenizer, text: str, num_pieces: int) -> No
 def test_what_is_no_text_is_refused_by_its_index(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match=r"text 1: lone surrogate '\\ud83d' at character 2"):
         tokenizer.encode_batch(["fine", "a \ud83d"])
+    with pytest.raises(DataError, match="pair 1: lone surrogate"):
+        tokenizer.encode_batch(["a", "b"], ["a", "\udc00"])
     with pytest.raises(DataError, match="text 2: expected a string, found int"):
         tokenizer.encode_batch(["a", "b", 3])  # type: ignore[list-item]
     with pytest.raises(DataError, match="text 0: expected a string, found NoneType"):
@@ -216,7 +218,7 @@ SETTLED = [
 ANY_TEXT = st.lists(st.sampled_from(ODD) | st.sampled_from(SETTLED), max_size=40).map("".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(ANY_TEXT, st.booleans(), st.sampled_from([None, True, False]))
 def test_ids_equal_the_plain_tokenizer(text: str, lowercase: bool, strip_accents: bool | None) -> None:
     characters = sorted(

@@ -143,6 +143,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             count(tmp_path / name)
 
 
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    (tmp_path / "a.txt").write_text("a b c d")
+    monkeypatch.setattr(Path, "__truediv__", lambda self, name: Path("/dev/full"))
+    with pytest.raises(DataError, match="No space left on device; set TMPDIR"):
+        count_words([Path(f"{tmp_path}/a.txt")], UNCASED, max_distinct_words=2)
+
+
 def test_progress_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some words\n" * 10)
     with gzip.open(tmp_path / "b.gz", "wb") as file:

@@ -41,17 +41,18 @@ def majority(train_labels: Sequence[str], test_labels: Sequence[str]) -> Answers
     return _answers("majority", test_labels, [commonest] * len(test_labels))
 
 
-def tfidf_logistic(train: Sequence[LabelledText], test: Sequence[LabelledText]) -> Answers:
+def tfidf_logistic(train: Sequence[LabelledText], test: Sequence[LabelledText], *, overlap: bool = False) -> Answers:
     """Logistic regression over TF-IDF of words and word pairs, its penalty chosen by cross-validation on `train`.
 
-    For two texts the features are those of each text, of their product (the words that both hold) and five numbers on
-    how much they overlap: cosine, words in common as a share of the first, of the second and of both, and their number.
-    Deterministic. The rows of `train` and `test` all have one text or all have two.
+    For two texts the features are those of each. `overlap` adds what a bag of words cannot see, how the two compare:
+    the product of their rows (the words that both hold), their cosine, words in common as a share of the first, of the
+    second and of both, and their number. Deterministic. The rows of `train` and `test` all have one text or all two.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-    features = _Features(train)
+    assert not overlap or train[0].text_pair is not None, "one text overlaps with nothing"
+    features = _Features(train, overlap)
     model = GridSearchCV(
         LogisticRegression(max_iter=1000),
         {"C": [0.1, 1.0, 10.0]},
@@ -59,7 +60,10 @@ def tfidf_logistic(train: Sequence[LabelledText], test: Sequence[LabelledText]) 
         scoring="accuracy",
     )
     model.fit(features(train), [row.label for row in train])
-    return _answers("TF-IDF + logistic regression", [row.label for row in test], model.predict(features(test)).tolist())
+    name = "TF-IDF and overlap" if overlap else "TF-IDF"
+    return _answers(
+        f"{name} + logistic regression", [row.label for row in test], model.predict(features(test)).tolist()
+    )
 
 
 def scores(known: Sequence[str], given: Sequence[str]) -> dict[str, float]:
@@ -75,15 +79,13 @@ def scores(known: Sequence[str], given: Sequence[str]) -> dict[str, float]:
 class _Features:
     """Rows to a sparse matrix, with the words and scales of the training rows."""
 
-    def __init__(self, train: Sequence[LabelledText]):
+    def __init__(self, train: Sequence[LabelledText], overlap: bool):
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.preprocessing import StandardScaler
 
         self.words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(train) > 100 else 1)
         self.words.fit([text for row in train for text in (row.text, row.text_pair) if text is not None])
-        self.overlap = StandardScaler()
-        if train[0].text_pair is not None:
-            self.overlap.fit(_overlaps(train, *self._sides(train)))
+        self.overlap = StandardScaler().fit(_overlaps(train, *self._sides(train))) if overlap else None
 
     def __call__(self, rows: Sequence[LabelledText]) -> Any:
         from scipy.sparse import csr_matrix, hstack
@@ -91,6 +93,8 @@ class _Features:
         if rows[0].text_pair is None:
             return self.words.transform([row.text for row in rows])
         first, second = self._sides(rows)
+        if self.overlap is None:
+            return hstack([first, second]).tocsr()
         overlaps = csr_matrix(self.overlap.transform(_overlaps(rows, first, second)))
         return hstack([first, second, first.multiply(second), overlaps]).tocsr()
 

@@ -192,7 +192,7 @@ class Tokenizer:
         sources = self._pieces(texts, fast=False)
         if pairs is None:
             return [self._single(source, room, add_special_tokens) for source in sources]
-        both = zip(sources, self._pieces(pairs, fast=False), strict=True)
+        both = zip(sources, self._pieces(pairs, fast=False, name="pair"), strict=True)
         return [
             self._pair(first, second, room, truncation, add_special_tokens, index)
             for index, (first, second) in enumerate(both)
@@ -242,14 +242,14 @@ class Tokenizer:
         joined = [self.cls_id, *ids[0], self.sep_id, *ids[1], self.sep_id] if special else ids[0] + ids[1]
         return Encoding(np.array(joined, dtype=np.int32), kept, num_cut, special, (first, second))
 
-    def _pieces(self, texts: Sequence[Text], fast: bool) -> list[tokenizers.Encoding]:
+    def _pieces(self, texts: Sequence[Text], fast: bool, name: str = "text") -> list[tokenizers.Encoding]:
         encode = self._core.encode_batch_fast if fast else self._core.encode_batch
         are_words = len(texts) > 0 and isinstance(texts[0], (list, tuple))
         try:
-            with _panics_as(DataError, "a text"):
-                return encode(texts, is_pretokenized=are_words, add_special_tokens=False)
+            with _panics_as(DataError, f"a {name}"):
+                return encode(list(texts), is_pretokenized=are_words, add_special_tokens=False)
         except (TypeError, ValueError):
-            _raise_for_bad_text(texts, are_words)
+            _raise_for_bad_text(texts, are_words, name)
             raise
 
 
@@ -291,16 +291,16 @@ def _panics_as(error: type[BertsmithError], where: str) -> Iterator[None]:
         raise error(f"{where}: the tokenizer core failed: {panic}") from None
 
 
-def _raise_for_bad_text(texts: Sequence[Text], are_words: bool) -> None:
+def _raise_for_bad_text(texts: Sequence[Text], are_words: bool, name: str) -> None:
     for index, text in enumerate(texts):
         if not isinstance(text, (list, tuple) if are_words else str):
             expected = "a list of words, as the first is" if are_words else "a string"
-            raise DataError(f"text {index}: expected {expected}, found {type(text).__name__}")
+            raise DataError(f"{name} {index}: expected {expected}, found {type(text).__name__}")
         for word in [text] if isinstance(text, str) else text:
             if not isinstance(word, str):
-                raise DataError(f"text {index}: expected a string, found {type(word).__name__}")
+                raise DataError(f"{name} {index}: expected a string, found {type(word).__name__}")
             if surrogate := LONE_SURROGATE.search(word):
                 raise DataError(
-                    f"text {index}: lone surrogate {surrogate[0]!r} at character {surrogate.start()} is no text: "
+                    f"{name} {index}: lone surrogate {surrogate[0]!r} at character {surrogate.start()} is no text: "
                     "replace it, say by text.encode('utf-8', 'replace').decode()"
                 )

@@ -234,8 +234,11 @@ class _Tally:
         """Write entries, sorted by their words, as one more run; fold all runs into one when there are many."""
         run = self.folder / str(self.num_runs)
         self.num_runs += 1
-        with run.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{word}\t{count}\n" for word, count in entries)
+        try:
+            with run.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{word}\t{count}\n" for word, count in entries)
+        except OSError as error:
+            raise DataError(f"{run}: {error.strerror or error}; set TMPDIR to a folder with more room") from None
         self.runs.append(run)
         if len(self.runs) == MAX_RUNS:
             merged, self.runs = self.runs, []

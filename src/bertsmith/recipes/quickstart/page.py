@@ -20,6 +20,7 @@ from bertsmith.evaluation.report import (
 )
 from bertsmith.recipes.quickstart.results import (
     MAJORITY,
+    OVERLAP,
     PRETRAINED,
     TFIDF,
     UNTRAINED,
@@ -32,7 +33,7 @@ from bertsmith.recipes.quickstart.results import (
 )
 from bertsmith.runtime.progress import duration
 
-SERIES = {PRETRAINED: 0, UNTRAINED: 1, TFIDF: 2, MAJORITY: 4}
+SERIES = {PRETRAINED: 0, UNTRAINED: 1, OVERLAP: 2, TFIDF: 3, MAJORITY: 4}
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "no difference shown": "plain"}
 
 
@@ -54,7 +55,7 @@ def page(report: QuickstartReport) -> Page:
 
 def _in_short(report: QuickstartReport) -> list[Markup]:
     sentences = [
-        callout(f"{winner(question)} {worth_of_pretraining(question)}", TONES[question.against_tfidf.verdict])
+        callout(f"{winner(question)} {worth_of_pretraining(question)}", TONES[question.against_baseline.verdict])
         for question in report.questions
     ]
     pretraining = report.pretraining
@@ -155,7 +156,7 @@ def _question(question: QuestionFacts) -> list[Markup]:
     steps = [step for step, _, _ in question.losses]
     return [
         paragraph(question.explanation),
-        callout(winner(question), TONES[question.against_tfidf.verdict]),
+        callout(winner(question), TONES[question.against_baseline.verdict]),
         callout(worth_of_pretraining(question), TONES[question.against_untrained.verdict]),
         side_by_side(
             figure(
@@ -189,20 +190,7 @@ def _question(question: QuestionFacts) -> list[Markup]:
             [[s.model, f"{s.accuracy.value:.1%}", _span(s.accuracy), f"{s.f1_macro:.1%}"] for s in question.scores],
             emphasis=best,
         ),
-        paragraph(
-            f"Rows only BERT got right: {question.against_tfidf.only_first:,}; only TF-IDF: "
-            f"{question.against_tfidf.only_second:,}. TF-IDF sees single words and word pairs"
-            + (
-                " of both texts, the words that both hold and how much they overlap."
-                if question.name == "pairs"
-                else "."
-            )
-            + (
-                f" {question.num_cut_rows:,} held-out rows were cut to the model's length."
-                if question.num_cut_rows
-                else ""
-            )
-        ),
+        paragraph(_reading(question)),
         table(
             ["label", "training rows", "held-out rows"],
             [[n, f"{a:,}", f"{b:,}"] for n, (a, b) in question.counts.items()],
@@ -210,6 +198,20 @@ def _question(question: QuestionFacts) -> list[Markup]:
         paragraph("Answers drawn at random among the right ones and the wrong ones:"),
         examples([*map(_verdict, question.right), *map(_verdict, question.wrong)]),
     ]
+
+
+def _reading(question: QuestionFacts) -> str:
+    """What the table's rows are, and what was cut."""
+    sentences = [
+        f"BERT alone is right on {question.against_baseline.only_first:,} rows.",
+        f"{question.baseline} alone is right on {question.against_baseline.only_second:,}.",
+        "TF-IDF sees which words and word pairs occur.",
+    ]
+    if question.baseline == OVERLAP:
+        sentences.append("Overlap adds hand-made features: the words that both texts hold, and how many they are.")
+    if question.num_cut_rows:
+        sentences.append(f"{question.num_cut_rows:,} held-out rows did not fit into the model's length and were cut.")
+    return " ".join(sentences)
 
 
 def _verdict(verdict: Verdict) -> Example:

@@ -122,7 +122,7 @@ def answer(
         *baselines,
     ]
     correct = {said.name: [a == b for a, b in zip(said.labels, truth, strict=True)] for said in answers}
-    tfidf = baselines[0].name
+    strongest = max(baselines, key=lambda said: said.metrics["accuracy"]).name
     training = runs[PRETRAINED].training
     right, wrong = _drawn_verdicts(rows, predictions[PRETRAINED], seed)
     return QuestionFacts(
@@ -138,7 +138,8 @@ def answer(
             Score(said.name, accuracy_interval(correct[said.name], modules), scores(truth, said.labels)["f1_macro"])
             for said in answers
         ),
-        against_tfidf=compare(correct[PRETRAINED], correct[tfidf], modules),
+        baseline=strongest,
+        against_baseline=compare(correct[PRETRAINED], correct[strongest], modules),
         against_untrained=compare(correct[PRETRAINED], correct[UNTRAINED], modules),
         losses=_losses(*(run.training.history for run in runs.values())),
         right=right,
@@ -146,10 +147,11 @@ def answer(
     )
 
 
-def baselines_of(question: Question) -> tuple[Answers, Answers]:
-    """TF-IDF with logistic regression, and the majority; they train on the rows that validate the networks, too."""
+def baselines_of(question: Question) -> tuple[Answers, ...]:
+    """Answers without a network; these train on the rows that validate the networks, too."""
     rows = question.rows
     return (
+        *([tfidf_logistic(rows.train, rows.held_out, overlap=True)] if question.has_pairs else []),
         tfidf_logistic(rows.train, rows.held_out),
         majority([row.label for row in rows.train], [row.label for row in rows.held_out]),
     )

@@ -224,9 +224,7 @@ class _Run:
             device=self.settings.device,
         )
 
-    def answer(
-        self, question: Question, fold: Fold, baselines: tuple[Answers, Answers], num_steps: int
-    ) -> QuestionFacts:
+    def answer(self, question: Question, fold: Fold, baselines: Sequence[Answers], num_steps: int) -> QuestionFacts:
         def tune(model: str) -> FinetuneReport:
             start = "pretrained" if model == PRETRAINED else "untrained"
             return self.fine_tune(question, fold, start, self.folder / f"{question.name}-{start}", num_steps)
