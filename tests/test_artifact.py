@@ -79,7 +79,8 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(folder: Path) -> None:
     (folder.parent / "secret").write_text("x")
-    edit(folder, files={"../secret": sha256(folder.parent / "secret")})
+    files = read_record(folder)["files"] | {"../secret": sha256(folder.parent / "secret")}
+    edit(folder, files=files)
     with pytest.raises(FileFormatError, match="secret"):
         load_artifact(folder)
 
@@ -89,6 +90,8 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(folder: Path) -> None:
     [
         ({"format_version": 99}, FileFormatError, "format_version is 99"),
         ({"files": []}, FileFormatError, "expected an object under 'files'"),
+        ({"files": {}}, FileFormatError, r"no hash for config\.json"),
+        ({"task": {"name": ["x"]}}, FileFormatError, "expected the name of a task"),
         ({"task": {"name": "clasification"}}, SettingsError, "did you mean 'classification'"),
         ({"task": {"name": "classification", "label": ["a"]}}, SettingsError, "did you mean 'labels'"),
         ({"task": {"name": "classification", "labels": ["a", "b"]}}, FileFormatError, "shape"),
@@ -111,7 +114,8 @@ def test_a_bare_checkpoint_is_told_from_a_saved_model(folder: Path) -> None:
 def test_a_head_of_other_labels_is_not_taken_over(folder: Path) -> None:
     task = toy_task("classification").task
     torch.manual_seed(1)
-    fresh = start_network(task, folder, heads="new")
+    fresh, report = start_network(task, folder, heads="new")
+    assert report.missing == ("classifier.weight", "classifier.bias")
     stored = load_artifact(folder).network
     parameters = dict(stored.named_parameters())
     same = {name for name, parameter in fresh.named_parameters() if torch.equal(parameter, parameters[name])}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bertsmith import errors
-from bertsmith.errors import BertsmithError, MissingExtraError, nearest
+from bertsmith.errors import BertsmithError, nearest
 
 
-@pytest.mark.parametrize("kind", [errors.SettingsError, errors.DataError, errors.FileFormatError, MissingExtraError])
+@pytest.mark.parametrize("kind", [errors.SettingsError, errors.DataError, errors.FileFormatError])
 def test_one_family(kind: type[BertsmithError]) -> None:
     assert issubclass(kind, BertsmithError)
 
@@ -19,7 +19,3 @@ def test_nearest_name() -> None:
 
 def test_no_name_is_near() -> None:
     assert nearest("xyz", iter(["classification", "seq2seq"])) == "known: classification, seq2seq"
-
-
-def test_missing_extra_names_the_way_out() -> None:
-    assert "pip install 'bertsmith[plots]'" in str(MissingExtraError("plotly", "plots"))

@@ -43,7 +43,7 @@ class Count:
 class Counting(Classification):
     name = "counting"
     Prediction = Count  # type: ignore[assignment]
-    default_metric = "exact"
+    metrics = {"exact": 1}  # noqa: RUF012
 
     def fitted(self, examples: Any) -> Any:
         return type(self)(self.settings.model_copy(update={"labels": tuple(map(str, range(1, 6)))}))

@@ -13,8 +13,17 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from bertsmith.errors import DataError, FileFormatError
-from bertsmith.files import atomic_file, atomic_folder, bare_suffix, open_bytes, read_json, sha256, write_json
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.files import (
+    atomic_file,
+    atomic_folder,
+    bare_suffix,
+    open_bytes,
+    read_json,
+    refuse_to_replace,
+    sha256,
+    write_json,
+)
 
 
 class InterruptedWriteError(Exception):
@@ -131,3 +140,14 @@ def test_an_interrupted_folder_leaves_the_old_one_and_no_trace(tmp_path: Path) -
         raise InterruptedWriteError
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (target / "config.json").read_text(encoding="utf-8") == "old"
+
+
+def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path: Path) -> None:
+    markers = {"corpus.json": "a corpus"}
+    refuse_to_replace(tmp_path / "new", markers)
+    refuse_to_replace(tmp_path, markers)
+    (tmp_path / "corpus.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"holds a corpus \(corpus\.json\); name another folder"):
+        refuse_to_replace(tmp_path, markers)
+    with pytest.raises(SettingsError, match=r"corpus\.json: a file is there"):
+        refuse_to_replace(tmp_path / "corpus.json", markers)

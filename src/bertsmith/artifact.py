@@ -14,13 +14,23 @@ from typing import Any
 
 from bertsmith.errors import FileFormatError
 from bertsmith.files import atomic_folder, read_json, sha256, write_json
-from bertsmith.model.checkpoints import CONFIG, Heads, config_to_hugging_face, load_weights, read_config, save_weights
+from bertsmith.model.checkpoints import (
+    CONFIG,
+    Heads,
+    LoadReport,
+    config_to_hugging_face,
+    load_weights,
+    read_config,
+    save_weights,
+)
 from bertsmith.model.networks import Network
+from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.tasks import Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
 FORMAT_VERSION = 1
+VOUCHED_FOR = (CONFIG, WEIGHTS, "tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,9 @@ def load_artifact(folder: Path) -> Artifact:
             raise FileFormatError(
                 f"{file}: does not match its hash in {RECORD}; it was changed or damaged after saving"
             )
-    task = task_class(record["task"].get("name", "")).from_dict(record["task"], f"{folder / RECORD}: task")
+    task = task_class(record["task"]["name"]).from_dict(record["task"], f"{folder / RECORD}: task")
     tokenizer = Tokenizer.load(folder, embedding_size=read_config(folder).vocab_size)
-    network = start_network(task, folder, heads="load")
+    network, _ = start_network(task, folder, heads="load")
     return Artifact(task, network, tokenizer, record)
 
 
@@ -93,13 +103,20 @@ def read_record(folder: Path) -> dict[str, Any]:
     for key in ("task", "files"):
         if not isinstance(record.get(key), dict):
             raise FileFormatError(f"{file}: expected an object under {key!r}")
+    if not isinstance(record["task"].get("name"), str):
+        raise FileFormatError(f"{file}: expected the name of a task under 'task'")
+    for name in VOUCHED_FOR:
+        if name not in record["files"]:
+            raise FileFormatError(
+                f"{file}: has no hash for {name}, so that nobody vouches for it; save the model again"
+            )
     return record
 
 
 def start_network(
     task: Task[Any, Any], place: Path, *, heads: Heads, changes: Mapping[str, Any] | None = None
-) -> Network:
-    """A network for `task` with the weights of the checkpoint at `place`; a head that it lacks is new.
+) -> tuple[Network, LoadReport]:
+    """A network for `task` with the weights of the checkpoint at `place`, and what is new in it or was left out.
 
     heads: `load` wants all of them, `fit` takes those of the right shape, `new` none. changes: laid over the
     checkpoint's config.
@@ -109,7 +126,7 @@ def start_network(
     report = load_weights(network, place, heads=heads)
     if heads == "load" and report.missing:
         raise FileFormatError(f"{place}: the weights lack {', '.join(report.missing)}, which a {task.name} model needs")
-    return network
+    return network, report
 
 
 def versions() -> dict[str, str]:

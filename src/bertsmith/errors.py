@@ -22,13 +22,6 @@ class FileFormatError(BertsmithError):
     """A model, tokenizer or checkpoint file that is damaged, unsafe or of another kind than it claims."""
 
 
-class MissingExtraError(BertsmithError):
-    """An optional dependency is needed; the message names the extra that brings it."""
-
-    def __init__(self, package: str, extra: str):
-        super().__init__(f"this needs the package {package!r}: pip install 'bertsmith[{extra}]'")
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that helps with an unknown name: the nearest known one, or all of them if none is near.
 

@@ -14,12 +14,12 @@ import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bertsmith.errors import DataError, FileFormatError
+from bertsmith.errors import DataError, FileFormatError, SettingsError
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
@@ -101,10 +101,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling folder to fill; its files replace those of the same name in `path` when the block ends well.
+    """A temporary sibling folder to fill, which takes the place of `path` when the block ends well.
 
-    Where `path` does not exist yet, the folder appears by one rename. Where it does, other files in it (logs, say)
-    stay; files are renamed in one by one, in the order of their names, `bertsmith.json` last, which vouches for all.
+    A folder that is there already is renamed away, the new one renamed in, and what only the old one holds (logs, say)
+    moved over; if that cannot be done, the old one is renamed back. At no moment does `path` mix files of both.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -115,17 +115,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            for file in sorted(temporary.iterdir(), key=lambda file: (file.name == "bertsmith.json", file.name)):
-                target = path / file.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                file.replace(target)
-            _sync(path)
+            _swap(temporary, path)
         else:
             temporary.replace(path)
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    old = path.with_name(f"{fresh.name}.old")
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    for file in old.iterdir():
+        if not (path / file.name).exists():
+            file.rename(path / file.name)
+    shutil.rmtree(old)
+
+
+def refuse_to_replace(folder: Path, markers: Mapping[str, str]) -> None:
+    """A `SettingsError` where `folder` is a file, or holds one of the `markers`: file names, and what they show."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder}: a file is there; name a folder to write to")
+    for name, meaning in markers.items():
+        if (folder / name).exists():
+            raise SettingsError(f"{folder}: holds {meaning} ({name}); name another folder to write to")
 
 
 def _umask() -> int:

@@ -40,7 +40,7 @@ CONT = "...#...##.."
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whole_words_are_masked_whole(seed: int) -> None:
-    shown = picture(masked(IDS, CONT, seed, unit="word", mask_fraction=0.4), len(IDS))
+    shown = picture(masked(IDS, CONT, seed, mask_unit="word", mask_fraction=0.4), len(IDS))
     assert shown[2] == shown[3]
     assert shown[6] == shown[7] == shown[8]
     assert shown[0] == shown[5] == shown[10] == "."
@@ -50,7 +50,7 @@ def test_whole_words_are_masked_whole(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_spans_are_runs_of_whole_words(seed: int) -> None:
     ids = [CLS, *range(10, 50), SEP]
-    result = masked(ids, "." * len(ids), seed, unit="span", mask_fraction=0.15)
+    result = masked(ids, "." * len(ids), seed, mask_unit="span", mask_fraction=0.15)
     assert len(result.places) == 6
     runs = np.split(result.places, np.flatnonzero(np.diff(result.places) > 1) + 1)
     assert len(runs) <= 6
@@ -62,7 +62,7 @@ def test_spans_are_longer_than_single_words_on_average() -> None:
     def runs(unit: str) -> float:
         counts = []
         for seed in range(100):
-            places = masked(ids, "." * len(ids), seed, unit=unit).places
+            places = masked(ids, "." * len(ids), seed, mask_unit=unit).places
             counts.append(len(places) / (1 + np.count_nonzero(np.diff(places) > 1)))
         return float(np.mean(counts))
 
@@ -90,7 +90,7 @@ def test_of_the_chosen_80_percent_are_masked_10_random_10_kept() -> None:
 )
 def test_labels_are_what_stood_there_and_all_else_is_untouched(words: list[int], unit: str, seed: int) -> None:
     ids = [CLS, *words, SEP]
-    result = masked(ids, "." * len(ids), seed, unit=unit, max_masked_tokens=20)
+    result = masked(ids, "." * len(ids), seed, mask_unit=unit, max_masked_tokens=20)
     original = np.array(ids)
     np.testing.assert_array_equal(original[result.places], result.labels)
     untouched = np.setdiff1d(np.arange(len(ids)), result.places)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bertsmith.data.lines import Reading
 from bertsmith.errors import DataError
 from bertsmith.tasks.classification import Classification, ClassificationSettings, LabelPrediction, TextRequest
-from bertsmith.tasks.reading import columns_of, read_examples
+from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.task import Example
 
 
@@ -51,22 +52,25 @@ def test_metrics_by_hand() -> None:
 def test_rows_without_a_label_are_all_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("text,label\n" + "".join(f"ba be {i},{'' if i % 5 == 0 else i % 2}\n" for i in range(60)))
-    columns = columns_of(Classification(), path, {"text": "text", "label": "label"})
     with pytest.raises(DataError) as error:
-        read_examples(Classification(), path, columns)
+        read_examples(Classification(), path, {}, Reading())
     message = str(error.value)
     assert message.count("no label") == 10
     assert "row 1 (line 2)" in message
     assert "and more" in message
+    skipping = Reading(errors="skip")
+    examples, columns = read_examples(Classification(), path, {}, skipping)
+    assert (len(examples), sum(skipping.skipped.values())) == (48, 12)
+    assert columns.by_field == {"text": "text", "label": "label"}
 
 
 def test_a_missing_column_names_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("source,aim\na b c,d\nb c d,e\n")
     from bertsmith.tasks.seq2seq import Seq2Seq
 
-    with pytest.raises(DataError, match=r"no column for 'text'; its columns are 'source', 'aim': name one with --text-c"):
-        columns_of(Seq2Seq(), tmp_path / "data.csv")
-    assert columns_of(Seq2Seq(), tmp_path / "data.csv", {"text": "source", "target": "aim"}).by_field == {
-        "text": "source",
-        "target": "aim",
-    }
+    with pytest.raises(DataError, match="no column for 'text' among 'source', 'aim'; say which it is"):
+        read_examples(Seq2Seq(), tmp_path / "data.csv", {}, Reading())
+    with pytest.raises(DataError, match="no field 'txt' in seq2seq; did you mean 'text'"):
+        read_examples(Seq2Seq(), tmp_path / "data.csv", {"txt": "source"}, Reading())
+    examples, _ = read_examples(Seq2Seq(), tmp_path / "data.csv", {"text": "source", "target": "aim"}, Reading())
+    assert [(example.request.text, example.answer) for example in examples] == [("a b c", "d"), ("b c d", "e")]

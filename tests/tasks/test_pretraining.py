@@ -69,6 +69,21 @@ def test_sentence_order_swaps_the_halves_of_a_passage() -> None:
         assert (first + second if window.targets["sentence"] == 0 else second + first) == own
 
 
+def test_what_does_not_fit_is_counted() -> None:
+    long = Passages(ToyCorpus(), max_tokens=60)
+    whole = [p for p in long if sum(map(len, p.sentences)) >= 50]
+    for passage, window in zip(whole, windows(whole, sentence_task="none"), strict=True):
+        assert (
+            window.num_cut_tokens
+            == sum(map(len, passage.sentences)) - 30
+            == _length(passage) - len(restored(window)) + 2
+        )
+
+
+def _length(passage: Passage) -> int:
+    return len(np.concatenate(passage.sentences))
+
+
 def test_masks_are_fresh_each_epoch() -> None:
     first, second = windows(PASSAGES[:20], epoch=0), windows(PASSAGES[:20], epoch=1)
     assert any(list(a.targets["places"]) != list(b.targets["places"]) for a, b in zip(first, second, strict=True))

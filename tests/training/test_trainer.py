@@ -12,9 +12,13 @@ import torch
 from torch import nn
 from toys import toy_config, toy_task, toy_tokenizer
 
+from bertsmith.data.order import step_samples
+from bertsmith.errors import SettingsError
+from bertsmith.inference.predictor import Predictor
+from bertsmith.training.judge import Hooks, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
-from bertsmith.training.trainer import Hooks, TrainingError, TrainingResult, TrainingSettings, train
+from bertsmith.training.trainer import TrainingResult, TrainingSettings, _Encoder, train
 
 
 def run(
@@ -73,7 +77,7 @@ def test_the_best_evaluation_is_kept_not_the_last() -> None:
 
 def test_a_perplexity_is_better_lower() -> None:
     coming = scores(5.0, 3.0, 4.0, 6.0)
-    _, result = run(hooks=Hooks(lambda: next(coming)), eval_steps=1, metric_for_best_model="perplexity")
+    _, result = run("pretraining", Hooks(lambda: next(coming)), eval_steps=1, metric_for_best_model="perplexity")
     assert result.best_step == 2
 
 
@@ -84,8 +88,49 @@ def test_early_stopping_counts_evaluations_without_a_better_one() -> None:
 
 
 def test_an_unknown_metric_is_named() -> None:
-    with pytest.raises(TrainingError, match=r"no metric 'f2'; known: accuracy, perplexity"):
-        run(hooks=Hooks(lambda: next(scores(1.0))), eval_steps=1, metric_for_best_model="f2")
+    with pytest.raises(SettingsError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        run(metric_for_best_model="acuracy")
+
+
+def test_a_metric_that_is_no_number_is_no_best_model() -> None:
+    coming = scores(float("nan"), 0.5)
+    with pytest.raises(TrainingError, match="step 1: accuracy is nan"):
+        run(hooks=Hooks(lambda: next(coming)), eval_steps=1)
+
+
+def test_evaluation_changes_nothing() -> None:
+    """Dropout on: the random numbers of training are the same with and without an evaluation in between."""
+    toy = toy_task("classification")
+    results = []
+    for evaluated in (False, True):
+        torch.manual_seed(0)
+        network = toy.task.build(toy_config(hidden_dropout_prob=0.3))
+        predictor = Predictor(toy.task, network, toy_tokenizer(), "fp32")
+        judge = lambda p=predictor: toy.task.score(toy.samples, p.run(toy.samples).predictions)  # noqa: E731
+        settings = TrainingSettings(max_steps=4, eval_steps=1, learning_rate=1e-3, precision="fp32")
+        hooks = Hooks(judge) if evaluated else Hooks()
+        train(toy.task, network, toy_tokenizer(), toy.samples, settings, hooks=hooks)
+        results.append(weights(network))
+    assert all(torch.equal(results[0][name], value) for name, value in results[1].items())
+
+
+def test_fixed_copies_repeat_and_fresh_ones_do_not() -> None:
+    toy = toy_task("pretraining")
+    tokenizer = toy_tokenizer()
+
+    def places(**settings: Any) -> list[list[Any]]:
+        chosen = TrainingSettings(per_device_train_batch_size=8, **settings)
+        encoder = _Encoder(toy.task, tokenizer, toy.samples, chosen)
+        ordered = []
+        for step in range(4):
+            order = step_samples(step, 8, 8, 0)[1].tolist()
+            by_sample = dict(zip(order, encoder.windows(step), strict=True))
+            ordered.append([by_sample[i].targets["places"].tolist() for i in range(8)])
+        return ordered
+
+    fresh, fixed = places(), places(fixed_copies=2)
+    assert fixed[0] == fixed[2] != fixed[1] == fixed[3]
+    assert all(fresh[i] != fresh[j] for i in range(4) for j in range(i))
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
+from bertsmith.files import refuse_to_replace
 from bertsmith.settings import Settings
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 
@@ -23,6 +24,8 @@ class TrainTokenizerSettings(Settings):
 @verb("files")
 def run(settings: TrainTokenizerSettings, output: Output) -> dict[str, Any]:
     """Learn a WordPiece vocabulary from text."""
+    others = {"bertsmith.json": "a model", "config.json": "a model", "corpus.json": "a corpus"}
+    refuse_to_replace(settings.output_dir, others)
     learned = learn_wordpiece(settings.files, settings.vocabulary, output.progress)
     learned.tokenizer().save(settings.output_dir)
     facts = {"output_dir": settings.output_dir, **asdict(learned.report)}

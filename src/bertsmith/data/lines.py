@@ -56,6 +56,11 @@ class Reading:
     replaced: Counter[str] = field(default_factory=Counter)
     divided: Counter[str] = field(default_factory=Counter)
 
+    def notices(self) -> list[str]:
+        """What was skipped or mended, a sentence a kind, for people."""
+        kinds = {"skipped": self.skipped, "mended": self.replaced}
+        return [f"{verb}, {count} times: {kind}" for verb, counts in kinds.items() for kind, count in counts.items()]
+
 
 class Line(NamedTuple):
     """One line without its end; `number` counts from 1. A line that is too long comes as several, `part` set."""

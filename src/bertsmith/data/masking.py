@@ -17,7 +17,7 @@ Ids = NDArray[Any]
 class MaskingSettings(Settings):
     """How tokens are chosen and replaced (Devlin et al. 2019, section 3.1 and appendix A.1)."""
 
-    unit: Literal["token", "word", "span"] = Field(
+    mask_unit: Literal["token", "word", "span"] = Field(
         "token", description="what is masked as one: a piece, a whole word, or a span of words (Joshi et al. 2020)"
     )
     mask_fraction: float = Field(0.15, gt=0, lt=1, description="share of the tokens to guess")
@@ -60,7 +60,7 @@ def mask_tokens(
     wanted = max(1, round(len(candidates) * settings.mask_fraction))
     if settings.max_masked_tokens is not None:
         wanted = min(wanted, settings.max_masked_tokens)
-    if settings.unit == "token":
+    if settings.mask_unit == "token":
         places = np.sort(rng.permutation(candidates)[:wanted])
     else:
         starts_unit = maskable & ~(continues_word & np.concatenate(([False], maskable[:-1])))
@@ -86,7 +86,7 @@ def _whole_words(words: list[Ids], wanted: int, settings: MaskingSettings, rng: 
         if filled >= wanted:
             break
         length = 1
-        if settings.unit == "span":
+        if settings.mask_unit == "span":
             length = min(int(rng.geometric(1 / settings.mean_span_words)), settings.max_span_words)
         for word in range(first, min(first + length, len(words))):
             if not taken[word] and (filled + sizes[word] <= wanted or filled == 0):

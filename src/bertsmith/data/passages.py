@@ -84,12 +84,13 @@ class Passages(Sequence[Passage]):
         return Passage(sentences, document, self)
 
     def elsewhere(self, document: int, rng: np.random.Generator) -> Passage:
-        """A random passage of another document; of any document where the corpus has only one."""
-        for _ in range(10):
-            passage = self[int(rng.integers(len(self)))]
-            if passage.document != document:
-                return passage
-        return passage
+        """A random passage of another document, each as likely; of this one where there is no other."""
+        first, last = np.searchsorted(self._spans[:, 0], [document, document + 1]).tolist()
+        others = len(self) - (last - first)
+        if not others:
+            return self[int(rng.integers(len(self)))]
+        place = int(rng.integers(others))
+        return self[place if place < first else place + last - first]
 
 
 def _aim(max_tokens: int, short_fraction: float, rng: np.random.Generator) -> int:

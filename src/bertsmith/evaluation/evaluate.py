@@ -12,13 +12,17 @@ from bertsmith.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: under the field's names. num_cut_examples, num_cut_tokens: what did not fit into the model's length."""
+    """metrics: under the field's names. num_cut_examples, num_cut_tokens: what did not fit into the model's length.
+
+    warnings: what speaks against trusting the figures.
+    """
 
     metrics: dict[str, float]
     num_examples: int
     num_tokens: int
     num_cut_examples: int
     num_cut_tokens: int
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(predictor: Predictor, examples: Sequence[Any], progress: Progress | None = None) -> Evaluation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from bertsmith.data.split import leaked, split_rows
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.files import sha256
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.recipes.start import NEW_TRAINING, Start, run_folder, start_from, start_new
+from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks import Example, Task, task_class
-from bertsmith.tasks.reading import columns_of, read_examples
+from bertsmith.tasks.reading import field_names, read_examples
+from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
-from bertsmith.training.trainer import Hooks, Metrics, TrainingResult, TrainingSettings, train
+from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
 class FinetuneSettings(Settings):
@@ -30,7 +31,7 @@ class FinetuneSettings(Settings):
 
     train_file: Path = Field(description="examples to train on: .csv .tsv .jsonl .parquet, also .gz .xz .zst")
     validation_file: Path | None = Field(None, description="examples to choose the best model by; None: split off")
-    model: str | None = Field(
+    model: ModelName | None = Field(
         None, description="folder of a pre-trained model, or its name on the Hugging Face hub; None: small, new weights"
     )
     output_dir: Path | None = Field(None, description="folder for the model and its logs; None: runs/TASK-FILE")
@@ -51,7 +52,7 @@ def finetune_settings(task_name: str) -> type[FinetuneSettings]:
             str | None,
             Field(None, description=f"column with the {name.replace('_', ' ')}; None: found"),
         )
-        for name in _field_names(task)
+        for name in field_names(task)
     }
     return create_model(
         f"{task.__name__}FinetuneSettings",
@@ -101,7 +102,7 @@ def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | No
         save_artifact(folder, Artifact(task, network, tokenizer, record))
 
     hooks = Hooks(lambda: evaluate(predictor, examples.validation).metrics, keep)
-    with RunLog(folder / "logs") as log:
+    with RunLog(folder / LOGS) as log:
         result = train(task, network, tokenizer, examples.train, training, hooks=hooks, log=log, progress=progress)
     best = load(folder, device=training.device, precision=training.precision)
     return FinetuneReport(
@@ -123,9 +124,12 @@ def _start(
     changes = {} if settings.dropout is None else dropout
     training = settings.training
     if settings.model is not None:
-        return start_from(examples.task, settings.model, changes), training, examples.warnings
-    unsaid = {name: value for name, value in NEW_TRAINING.items() if name not in training.model_fields_set}
-    texts = (text for example in examples.train for text in _texts(example))
+        start = start_from(examples.task, settings.model, changes)
+        return start, training, (*examples.warnings, *start.notes)
+    unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
+    texts = [text for example in examples.train for text in _texts(example)]
+    if examples.task.labels() is None:
+        texts += [example.answer for example in examples.train]
     said = ", ".join(f"{name} {value:g}" for name, value in unsaid.items())
     advice = (
         "no --model: this starts from new weights and a vocabulary of the training texts"
@@ -158,11 +162,11 @@ class _Examples:
 
 
 def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _Examples:
-    named = {name: getattr(settings, f"{name}_column") for name in _field_names(task_type)}
+    named = {name: getattr(settings, f"{name}_column") for name in field_names(task_type)}
     task = task_type(settings.task)  # type: ignore[attr-defined]
-    columns = columns_of(task, settings.train_file, {name: column for name, column in named.items() if column})
     reading = Reading(errors=settings.errors)
-    examples = read_examples(task, settings.train_file, columns, reading)
+    given = {name: column for name, column in named.items() if column}
+    examples, columns = read_examples(task, settings.train_file, given, reading)
     task = task.fitted(examples)
     files = {"train": settings.train_file}
     if settings.validation_file is None:
@@ -170,26 +174,21 @@ def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _E
         texts = [_text(example) for example in examples]
         split = split_rows(texts, labels, settings.validation_fraction, settings.training.seed)
         train, validation = ([examples[i] for i in side.tolist()] for side in (split.train, split.validation))
-        warnings = (*_passed_over(reading), *split.warnings)
+        warnings = (*_noticed(reading, examples), *split.warnings)
         return _Examples(task, train, validation, columns.reason, columns.by_field, files, warnings)
     files["validation"] = settings.validation_file
-    there = columns_of(task, settings.validation_file, columns.by_field)
-    validation = read_examples(task, settings.validation_file, there, reading)
-    task.fitted(validation)
+    validation, _ = read_examples(task, settings.validation_file, columns.by_field, reading)
+    task.fitted(validation)  # refuses labels that training data lacks, all at once
     seen = leaked(map(_text, examples), map(_text, validation))
     share = f"{seen} of {len(validation)} validation texts are in the training file too; the score is too good by that"
-    warnings = (*_passed_over(reading), *((share,) if seen else ()))
+    warnings = (*_noticed(reading, examples), *((share,) if seen else ()))
     return _Examples(task, examples, validation, columns.reason, columns.by_field, files, warnings)
 
 
-def _passed_over(reading: Reading) -> list[str]:
-    """What the errors policy skipped or mended, a sentence for each kind."""
-    kinds = {"skipped": reading.skipped, "mended": reading.replaced}
-    return [f"{verb} {count} rows: {kind}" for verb, counts in kinds.items() for kind, count in counts.items()]
-
-
-def _field_names(task: type[Task[Any, Any]]) -> list[str]:
-    return [*(field.name for field in fields(task.Request)), task.answer_field]
+def _noticed(reading: Reading, examples: Sequence[Example[Any]]) -> list[str]:
+    """What the errors policy passed over, and texts with nothing in them."""
+    empty = sum(not "".join(_texts(example)).strip() for example in examples)
+    return [*reading.notices(), *([f"{empty} of {len(examples)} training texts are empty"] if empty else [])]
 
 
 def _texts(example: Example[Any]) -> list[str]:

@@ -10,15 +10,17 @@ from typing import Any
 
 from pydantic import Field
 
+from bertsmith.artifact import load_artifact
 from bertsmith.data.batch import blocks
 from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import SettingsError
 from bertsmith.files import atomic_file
-from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor, load
+from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
+from bertsmith.recipes.evaluate import known_columns
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
-from bertsmith.tasks.reading import columns_of, is_table, read_request_lines, read_requests
+from bertsmith.tasks.reading import Placed, read_requests
 
 
 class PredictSettings(Settings):
@@ -28,7 +30,7 @@ class PredictSettings(Settings):
     text: tuple[str, ...] = Field((), description="texts to predict for")
     file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
     output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
-    columns: dict[str, str] = Field({}, description="column of each field, by field, where they are not found")
+    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
@@ -38,46 +40,64 @@ class PredictSettings(Settings):
 
 @dataclass(frozen=True)
 class PredictReport:
-    """predictions: empty where they went to a file. num_cut_requests, num_cut_tokens: what did not fit."""
+    """predictions: one a request; rows: its row or line in the file, from 1; both empty where they were written.
+
+    num_cut_requests, num_cut_tokens: what did not fit and was not read. warnings: what was skipped or mended.
+    """
 
     num_requests: int
     num_cut_requests: int
     num_cut_tokens: int
     output_file: Path | None
+    rows: tuple[int, ...]
     predictions: tuple[Any, ...]
+    warnings: tuple[str, ...]
 
 
 def predict(settings: PredictSettings, progress: Progress | None = None) -> PredictReport:
     """Predict for the texts, or for the rows of the file; a file of any length is read and answered in blocks."""
     if (settings.file is None) == (not settings.text):
         raise SettingsError("predict needs texts or a file of requests, one of the two")
-    predictor = load(settings.folder, device=settings.device, precision=settings.precision)
-    kept: list[Any] = []
-    counts = [0, 0, 0]
+    if settings.output_file is not None and settings.output_file.is_dir():
+        raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
+    run = _Run(settings, progress)
     if settings.output_file is None:
-        for prediction in _answers(predictor, settings, counts, progress):
-            kept.append(prediction)
+        answers = tuple(run.answers())
+        rows, predictions = tuple(row for row, _ in answers), tuple(prediction for _, prediction in answers)
     else:
+        rows = predictions = ()
         with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as lines:
-            for prediction in _answers(predictor, settings, counts, progress):
-                lines.write(json.dumps(asdict(prediction), ensure_ascii=False, allow_nan=False) + "\n")
-    return PredictReport(counts[0], counts[1], counts[2], settings.output_file, tuple(kept))
+            for row, prediction in run.answers():
+                lines.write(json.dumps({"row": row, **asdict(prediction)}, ensure_ascii=False, allow_nan=False) + "\n")
+    warnings = tuple(run.reading.notices())
+    return PredictReport(
+        run.num_requests, run.num_cut, run.num_cut_tokens, settings.output_file, rows, predictions, warnings
+    )
 
 
-def _answers(
-    predictor: Predictor, settings: PredictSettings, counts: list[int], progress: Progress | None
-) -> Iterator[Any]:
-    for block in blocks(_requests(predictor, settings), BLOCK_REQUESTS):
-        answers = predictor.run(block, progress=progress)
-        for i, number in enumerate((len(block), answers.num_cut_requests, answers.num_cut_tokens)):
-            counts[i] += number
-        yield from answers.predictions
+class _Run:
+    """The answers in order, and what is counted on the way."""
 
+    def __init__(self, settings: PredictSettings, progress: Progress | None):
+        self.settings, self.progress = settings, progress
+        self.artifact = load_artifact(settings.folder)
+        self.reading = Reading(errors=settings.errors)
+        self.num_requests = self.num_cut = self.num_cut_tokens = 0
 
-def _requests(predictor: Predictor, settings: PredictSettings) -> Iterator[Any]:
-    task, file, reading = predictor.task, settings.file, Reading(errors=settings.errors)
-    if file is None:
-        return (task.request(text, f"text {place}") for place, text in enumerate(settings.text, start=1))
-    if is_table(file):
-        return read_requests(task, file, columns_of(task, file, settings.columns, labelled=False), reading)
-    return read_request_lines(task, file, reading)
+    def answers(self) -> Iterator[tuple[int, Any]]:
+        settings = self.settings
+        predictor = Predictor.of(self.artifact, device=settings.device, precision=settings.precision)
+        for block in blocks(self.requests(), BLOCK_REQUESTS):
+            result = predictor.run([placed.request for placed in block], progress=self.progress)
+            self.num_requests += len(block)
+            self.num_cut += result.num_cut_requests
+            self.num_cut_tokens += result.num_cut_tokens
+            yield from zip((placed.row for placed in block), result.predictions, strict=True)
+
+    def requests(self) -> Iterator[Placed]:
+        task, file = self.artifact.task, self.settings.file
+        if file is None:
+            texts = enumerate(self.settings.text, start=1)
+            return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
+        given = self.settings.columns or known_columns(self.artifact.record, file)
+        return read_requests(task, file, given, self.reading)

@@ -12,28 +12,32 @@ from pydantic import Field
 from bertsmith.artifact import Artifact, save_artifact, start_network
 from bertsmith.data.corpus import Corpus
 from bertsmith.data.passages import Passages
-from bertsmith.errors import DataError, SettingsError
+from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.evaluation.evaluate import evaluate
+from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor
+from bertsmith.model.checkpoints import read_config
+from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
-from bertsmith.recipes.start import run_folder
+from bertsmith.recipes.start import LOGS, ModelName, run_folder
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
-from bertsmith.training.trainer import Hooks, Metrics, TrainingResult, TrainingSettings, train
+from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
 class PretrainSettings(Settings):
     """A pre-training run."""
 
     corpus: Path = Field(description="folder written by `bertsmith prepare`")
-    output_dir: Path | None = Field(
-        None, description="folder for the model and logs; None: runs/pretraining-CORPUS"
-    )
+    output_dir: Path | None = Field(None, description="folder for the model and logs; None: runs/pretraining-CORPUS")
     overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
-    from_: Path | None = Field(None, description="model to continue from; None: new weights")
+    from_: ModelName | None = Field(
+        None, description="model to continue from, a folder or a hub name; None: new weights"
+    )
     model_size: str = Field("mini", description="tiny, mini, small, medium, base or large, for new weights")
     architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
     validation_fraction: float = Field(0.01, ge=0, lt=1, description="share of the documents held out to evaluate on")
@@ -61,14 +65,22 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
     torch.manual_seed(settings.training.seed)
     folder = run_folder(settings.output_dir, Pretraining.name, settings.corpus, overwrite=settings.overwrite_output_dir)
     corpus = Corpus.open(settings.corpus)
-    tokenizer = Tokenizer.load(settings.corpus)
+    tokenizer = Tokenizer.load(settings.corpus, embedding_size=corpus.vocab_size)
+    if tokenizer.fingerprint != corpus.manifest.tokenizer:
+        raise FileFormatError(
+            f"{settings.corpus}: its tokenizer is not the one that it was prepared with; prepare it again"
+        )
     task = Pretraining(settings.task)
-    network = _network(settings, task, tokenizer)
+    network = _network(settings, task, tokenizer, progress)
     if settings.task.max_length > network.config.max_position_embeddings:
         positions = network.config.max_position_embeddings
         raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
     held_out, training = _split(corpus, settings, progress)
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
+    recipe = settings.training
+    if recipe.eval_steps is None:
+        # An epoch may be days: what was learned until now is kept at every tenth of the way.
+        recipe = recipe.model_copy(update={"eval_steps": max(1, recipe.num_steps(len(training)) // 10)})
 
     def judge() -> Metrics:
         return evaluate(predictor, held_out or []).metrics
@@ -82,28 +94,32 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         }
         save_artifact(folder, Artifact(task, network, tokenizer, record))
 
-    with RunLog(folder / "logs") as log:
+    with RunLog(folder / LOGS) as log:
         hooks = Hooks(judge, keep) if held_out else Hooks()
-        result = train(task, network, tokenizer, training, settings.training, hooks=hooks, log=log, progress=progress)
+        result = train(task, network, tokenizer, training, recipe, hooks=hooks, log=log, progress=progress)
     if not held_out:
         keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return PretrainReport(folder, parameters, len(training), len(held_out or []), result, result.best_metrics)
 
 
-def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer) -> Any:
+def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer, progress: Progress) -> Network:
     if settings.from_ is None:
         shape = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id} | settings.architecture
         return task.build(preset(settings.model_size, **shape))
     if settings.architecture:
         raise SettingsError("architecture: a continued model keeps its own; leave it out with --from")
-    theirs = Tokenizer.load(settings.from_)
-    if theirs.vocab != tokenizer.vocab:
+    place = resolve_folder(settings.from_)
+    theirs = Tokenizer.load(place, embedding_size=read_config(place).vocab_size)
+    if theirs.fingerprint != tokenizer.fingerprint:
         raise DataError(
-            f"{settings.corpus} was prepared with another vocabulary than {settings.from_} has; "
-            f"prepare it again with --tokenizer {settings.from_}"
+            f"{settings.corpus} was prepared with another tokenizer than {settings.from_} has; "
+            f"prepare it again with --tokenizer {place}"
         )
-    return start_network(task, settings.from_, heads="fit")
+    network, report = start_network(task, place, heads="fit")
+    if report.missing:
+        progress.note(f"warning: {settings.from_} has no {', '.join(report.missing)}: these are new")
+    return network
 
 
 def _split(corpus: Corpus, settings: PretrainSettings, progress: Progress) -> tuple[Passages | None, Passages]:

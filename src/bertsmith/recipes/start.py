@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from bertsmith.artifact import RECORD, start_network
+from pydantic import BeforeValidator
+
+from bertsmith.artifact import RECORD, read_record, start_network
 from bertsmith.errors import SettingsError
-from bertsmith.files import COMPRESSIONS
+from bertsmith.files import COMPRESSIONS, refuse_to_replace
 from bertsmith.hub import resolve_folder
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks import Task
+from bertsmith.tasks import Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 
+ModelName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+"""A folder or a name on the hub; a `Path` is taken too."""
+
+LOGS = "logs"
 NEW_MODEL_SIZE = "tiny"
 NEW_VOCAB_SIZE = 8_000
 NEW_TRAINING = {"learning_rate": 5e-4, "num_train_epochs": 10.0}
@@ -28,20 +35,44 @@ NEW_TRAINING = {"learning_rate": 5e-4, "num_train_epochs": 10.0}
 
 @dataclass(frozen=True)
 class Start:
-    """A task whose lengths fit the network, the network, and the tokenizer that it was, or will be, trained with."""
+    """A task whose lengths fit the network, the network, and the tokenizer that it was, or will be, trained with.
+
+    notes: what a user should know of it.
+    """
 
     task: Task[Any, Any]
     network: Network
     tokenizer: Tokenizer
+    notes: tuple[str, ...] = ()
 
 
 def start_from(task: Task[Any, Any], model: str, changes: Mapping[str, Any]) -> Start:
-    """A pre-trained model from a folder or the hub, with a new head; `changes` are laid over its config."""
+    """A pre-trained model from a folder or the hub; `changes` are laid over its config.
+
+    Its head is taken over where it was trained for the same task with the same labels, else it is new.
+    """
     place = resolve_folder(model)
     config = read_config(place)
     tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
-    task = task.within(config.max_position_embeddings)
-    return Start(task, start_network(task, place, heads="new", changes=changes), tokenizer)
+    fitting = task.within(config.max_position_embeddings)
+    network, report = start_network(fitting, place, heads="load" if _is_for(place, fitting) else "new", changes=changes)
+    notes = [f"new weights, to be trained: {_parts(report.missing)}"] if report.missing else []
+    if fitting != task:
+        notes.append(f"texts are cut to the model's {config.max_position_embeddings} positions, which is counted")
+    return Start(fitting, network, tokenizer, tuple(notes))
+
+
+def _is_for(place: Path, task: Task[Any, Any]) -> bool:
+    """Whether the folder holds a model for this very task."""
+    if not (place / RECORD).is_file():
+        return False
+    theirs = read_record(place)["task"]
+    return theirs["name"] == task.name and task_class(task.name).from_dict(theirs, str(place)).labels() == task.labels()
+
+
+def _parts(parameters: Iterable[str]) -> str:
+    """The modules that parameters belong to, each once."""
+    return ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
 
 
 def start_new(
@@ -66,11 +97,13 @@ def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) ->
     """
     bare = data.with_suffix("") if data.suffix.lower() in COMPRESSIONS else data
     folder = Path("runs", f"{name}-{bare.stem}") if asked is None else asked
-    if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"{folder}: a file is there; name a folder with --output-dir")
     if (folder / RECORD).exists() and not overwrite:
         raise SettingsError(
             f"{folder}: holds a model already; name another folder with --output-dir, or replace it with "
             "--overwrite-output-dir"
         )
+    if not (folder / RECORD).exists():
+        refuse_to_replace(folder, {"corpus.json": "a corpus", "config.json": "a model", "vocab.txt": "a tokenizer"})
+    # What an earlier run wrote down is not this run's.
+    shutil.rmtree(folder / LOGS, ignore_errors=True)
     return folder

@@ -6,6 +6,7 @@ would be emulated, slower than fp32.
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -20,12 +21,11 @@ def pick_device(name: str = "auto") -> torch.device:
     """`auto` is the first GPU where there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {name!r}: this machine, or this build of torch, has no CUDA")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise SettingsError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"device {name!r}: this machine and this build of torch offer {torch.cuda.device_count()}")
     return device
 
 

@@ -217,6 +217,15 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def shorten(text: str, num_characters: int = 80) -> str:
+    """A text on one line of a table, its end left out where it is long.
+
+    >>> shorten("a b c", 4)
+    'a b…'
+    """
+    return text if len(text) <= num_characters else text[: num_characters - 1] + "…"
+
+
 def show(values: Mapping[str, Shown]) -> str:
     """Named values on one line.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, pack
@@ -26,6 +26,13 @@ from bertsmith.text.tokenizer import Tokenizer
 class ClassificationSettings(Settings):
     labels: tuple[str, ...] = Field((), description="label names in the order of the logits; empty: from the data")
     max_length: int = Field(512, ge=3, description="longest input, in tokens; what exceeds it is cut and counted")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) == 1 or len(set(labels)) < len(labels) or "" in labels:
+            raise ValueError(f"expected two names or more, none empty and none twice, not {', '.join(labels)}")
+        return labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
     Settings = ClassificationSettings
     Request = TextRequest
     Prediction = LabelPrediction
-    default_metric = "accuracy"
+    metrics: ClassVar = {"accuracy": 1, "f1_macro": 1, "matthews_correlation": 1}
     settings: ClassificationSettings
 
     def labels(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
     Settings = PretrainingSettings
     Request = FillMaskRequest
     Prediction = FillMaskPrediction
-    default_metric = "masked_accuracy"
+    metrics: ClassVar = {"masked_accuracy": 1, "perplexity": -1, "sentence_accuracy": 1}
     settings: PretrainingSettings
 
     def encode(
@@ -163,14 +163,19 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         correct = sum(prediction.num_correct_tokens for prediction in predictions)
         metrics = {
             "masked_accuracy": correct / max(1, len(scores)),
-            "perplexity": math.exp(min(700.0, -math.fsum(scores) / max(1, len(scores)))),
+            "perplexity": math.exp(-math.fsum(scores) / max(1, len(scores))),
         }
         verdicts = [p.sentence_is_correct for p in predictions if p.sentence_is_correct is not None]
         return metrics | ({"sentence_accuracy": sum(verdicts) / len(verdicts)} if verdicts else {})
 
     def _masked_pair(self, passage: Passage, tokenizer: Tokenizer, rng: np.random.Generator) -> Window:
         room = self.settings.max_length - (2 if self.settings.sentence_task == "none" else 3)
-        first, second, sentence = self._draw_pair(passage, room, rng)
+        first, second, sentence = self._draw_pair(passage, rng)
+        num_cut = max(0, len(first) + (0 if second is None else len(second)) - room)
+        if second is None:
+            first = first[:room]
+        else:
+            first, second = _cut_pair(first, second, room, rng)
         cls, sep = np.array([tokenizer.cls_id]), np.array([tokenizer.sep_id])
         input_ids = concatenate([cls, first, sep] if second is None else [cls, first, sep, second, sep])
         types = np.zeros(len(input_ids), dtype=np.int64)
@@ -185,15 +190,17 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
             ordinary_ids=traits.ordinary_ids,
             rng=rng,
         )
-        targets = {"places": masked.places, "labels": masked.labels}
-        return Window(masked.input_ids, types, targets if sentence is None else targets | {"sentence": sentence})
+        targets: dict[str, Any] = {"places": masked.places, "labels": masked.labels}
+        if sentence is not None:
+            targets["sentence"] = sentence
+        return Window(masked.input_ids, types, targets, num_cut)
 
-    def _draw_pair(self, passage: Passage, room: int, rng: np.random.Generator) -> tuple[Ids, Ids | None, int | None]:
-        """First text, second text and whether it follows, as the sentence task wants them, cut to `room` tokens."""
+    def _draw_pair(self, passage: Passage, rng: np.random.Generator) -> tuple[Ids, Ids | None, int | None]:
+        """First text, second text and whether it follows, as the sentence task wants them, however long."""
         sentences = passage.sentences
         task = self.settings.sentence_task
         if task == "none":
-            return concatenate(sentences)[:room], None, None
+            return concatenate(sentences), None, None
         if len(sentences) == 1:
             # One sentence has no neighbour: NSP takes its second text from elsewhere, as BERT does; order needs a cut.
             cut = (len(sentences[0]) + 1) // 2
@@ -206,14 +213,15 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         if task == "next" and (second is None or rng.random() < 0.5):
             label = DOES_NOT_FOLLOW
             # Whole sentences up to the length that the true text would have had, so that length says nothing.
-            wanted = (room if second is None else sum(map(len, sentences))) - len(first)
+            whole = self.settings.max_length - 3 if second is None else sum(map(len, sentences))
+            wanted = whole - len(first)
             second = _from_within(passage.source.elsewhere(passage.document, rng).sentences, wanted, rng)
         elif task == "order" and rng.random() < 0.5:
             label = DOES_NOT_FOLLOW
             assert second is not None
             first, second = second, first
         assert second is not None
-        return *_cut_pair(first, second, room, rng), label
+        return first, second, label
 
 
 def _from_within(sentences: Sequence[Ids], num_tokens: int, rng: np.random.Generator) -> Ids:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +15,76 @@ from bertsmith.files import bare_suffix
 from bertsmith.tasks.task import Example, FoundColumns, Task
 
 SAMPLED_ROWS = 5000
-"""Rows looked at to find the columns of requests."""
+"""Rows looked at to find the columns of requests. Of examples all are: labels may be sorted."""
 
 
-def columns_of(
-    task: Task[Any, Any], path: Path, given: Mapping[str, str] | None = None, *, labelled: bool = True
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A request and the row or line of its file, counted from 1, so that an answer finds its way back."""
+
+    row: int
+    request: Any
+
+
+def field_names(task: type[Task[Any, Any]]) -> list[str]:
+    """The fields that columns can fill: those of a request, and the answer's."""
+    return [*(field.name for field in fields(task.Request)), task.answer_field]
+
+
+def find_columns(
+    task: Task[Any, Any], rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool
 ) -> FoundColumns:
-    """The columns of `path` that fill the task's fields: those `given`, else as the task finds them in a sample.
+    """The columns that fill the task's fields: those `given` by field, else as the task finds them in `rows`.
 
     labelled: whether the answer is needed too. Raises `DataError` where a column is not there, or is in doubt.
     """
-    given = dict(given or {})
-    needed = [field.name for field in fields(task.Request) if field.default is MISSING]
-    needed += [task.answer_field] if labelled else []
-    table = read_table(path, Reading(errors="replace"))
-    # Labels may be sorted, so that only the whole file shows more than one; examples are held in memory all the same.
-    rows = list(table if labelled else islice(table, SAMPLED_ROWS))
-    known = list(dict.fromkeys(name for row in rows for name in row.values))
-    for column in given.values():
+    path, known = rows[0].path, list(dict.fromkeys(name for row in rows for name in row.values))
+    for name, column in given.items():
+        if name not in field_names(type(task)):
+            raise DataError(f"no field {name!r} in {task.name}; {nearest(name, field_names(type(task)))}")
         if column not in known:
             raise DataError(f"{path}: no column {column!r}; {nearest(column, known)}")
+    needed = [field.name for field in fields(task.Request) if field.default is MISSING]
+    needed += [task.answer_field] if labelled else []
     if all(name in given for name in needed):
-        return FoundColumns(given, "as given")
+        return FoundColumns(given, ", ".join(f"{name}: column {column!r}" for name, column in given.items()))
     found = task.find_columns(rows, given, labelled=labelled)
     by_field = {**found.by_field, **given}
     for name in needed:
         if name not in by_field:
-            raise DataError(
-                f"{path}: no column for {name!r}; its columns are {', '.join(map(repr, known))}: "
-                f"name one with --{name.replace('_', '-')}-column"
-            )
+            raise DataError(f"{path}: no column for {name!r} among {', '.join(map(repr, known))}; say which it is")
     return FoundColumns(by_field, found.reason)
 
 
 def read_examples(
-    task: Task[Any, Any], path: Path, columns: FoundColumns, reading: Reading | None = None
-) -> list[Example[Any]]:
-    """The examples in `path`. Rows without a text or an answer are told, the first ten, or skipped and counted."""
-    reading = reading or Reading()
-    return list(sift((_example(task, row, columns) for row in read_table(path, reading)), reading))
+    task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading
+) -> tuple[list[Example[Any]], FoundColumns]:
+    """The examples in a table and the columns that they were taken from.
+
+    Rows without a text or an answer are told, the first ten, or skipped and counted, as `reading` says.
+    """
+    rows = list(read_table(path, reading))
+    columns = find_columns(task, rows, given, labelled=True)
+    return list(sift((_example(task, row, columns) for row in rows), reading)), columns
 
 
-def read_requests(
-    task: Task[Any, Any], path: Path, columns: FoundColumns, reading: Reading | None = None
-) -> Iterator[Any]:
-    """The requests in a table, one at a time; a column with answers is left aside."""
-    names = {field.name for field in fields(task.Request)}
-    for row in read_table(path, reading):
-        record = _record(row, columns)
-        yield task.request({name: value for name, value in record.items() if name in names}, row.where)
+def read_requests(task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading) -> Iterator[Placed]:
+    """The requests in a table, one at a time, a column with answers left aside; of a `.txt` file one a line.
 
-
-def read_request_lines(task: Task[Any, Any], path: Path, reading: Reading | None = None) -> Iterator[Any]:
-    """The requests in a `.txt` file, one a line; blank lines are requests too, so that answers keep their lines."""
-    for line in read_lines(path, reading or Reading()):
-        yield task.request(line.text, f"{path}, line {line.number}")
+    A blank line is a request too. Bad rows are told, or skipped and counted, as `reading` says.
+    """
+    if not is_table(path):
+        for line in read_lines(path, reading):
+            yield Placed(line.number, task.request(line.text, f"{path}, line {line.number}"))
+        return
+    rows = read_table(path, reading)
+    sample = list(islice(rows, SAMPLED_ROWS))
+    columns = find_columns(task, sample, given, labelled=False)
+    yield from sift((_request(task, row, columns) for row in chain(sample, rows)), reading)
 
 
 def is_table(path: Path) -> bool:
-    """Whether `path` is read as a table, rather than as lines."""
+    """Whether `path` is read as a table, rather than a request a line."""
     return bare_suffix(path) != ".txt"
 
 
@@ -81,7 +92,19 @@ def _example(task: Task[Any, Any], row: Row, columns: FoundColumns) -> Example[A
     try:
         return task.example(_record(row, columns), row.where)
     except DataError as error:
-        return Fault(row.where, str(error).removeprefix(f"{row.where}: "))
+        return _fault(row, error)
+
+
+def _request(task: Task[Any, Any], row: Row, columns: FoundColumns) -> Placed | Fault:
+    record = {name: value for name, value in _record(row, columns).items() if name != task.answer_field}
+    try:
+        return Placed(row.number, task.request(record, row.where))
+    except DataError as error:
+        return _fault(row, error)
+
+
+def _fault(row: Row, error: DataError) -> Fault:
+    return Fault(row.where, str(error).removeprefix(f"{row.where}: "))
 
 
 def _record(row: Row, columns: FoundColumns) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     Request = SourceRequest
     Prediction = GeneratedText
     answer_field = "target"
-    default_metric = "exact_match"
+    metrics: ClassVar = {"exact_match": 1}
     settings: Seq2SeqSettings
 
     def encode(

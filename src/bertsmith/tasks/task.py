@@ -55,7 +55,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     """One kind of problem. Subclasses name the four types, and set the columns that hold an example's answer.
 
     Request, Prediction: frozen dataclasses; a request's fields are also the columns of a file and the body of a web
-    request. default_metric: what training selects the best checkpoint by; higher is better.
+    request. metrics: what `score` gives, 1 where higher is better, -1 where lower is; training chooses the best
+    checkpoint by the first unless told otherwise.
     """
 
     name: ClassVar[str]
@@ -63,7 +64,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     Request: ClassVar[type]
     Prediction: ClassVar[type]
     answer_field: ClassVar[str] = "label"
-    default_metric: ClassVar[str]
+    metrics: ClassVar[Mapping[str, int]]
 
     def __init__(self, settings: Any = None):
         self.settings = self.Settings() if settings is None else settings

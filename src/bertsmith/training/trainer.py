@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,35 +19,36 @@ from torch import nn
 
 from bertsmith.data.batch import Batch, Window, micro_batches
 from bertsmith.data.order import sample_rng, step_samples, steps_per_epoch
-from bertsmith.errors import BertsmithError
 from bertsmith.runtime.device import Precision, autocast, pick_device
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
 
-Metrics = Mapping[str, float]
-
-LOWER_IS_BETTER = frozenset({"perplexity", "loss"})
-
-
-class TrainingError(BertsmithError):
-    """Training cannot go on, a loss that is not a number, say."""
+NO_HOOKS = Hooks()
+DEFAULT_LEARNING_RATE = 5e-5
+DEFAULT_EPOCHS = 3.0
+"""Of fine-tuning a pre-trained model, from the middle of what Devlin et al. 2019, appendix A.3, tried."""
 
 
 class TrainingSettings(Settings):
     """How long, how fast and in which pieces to train."""
 
-    num_train_epochs: float = Field(3.0, gt=0, description="passes over the training data")
+    num_train_epochs: float | None = Field(
+        None, gt=0, description="passes over the training data; None: 3, or 10 for new weights"
+    )
     max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides the epochs")
     per_device_train_batch_size: int = Field(32, ge=1, description="examples an optimizer step")
     max_tokens_per_micro_batch: int = Field(
         8192, ge=1, description="tokens a forward pass; only splits a step, never changes what is in it"
     )
-    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate; None: 5e-5, or 5e-4 for new weights"
+    )
     lr_scheduler_type: ScheduleName = Field("linear", description="how the learning rate falls after warm-up")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises")
     decay_fraction: float = Field(0.2, gt=0, le=1, description="share of all steps in which a trapezoid falls")
@@ -58,7 +59,7 @@ class TrainingSettings(Settings):
     )
     metric_for_best_model: str | None = Field(None, description="metric of the best checkpoint; None: the task's")
     logging_steps: int = Field(10, ge=1, description="steps between two lines of the log")
-    seed: int = Field(0, ge=0, description="decides new weights, order, masks and dropout")
+    seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     fixed_copies: int | None = Field(
@@ -68,15 +69,7 @@ class TrainingSettings(Settings):
     def num_steps(self, num_samples: int) -> int:
         """Optimizer steps of a run over `num_samples`."""
         per_epoch = steps_per_epoch(num_samples, self.per_device_train_batch_size)
-        return self.max_steps or max(1, math.ceil(self.num_train_epochs * per_epoch))
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a trainer asks its caller for. evaluate: the network's metrics now. keep: save it, it is the best so far."""
-
-    evaluate: Callable[[], Metrics] | None = None
-    keep: Callable[[int, Metrics], None] | None = None
+        return self.max_steps or max(1, math.ceil((self.num_train_epochs or DEFAULT_EPOCHS) * per_epoch))
 
 
 @dataclass
@@ -110,7 +103,7 @@ def train(
     samples: Sequence[Any],
     settings: TrainingSettings,
     *,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
     log: RunLog | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -122,16 +115,23 @@ def train(
     device = pick_device(settings.device)
     network.to(device).train()
     torch.manual_seed(settings.seed)
-    optimizer = build_optimizer(network, settings.optimizer, settings.learning_rate)
+    peak_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
+    optimizer = build_optimizer(network, settings.optimizer, peak_rate)
     num_steps = settings.num_steps(len(samples))
     result = TrainingResult()
-    judge = _Judge(task, settings, hooks, log, result)
+    judge = Judge(
+        hooks,
+        task.metrics,
+        settings.metric_for_best_model,
+        settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
+        settings.early_stopping_patience,
+    )
     window = _LogWindow()
     encoder = _Encoder(task, tokenizer, samples, settings)
     with (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase:
         for step, batches in enumerate(_ahead(encoder, num_steps, result)):
             started = time.perf_counter()
-            rate = settings.learning_rate * learning_rate_fraction(
+            rate = peak_rate * learning_rate_fraction(
                 settings.lr_scheduler_type,
                 step,
                 num_steps,
@@ -150,12 +150,15 @@ def train(
                 if log is not None:
                     log.write("train", step + 1, values)
             phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
-            if judge.is_due(step + 1, num_steps, len(samples)):
-                judge.evaluate(step + 1)
+            if judge.is_due(step + 1, num_steps):
+                metrics = judge.evaluate(step + 1)
+                if log is not None:
+                    log.write("validation", step + 1, metrics)
                 network.train()
                 if judge.should_stop:
                     result.stopped_early = True
                     break
+    result.best_step, result.best_metrics, result.evaluations = judge.best_step, judge.best_metrics, judge.evaluations
     return result
 
 
@@ -253,46 +256,3 @@ class _LogWindow:
     def means(self) -> dict[str, float]:
         rows, self._rows = self._rows, []
         return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[-1]}
-
-
-class _Judge:
-    """When to evaluate, which evaluation is the best, and when to give up."""
-
-    def __init__(
-        self, task: Task[Any, Any], settings: TrainingSettings, hooks: Hooks, log: RunLog | None, result: TrainingResult
-    ):
-        self._metric = settings.metric_for_best_model or task.default_metric
-        self._settings, self._hooks, self._log, self._result = settings, hooks, log, result
-        self._without_gain = 0
-
-    @property
-    def should_stop(self) -> bool:
-        patience = self._settings.early_stopping_patience
-        return patience is not None and self._without_gain >= patience
-
-    def is_due(self, step: int, num_steps: int, num_samples: int) -> bool:
-        if self._hooks.evaluate is None:
-            return False
-        every = self._settings.eval_steps or steps_per_epoch(num_samples, self._settings.per_device_train_batch_size)
-        return step % every == 0 or step == num_steps
-
-    def evaluate(self, step: int) -> None:
-        assert self._hooks.evaluate is not None
-        metrics, result = self._hooks.evaluate(), self._result
-        if self._metric not in metrics:
-            raise TrainingError(f"metric_for_best_model: no metric {self._metric!r}; known: {', '.join(metrics)}")
-        result.evaluations.append((step, metrics))
-        if self._log is not None:
-            self._log.write("validation", step, metrics)
-        if result.best_metrics is None or self._value(metrics) > self._value(result.best_metrics):
-            result.best_step, result.best_metrics = step, metrics
-            self._without_gain = 0
-            if self._hooks.keep is not None:
-                self._hooks.keep(step, metrics)
-        else:
-            self._without_gain += 1
-
-    def _value(self, metrics: Metrics) -> float:
-        """Higher is better: losses and perplexities count downwards."""
-        value = metrics[self._metric]
-        return -value if self._metric in LOWER_IS_BETTER else value

@@ -19,7 +19,8 @@ from bertsmith.inference.predictor import Predictions, load
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings
 from bertsmith.recipes.quickstart.results import PRETRAINED, UNTRAINED, QuestionFacts, Score, Verdict
 from bertsmith.runtime.progress import Progress
-from bertsmith.training.trainer import Metrics, TrainingSettings
+from bertsmith.training.judge import Metrics
+from bertsmith.training.trainer import TrainingSettings
 
 History = Sequence[tuple[int, Metrics]]
 

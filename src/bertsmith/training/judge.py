@@ -1,0 +1,78 @@
+"""When to evaluate, which evaluation is the best, and when to give up. Knows metrics by name and sign, no task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bertsmith.errors import BertsmithError, SettingsError, nearest
+
+Metrics = Mapping[str, float]
+
+
+class TrainingError(BertsmithError):
+    """Training cannot go on: a loss that is not a number, say."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a trainer asks its caller for. evaluate: the network's metrics now. keep: save it, it is the best so far."""
+
+    evaluate: Callable[[], Metrics] | None = None
+    keep: Callable[[int, Metrics], None] | None = None
+
+
+@dataclass
+class Judge:
+    """signs: for each metric 1 where higher is better, -1 where lower is. metric: the one that decides.
+
+    every_steps: how often to evaluate. patience: give up after so many evaluations without a better one.
+    """
+
+    hooks: Hooks
+    signs: Mapping[str, int]
+    metric: str | None
+    every_steps: int
+    patience: int | None
+    best_step: int | None = None
+    best_metrics: Metrics | None = None
+    evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
+    _without_gain: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metric is None:
+            self.metric = next(iter(self.signs))
+        if self.metric not in self.signs:
+            raise SettingsError(f"metric_for_best_model: no metric {self.metric!r}; {nearest(self.metric, self.signs)}")
+
+    @property
+    def should_stop(self) -> bool:
+        return self.patience is not None and self._without_gain >= self.patience
+
+    def is_due(self, step: int, num_steps: int) -> bool:
+        return self.hooks.evaluate is not None and (step % self.every_steps == 0 or step == num_steps)
+
+    def evaluate(self, step: int) -> Metrics:
+        """Evaluate now; keep the network if none was better. Raises `TrainingError` for a metric that is no number."""
+        assert self.hooks.evaluate is not None
+        assert self.metric is not None
+        metrics = self.hooks.evaluate()
+        if self.metric not in metrics:
+            raise SettingsError(
+                f"metric_for_best_model: {self.metric!r} is not measured here; {nearest(self.metric, metrics)}"
+            )
+        if not math.isfinite(metrics[self.metric]):
+            raise TrainingError(
+                f"step {step}: {self.metric} is {metrics[self.metric]}, so that no model can be chosen by it"
+            )
+        self.evaluations.append((step, metrics))
+        sign = self.signs[self.metric]
+        if self.best_metrics is None or sign * metrics[self.metric] > sign * self.best_metrics[self.metric]:
+            self.best_step, self.best_metrics = step, metrics
+            self._without_gain = 0
+            if self.hooks.keep is not None:
+                self.hooks.keep(step, metrics)
+        else:
+            self._without_gain += 1
+        return metrics
