@@ -32,6 +32,7 @@ def add_task(name: str) -> None:
                 "tokens per second": report.training.tokens_per_second,
                 "best step": report.training.best_step,
                 "validation": report.evaluation.metrics,
+                "cut in training": report.training.cut,
                 "cut validation examples": report.evaluation.num_cut_examples,
                 "saved in": report.output_dir,
             },

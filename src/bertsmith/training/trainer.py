@@ -95,6 +95,11 @@ class TrainingResult:
     def tokens_per_second(self) -> float:
         return self.num_tokens / max(self.seconds, 1e-9)
 
+    @property
+    def cut(self) -> str:
+        """What truncation left out over all steps, in words."""
+        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs" if self.num_cut_tokens else "nothing"
+
 
 def train(
     task: Task[Any, Any],
