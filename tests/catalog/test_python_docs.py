@@ -34,8 +34,10 @@ def stdlib(tmp_path: Path) -> Path:
             "Open a connection.\n\nThe connection is kept until it is closed. It can be reused.", shared
         ),
         f"{HELD_OUT}.py": source(f"Send a {HELD_OUT} request. Nothing of this may be trained on.", shared.upper()),
-        "package/__init__.py": '"""A package of one class."""\nclass Outer:\n    "Doc."\n'
-        '    if True:\n        class Inner:\n            "Inside."\n            async def run(self): "Run it now."\n',
+        "package/__init__.py": (
+            '"""A package of one class."""\nclass Outer:\n    "Doc."\n    if True:\n        class Inner:\n'
+            '            "Inside."\n            async def run(self, *, fast, **more): "Run it now."\n'
+        ),
         "test/test_it.py": source("Never read."),
         "site-packages/other.py": source("Never read."),
         "broken.py": "def :",
@@ -60,7 +62,13 @@ def test_documentation_is_read_in_a_fixed_order_and_nothing_is_run(stdlib: Path)
         ("package", "Outer.Inner.run", "function"),
     ]
     assert docs.documents[:2] == [["First topic here."], ["Second topic here.", "It goes on."]]
-    assert ["Open a connection.", "The connection is kept until it is closed.", "It can be reused."] in docs.documents
+    assert ["Outer.Inner.run(fast, more)", "Run it now."] in docs.documents
+    assert [
+        "function_0()",
+        "Open a connection.",
+        "The connection is kept until it is closed.",
+        "It can be reused.",
+    ] in docs.documents
 
 
 def test_held_out_modules_and_what_they_share_are_not_trained_on(stdlib: Path) -> None:
@@ -79,7 +87,7 @@ def test_a_folder_without_docstrings_is_refused(tmp_path: Path) -> None:
 def test_the_split_is_by_name_alone_and_siblings_stay_together() -> None:
     # Fixed for all time: another split would make figures of two versions incomparable.
     assert [name for name in ("asyncio", "json", "http", "email", "re") if is_held_out(name)] == ["json", "http", "re"]
-    assert Docstring("posixpath", "join", "function", "").split == Docstring("os", "", "module", "").split
+    assert Docstring("posixpath", "join", "function", "", "").split == Docstring("os", "", "module", "", "").split
     assert not set(SIBLINGS) & set(SIBLINGS.values())
 
 
@@ -95,7 +103,7 @@ def docs_of(*docstrings: Docstring) -> PythonDocs:
 def test_a_family_row_hides_its_module_s_name_and_is_cut_at_a_word() -> None:
     text = f"The {TRAINED} module, or {TRAINED.upper()}_handler, waits for an answer and then goes on."
     numbered = [
-        Docstring(module, f"f{i}", "function", text.replace("answer", f"answer{i}"))
+        Docstring(module, f"f{i}", "function", "", text.replace("answer", f"answer{i}"))
         for module in (TRAINED, HELD_OUT)
         for i in range(3)
     ]
@@ -109,7 +117,11 @@ def test_a_family_row_hides_its_module_s_name_and_is_cut_at_a_word() -> None:
 def test_each_summary_and_each_description_is_once_in_a_true_and_once_in_a_false_pair() -> None:
     docstrings = [
         Docstring(
-            module, f"f{i}", "function", f"Return the value {i} of {module}.\n\nThis is where {i} of {module} is told."
+            module,
+            f"f{i}",
+            "function",
+            "",
+            f"Return the value {i} of {module}.\n\nThis is where {i} of {module} is told.",
         )
         for module in (TRAINED, HELD_OUT, "lonely")
         for i in range(1 if module == "lonely" else 5)

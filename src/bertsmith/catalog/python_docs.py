@@ -99,11 +99,15 @@ _KINDS: dict[type[ast.AST], Kind] = {ast.Module: "module", ast.ClassDef: "class"
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """One docstring: dotted `module`, qualified `name` within it (empty for the module itself) and cleaned text."""
+    """One docstring: dotted `module`, qualified `name` within it (empty for the module itself) and cleaned text.
+
+    signature: the heading that documentation gives it: the name, a function's with its parameters, self and cls aside.
+    """
 
     module: str
     name: str
     kind: Kind
+    signature: str
     text: str
 
     @property
@@ -298,11 +302,20 @@ def _docstrings(node: ast.AST, module: str, name: str = "") -> Iterator[Docstrin
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node)
         if text:
-            yield Docstring(module, name, _KINDS.get(type(node), "function"), text)
+            yield Docstring(module, name, _KINDS.get(type(node), "function"), _signature(node, name or module), text)
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt | ast.excepthandler):
             own_name = getattr(child, "name", None) if isinstance(child, ast.stmt) else None
             yield from _docstrings(child, module, ".".join(filter(None, (name, own_name))))
+
+
+def _signature(node: ast.AST, name: str) -> str:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return name
+    given = node.args
+    parameters = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+    names = (parameter.arg for parameter in parameters if parameter is not None)
+    return f"{name}({', '.join(name for name in names if name not in ('self', 'cls'))})"
 
 
 def _reference(topics: Path) -> list[list[str]]:
@@ -316,16 +329,9 @@ def _reference(topics: Path) -> list[list[str]]:
 
 
 def _documents(docstrings: Iterable[Docstring]) -> list[list[str]]:
-    """A document for each docstring of several sentences, and one a source file for its docstrings of a single one."""
-    documents: list[list[str]] = []
-    single: dict[str, list[str]] = defaultdict(list)
-    for docstring in docstrings:
-        sentences = _sentences(docstring.text)
-        if len(sentences) > 1:
-            documents.append(sentences)
-        else:
-            single[docstring.module].extend(sentences)
-    return documents + [document for document in single.values() if document]
+    """A document for each docstring: its signature, as documentation prints it, then its sentences."""
+    with_sentences = ((docstring.signature, _sentences(docstring.text)) for docstring in docstrings)
+    return [[signature, *sentences] for signature, sentences in with_sentences if sentences]
 
 
 def _sentences(text: str) -> list[str]:

@@ -50,12 +50,14 @@ def tfidf_logistic(train: Sequence[LabelledText], test: Sequence[LabelledText], 
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.multiclass import OneVsRestClassifier
 
     assert not overlap or train[0].text_pair is not None, "one text overlaps with nothing"
     features = _Features(train, overlap)
+    # liblinear's coordinate descent is some thirty times as fast as lbfgs on rows as sparse as these.
     model = GridSearchCV(
-        LogisticRegression(max_iter=1000),
-        {"C": [0.1, 1.0, 10.0]},
+        OneVsRestClassifier(LogisticRegression(solver="liblinear", random_state=0)),
+        {"estimator__C": [0.1, 1.0, 10.0]},
         cv=StratifiedKFold(3, shuffle=True, random_state=0),
         scoring="accuracy",
     )

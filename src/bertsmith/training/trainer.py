@@ -97,7 +97,7 @@ class TrainingResult:
 
     @property
     def cut(self) -> str:
-        """What truncation left out over all steps, in words."""
+        """What truncation left out over all steps."""
         return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs" if self.num_cut_tokens else "nothing"
 
 
