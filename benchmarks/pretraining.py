@@ -59,7 +59,7 @@ IGNORED = -100
 """The label of a place that transformers leaves out of its loss."""
 CPU = torch.device("cpu")
 PEERS = ("sdpa", "eager", "sdpa:16", "eager:16")
-"""The peer's attention and how many rows, sorted by length, go through it at a time; all of a step where none is named."""
+"""The peer's attention, and how many rows, sorted by length, go through it at a time; none named: all of a step."""
 TRIAL_STEPS = 3
 NUM_DRAWS = 10_000
 Array = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _first_articles(text: Path, megabytes: float, target: Path) -> Path:
 
 
 class Peer:
-    """`BertForPreTraining` in a plain loop, on a stream of random numbers of its own. choice: one like those in PEERS."""
+    """`BertForPreTraining` in a plain loop, on its own stream of random numbers. choice: one like those in PEERS."""
 
     def __init__(self, choice: str, job: Job, folder: Path, seed: int):
         from transformers import BertForPreTraining
@@ -451,9 +451,10 @@ def main() -> int:
     used = {name: version(name) for name in ("transformers",)} | versions()
     facts = [
         f"BERT mini, {sum(weights.numel() for weights in network.parameters()):,} parameters, dropout {args.dropout:g}",
-        f"{args.text.name}: {corpus.num_tokens:,} tokens, {len(job.passages):,} passages, vocabulary {tokenizer.vocab_size:,}",
-        f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; the "
-        "first one is not timed",
+        f"{args.text.name}: {corpus.num_tokens:,} tokens, {len(job.passages):,} passages, "
+        + f"vocabulary {tokenizer.vocab_size:,}",
+        f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; "
+        + "the first one is not timed",
         f"{pick_precision(settings.precision, CPU)}; transformers with {choice}; seed {args.seed}",
         machine(torch.get_num_threads()),
         ", ".join(f"{package} {number}" for package, number in used.items()),

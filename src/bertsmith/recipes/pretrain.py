@@ -35,9 +35,7 @@ class PretrainSettings(Settings):
     corpus: Path = Field(description="folder written by `bertsmith prepare`")
     output_dir: Path | None = Field(None, description="folder for the model and logs; None: runs/pretraining-CORPUS")
     overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
-    from_: ModelName | None = Field(
-        None, description="model to go on from, a folder or a hub name; None: new weights"
-    )
+    from_: ModelName | None = Field(None, description="model to go on from, a folder or a hub name; None: new weights")
     model_size: str = Field("mini", description="tiny, mini, small, medium, base or large, for new weights")
     architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
     validation_fraction: float = Field(0.01, ge=0, lt=1, description="share of the documents held out to evaluate on")

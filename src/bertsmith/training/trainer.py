@@ -98,7 +98,9 @@ class TrainingResult:
     @property
     def cut(self) -> str:
         """What truncation left out over all steps."""
-        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs" if self.num_cut_tokens else "nothing"
+        if not self.num_cut_tokens:
+            return "nothing"
+        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs"
 
 
 def train(

@@ -63,7 +63,7 @@ class QuickstartSettings(Settings):
     seed: int = Field(0, ge=0, description="decides new weights, order, masks and pairs")
     stdlib: Path | None = Field(None, description="folder of a Python standard library; None: the running Python's")
     vocab_size: int = Field(8_000, ge=100, description="pieces in the vocabulary")
-    model_size: str = Field("mini", description="tiny, mini, small, medium, base or large")
+    model_size: str = Field("tiny", description="tiny, mini, small, medium, base or large")
     architecture: dict[str, Any] = Field(
         {
             "hidden_dropout_prob": 0.0,
@@ -74,10 +74,10 @@ class QuickstartSettings(Settings):
         },
         description="numbers and variants laid over the model size; these learn fastest in little time",
     )
-    max_length: int = Field(96, ge=16, le=128, description="longest pre-training input, in tokens")
+    max_length: int = Field(64, ge=16, le=128, description="longest pre-training input, in tokens")
     batch_size: int = Field(32, ge=1, description="examples an optimizer step")
-    pretraining_learning_rate: float = Field(1.5e-3, gt=0, description="peak learning rate of pre-training")
-    finetuning_learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of fine-tuning")
+    pretraining_learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of pre-training")
+    finetuning_learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of fine-tuning")
     finetuning_epochs: float = Field(4.0, gt=0, description="passes of fine-tuning, fewer where the time is short")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
