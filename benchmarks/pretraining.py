@@ -451,10 +451,14 @@ def main() -> int:
     used = {name: version(name) for name in ("transformers",)} | versions()
     facts = [
         f"BERT mini, {sum(weights.numel() for weights in network.parameters()):,} parameters, dropout {args.dropout:g}",
-        f"{args.text.name}: {corpus.num_tokens:,} tokens, {len(job.passages):,} passages, "
-        + f"vocabulary {tokenizer.vocab_size:,}",
-        f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; "
-        + "the first one is not timed",
+        (
+            f"{args.text.name}: {corpus.num_tokens:,} tokens, {len(job.passages):,} passages, "
+            f"vocabulary {tokenizer.vocab_size:,}"
+        ),
+        (
+            f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; "
+            "the first one is not timed"
+        ),
         f"{pick_precision(settings.precision, CPU)}; transformers with {choice}; seed {args.seed}",
         machine(torch.get_num_threads()),
         ", ".join(f"{package} {number}" for package, number in used.items()),
