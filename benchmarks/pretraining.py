@@ -456,8 +456,8 @@ def main() -> int:
             f"vocabulary {tokenizer.vocab_size:,}"
         ),
         (
-            f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} blocks; "
-            "the first one is not timed"
+            f"{args.steps} steps of {args.batch_size} pairs of at most {args.max_length} tokens, in {args.blocks} "
+            "blocks; the first one is not timed"
         ),
         f"{pick_precision(settings.precision, CPU)}; transformers with {choice}; seed {args.seed}",
         machine(torch.get_num_threads()),
