@@ -15,7 +15,7 @@ from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng
 from bertsmith.data.passages import Passage, Passages
 from bertsmith.errors import DataError
-from bertsmith.tasks.pretraining import FillMaskPrediction, FillMaskRequest, Pretraining, _cut_pair
+from bertsmith.tasks.pretraining import FillMaskPrediction, FillMaskRequest, Pretraining, _cut_pair, _from_within
 
 TOKENIZER = toy_tokenizer()
 PASSAGES = Passages(ToyCorpus(), max_tokens=29)
@@ -67,6 +67,19 @@ def test_sentence_order_swaps_the_halves_of_a_passage() -> None:
         first, second = ids[1:border], ids[border + 1 : -1]
         own = np.concatenate(passage.sentences).tolist()
         assert (first + second if window.targets["sentence"] == 0 else second + first) == own
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 40), st.integers(0, 2**32))
+def test_a_false_second_text_opens_its_passage_no_more_than_a_true_one(
+    sizes: list[int], wanted: int, seed: int
+) -> None:
+    sentences = [np.full(size, number) for number, size in enumerate(sizes)]
+    text = _from_within(sentences, wanted, np.random.default_rng(seed)).tolist()
+    taken = sorted(set(text))
+    assert taken == list(range(taken[0], taken[-1] + 1))
+    assert text == [number for number in taken for _ in range(sizes[number])]
+    assert taken[0] > 0 or len(sizes) == 1
+    assert len(text) >= wanted or taken[-1] == len(sizes) - 1
 
 
 def test_what_does_not_fit_is_counted() -> None:

@@ -78,8 +78,9 @@ def _the_text(report: QuickstartReport) -> list[Markup]:
     return [
         paragraph(
             f"{corpus.num_docstrings:,} docstrings from {corpus.num_files:,} source files of the standard library, "
-            f"read without importing them, and the language reference. {corpus.num_duplicates:,} repeated docstrings "
-            f"were dropped, {corpus.num_crossing_duplicates:,} more because their text stands in a held-out module, too"
+            "read without importing them, each under its signature, and the language reference. "
+            f"{corpus.num_duplicates:,} repeated docstrings were dropped, {corpus.num_crossing_duplicates:,} more "
+            "because their text stands in a held-out module, too"
             + (f"; {corpus.num_unreadable_files:,} files could not be read." if corpus.num_unreadable_files else ".")
         ),
         paragraph(
