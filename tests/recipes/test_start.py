@@ -1,0 +1,87 @@
+"""What a run starts from, and the folder it may write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from toys import toy_config, toy_task, toy_tokenizer
+
+from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.errors import SettingsError
+from bertsmith.files import write_json
+from bertsmith.recipes.finetune import finetune, finetune_settings
+from bertsmith.recipes.start import run_folder, start_from, start_new
+from bertsmith.tasks.classification import Classification, ClassificationSettings
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    task = toy_task("classification").task
+    torch.manual_seed(0)
+    save_artifact(tmp_path / "model", Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("data", ["reviews.csv", "a/reviews.jsonl.gz", "reviews"])
+def test_the_default_folder_is_named_after_task_and_data(data: str) -> None:
+    assert run_folder(None, "classification", Path(data), overwrite=False) == Path("runs/classification-reviews")
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "config.json", "vocab.txt"])
+def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / name, {})
+    with pytest.raises(SettingsError, match=name):
+        run_folder(tmp_path, "classification", Path("reviews.csv"), overwrite=True)
+
+
+def test_a_model_is_replaced_only_if_asked_and_its_logs_with_it(classifier: Path) -> None:
+    with pytest.raises(SettingsError, match="holds a model already"):
+        run_folder(classifier, "classification", Path("reviews.csv"), overwrite=False)
+    (classifier / "logs").mkdir()
+    assert run_folder(classifier, "classification", Path("reviews.csv"), overwrite=True) == classifier
+    assert not (classifier / "logs").exists()
+
+
+def test_a_head_is_taken_over_for_the_same_labels_only(classifier: Path) -> None:
+    same = start_from(toy_task("classification").task, str(classifier), {})
+    assert not any("new weights" in note for note in same.notes)
+    others = Classification(ClassificationSettings(labels=("x", "y", "z"), max_length=64))
+    assert start_from(others, str(classifier), {}).notes == ("new weights, to be trained: classifier",)
+
+
+def test_a_model_with_fewer_positions_cuts_and_says_so(classifier: Path) -> None:
+    labels = toy_task("classification").task.settings.labels
+    start = start_from(Classification(ClassificationSettings(labels=labels, max_length=512)), str(classifier), {})
+    assert start.task.settings.max_length == 64
+    assert "64 positions" in start.notes[-1]
+
+
+def test_a_new_vocabulary_knows_the_training_texts() -> None:
+    start = start_new(toy_task("seq2seq").task, ["über quux", "zap zap zap"] * 3, {})
+    assert start.tokenizer.unk_id not in start.tokenizer.encode("zap quux").input_ids
+
+
+def test_one_training_option_does_not_unset_what_new_weights_need(tmp_path: Path) -> None:
+    rows = "".join(f"word{i % 2} number {i},{i % 2}\n" for i in range(40))
+    (tmp_path / "data.csv").write_text("text,label\n" + rows)
+    values = {"train_file": tmp_path / "data.csv", "output_dir": tmp_path / "out", "training": {"seed": 1}}
+    report = finetune("classification", finetune_settings("classification").of(values))
+    # 36 rows are 2 steps an epoch, and new weights take 10 epochs at a peak of 5e-4.
+    assert report.training.num_steps == 20
+    assert max(values["learning_rate"] for _, values in report.training.history) <= 5e-4
+    assert "learning_rate 0.0005" in report.warnings[-1]
+
+
+def test_targets_are_in_a_new_vocabulary_too(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"text": "one", "target": "eins"}\n{"text": "two", "target": "zwei"}\n' * 10)
+    values = {
+        "train_file": tmp_path / "pairs.jsonl",
+        "validation_file": tmp_path / "pairs.jsonl",
+        "output_dir": tmp_path / "out",
+        "training": {"max_steps": 2},
+    }
+    finetune("seq2seq", finetune_settings("seq2seq").of(values))
+    vocabulary = (tmp_path / "out" / "vocab.txt").read_text().splitlines()
+    assert {"eins", "zwei"} <= set(vocabulary)
