@@ -44,7 +44,7 @@ class Artifact:
 
 
 def save_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write the folder: every file appears whole, `bertsmith.json` last; a new folder appears at once."""
+    """Write the folder as a whole: it is the earlier model or this one, never a mixture."""
     task, network = artifact.task, artifact.network
     with atomic_folder(folder) as temporary:
         labels = task.labels()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
-from bertsmith.artifact import Artifact, save_artifact
-from bertsmith.errors import SettingsError
+from bertsmith.artifact import Artifact, load_artifact, save_artifact
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import write_json
 from bertsmith.recipes.finetune import finetune, finetune_settings
 from bertsmith.recipes.start import run_folder, start_from, start_new
@@ -36,12 +36,20 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path, name: str)
         run_folder(tmp_path, "classification", Path("reviews.csv"), overwrite=True)
 
 
-def test_a_model_is_replaced_only_if_asked_and_its_logs_with_it(classifier: Path) -> None:
+def test_a_model_is_replaced_only_if_asked(classifier: Path) -> None:
     with pytest.raises(SettingsError, match="holds a model already"):
         run_folder(classifier, "classification", Path("reviews.csv"), overwrite=False)
-    (classifier / "logs").mkdir()
     assert run_folder(classifier, "classification", Path("reviews.csv"), overwrite=True) == classifier
-    assert not (classifier / "logs").exists()
+
+
+def test_a_replacing_run_that_cannot_begin_leaves_the_model_and_its_logs(classifier: Path, tmp_path: Path) -> None:
+    (classifier / "logs").mkdir()
+    (classifier / "logs" / "metrics.jsonl").write_text("{}\n")
+    values = {"train_file": tmp_path / "no.csv", "output_dir": classifier, "overwrite_output_dir": True}
+    with pytest.raises(DataError, match=r"no\.csv"):
+        finetune("classification", finetune_settings("classification").of(values))
+    assert (classifier / "logs" / "metrics.jsonl").read_text() == "{}\n"
+    assert load_artifact(classifier).task.labels() == ("0", "1", "2")
 
 
 def test_a_head_is_taken_over_for_the_same_labels_only(classifier: Path) -> None:

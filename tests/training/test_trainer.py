@@ -167,6 +167,9 @@ def test_the_log_has_a_line_for_every_record(tmp_path: Path) -> None:
     ]
     assert {"classification", "gradient_norm", "learning_rate", "tokens_per_second"} <= lines[0].keys()
     assert list(tmp_path.glob("events.out.tfevents.*"))
+    with RunLog(tmp_path) as log:
+        log.write("train", 1, {"loss": 1.0})
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_what_truncation_cut_is_counted() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -104,6 +103,4 @@ def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) ->
         )
     if not (folder / RECORD).exists():
         refuse_to_replace(folder, {"corpus.json": "a corpus", "config.json": "a model", "vocab.txt": "a tokenizer"})
-    # What an earlier run wrote down is not this run's.
-    shutil.rmtree(folder / LOGS, ignore_errors=True)
     return folder

@@ -26,7 +26,6 @@ from bertsmith.text.tokenizer import Tokenizer
 
 RequestT = TypeVar("RequestT")
 PredictionT = TypeVar("PredictionT")
-SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 @lru_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Self
 
 
 class RunLog:
-    """`metrics.jsonl` and TensorBoard events in `folder`; a run that writes to the same folder appends."""
+    """`metrics.jsonl` and TensorBoard events in `folder`, begun afresh: what an earlier run wrote is not this run's."""
 
     def __init__(self, folder: Path):
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         self._lines = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder))
 
