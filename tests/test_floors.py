@@ -20,7 +20,7 @@ ROOT = Path(bertsmith.__file__).parent
 FLOORS = (
     {"errors", "settings", "files", "hub", "runtime", "kernels"},
     {"text", "model", "metrics"},
-    {"data"},
+    {"data", "baselines", "calibration"},
     {"tasks"},
     {"artifact", "inference", "catalog", "hf"},
     {"evaluation", "explain", "search"},

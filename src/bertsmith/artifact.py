@@ -9,13 +9,14 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bertsmith.errors import FileFormatError
 from bertsmith.files import atomic_folder, read_json, sha256, write_json
 from bertsmith.model.checkpoints import (
     CONFIG,
+    GOOGLE_CONFIG,
     Heads,
     LoadReport,
     config_to_hugging_face,
@@ -26,11 +27,14 @@ from bertsmith.model.checkpoints import (
 from bertsmith.model.networks import Network
 from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.tasks import Task, task_class
+from bertsmith.tasks.embedding import Embedding
+from bertsmith.tasks.sentence_folder import MODULES, read_sentence_folder
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
 FORMAT_VERSION = 1
 VOUCHED_FOR = (CONFIG, WEIGHTS, "tokenizer.json")
+PRETRAINED = {"BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForNextSentencePrediction"}
 
 
 @dataclass(frozen=True)
@@ -47,37 +51,36 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
     """Write the folder as a whole: it is the earlier model or this one, never a mixture."""
     task, network = artifact.task, artifact.network
     with atomic_folder(folder) as temporary:
-        labels = task.labels()
-        names = (
-            {}
-            if labels is None
-            else {
-                "id2label": {str(index): label for index, label in enumerate(labels)},
-                "label2id": {label: index for index, label in enumerate(labels)},
-            }
-        )
-        write_json(temporary / CONFIG, config_to_hugging_face(network, **names))
+        write_json(temporary / CONFIG, config_to_hugging_face(network, **task.config_fields()))
         save_weights(network, temporary)
         artifact.tokenizer.save(temporary)
+        for name, value in task.companions(network).items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            write_json(temporary / name, value)
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
         record = {
             "format_version": FORMAT_VERSION,
             "task": task.to_dict(),
             **artifact.record,
             "versions": versions(),
-            "files": {file.name: sha256(file) for file in sorted(temporary.iterdir())},
+            "files": {file.relative_to(temporary).as_posix(): sha256(file) for file in written},
         }
         write_json(temporary / RECORD, record)
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """The saved model in `folder`, every file checked against its hash.
+    """The saved model in `folder`, every file checked against its hash; or an encoder from elsewhere, for embedding.
 
-    Raises `FileFormatError` for a folder that is no artifact, is damaged, or was written by a later version.
+    Such an encoder has no record: a folder of sentence-transformers, or of a pre-trained BERT, whose tokens are then
+    averaged; what is supposed of it stands in the record's `notes`. Raises `FileFormatError` for a folder that is
+    neither, is damaged, or was written by a later version.
     """
+    if not (folder / RECORD).is_file() and is_encoder_folder(folder):
+        return _foreign_encoder(folder)
     record = read_record(folder)
     for name, expected in record["files"].items():
         file = folder / name
-        if Path(name).name != name or not file.is_file():
+        if not _is_inside(name) or not file.is_file():
             raise FileFormatError(f"{file}: listed in {RECORD} and not there; copy the whole folder again")
         if sha256(file) != expected:
             raise FileFormatError(
@@ -87,6 +90,40 @@ def load_artifact(folder: Path) -> Artifact:
     tokenizer = Tokenizer.load(folder, embedding_size=read_config(folder).vocab_size)
     network, _ = start_network(task, folder, heads="load")
     return Artifact(task, network, tokenizer, record)
+
+
+def is_encoder_folder(folder: Path) -> bool:
+    """Whether this is an encoder without a task: a folder of sentence-transformers, or of a pre-trained BERT."""
+    if (folder / MODULES).is_file():
+        return True
+    if not (folder / CONFIG).is_file():
+        return (folder / GOOGLE_CONFIG).is_file()
+    architectures = read_json(folder / CONFIG).get("architectures") or ["BertModel"]
+    return isinstance(architectures, list) and set(map(str, architectures)) <= PRETRAINED
+
+
+def _foreign_encoder(folder: Path) -> Artifact:
+    place, lower, values = folder, False, dict[str, Any]()
+    note = "an encoder without a task: a text's vector is the mean of its tokens', for which nothing has trained it"
+    if (folder / MODULES).is_file():
+        found = read_sentence_folder(folder)
+        place, lower = found.encoder, found.lower_case
+        values = {"pooling": found.pooling, "normalize": found.normalize, "prompt": found.prompt, "truncation": "head"}
+        values |= {} if found.max_length is None else {"max_length": found.max_length}
+        note = "a folder of sentence-transformers: longer texts are cut where it says, which is counted"
+    config = read_config(place)
+    tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
+    if lower and not tokenizer.lowercase:
+        raise FileFormatError(f"{folder}: lowers texts before a tokenizer that does not, which is not supported")
+    task = Embedding(Embedding.Settings.of(values, str(folder))).within(config.max_position_embeddings)
+    network, _ = start_network(task, place, heads="load")
+    record = {"format_version": FORMAT_VERSION, "task": task.to_dict(), "files": {}, "notes": [note]}
+    return Artifact(task, network, tokenizer, record)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether this is the name of a file in the folder, or below it."""
+    return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts and "\\" not in name
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.data.delimited import read_delimited
+from bertsmith.data.delimited import Layout, read_delimited
 from bertsmith.data.lines import Fault, Reading
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)
 
@@ -117,3 +117,40 @@ def test_a_line_without_end_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\n" + "long " * 1000 + ",1\n")
     with pytest.raises(DataError, match="line 2: line too long"):
         records(path, Reading(max_line_bytes=1000))
+
+
+def test_names_stand_in_for_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'A very good film that I would see again.,1\n"bad, bad",0\n')
+    assert list(read_delimited(path, Reading(), Layout(("text", "label")))) == [
+        (1, {"text": "A very good film that I would see again.", "label": "1"}),
+        (2, {"text": "bad, bad", "label": "0"}),
+    ]
+
+
+def test_a_layout_decides_on_delimiter_and_quoting(tmp_path: Path) -> None:
+    """By its own look the file is separated by commas, and its first field is quoted."""
+    path = write(tmp_path / "a.txt", '"a", b\t1\n"c" and "d"\t0\n')
+    layout = Layout(("text", "label"), delimiter="\t", quoted=False)
+    assert [record[1] for record in read_delimited(path, Reading(), layout) if not isinstance(record, Fault)] == [
+        {"text": '"a", b', "label": "1"},
+        {"text": '"c" and "d"', "label": "0"},
+    ]
+
+
+def test_a_header_may_come_with_a_known_dialect(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", 'text\tlabel\n"so-called\t1\n')
+    assert list(read_delimited(path, Reading(), Layout(quoted=False))) == [(2, {"text": '"so-called', "label": "1"})]
+
+
+def test_the_last_fields_may_be_optional(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "x\n1\t2\n1\t2\t3\n1\t2\t3\t4\n")
+    few, two, three, many = read_delimited(path, Reading(), Layout(("a", "b", "c"), num_optional=1))
+    assert (two, three) == ((2, {"a": "1", "b": "2"}), (3, {"a": "1", "b": "2", "c": "3"}))
+    assert str(few).endswith(r"(1 where 3 names are given; separated by '\t', without quoting)")
+    assert str(many).endswith(r"(4 where 3 names are given; separated by '\t', without quoting)")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "")])
+def test_names_have_to_differ(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match="expected different names"):
+        list(read_delimited(write(tmp_path / "a.csv", "1,2\n"), Reading(), Layout(names)))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from bertsmith.data.delimited import Layout
 from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.data.readers import Row, read_table
 from bertsmith.errors import DataError
@@ -50,6 +51,13 @@ def test_rows_know_where_they_come_from(tmp_path: Path) -> None:
     assert row == Row({"text": "gut", "label": "1"}, tmp_path / "a.csv", number=1, line=3)
     assert row.where == f"{tmp_path / 'a.csv'}, row 1 (line 3)"
     assert list(read_table(write(tmp_path / "b.parquet", CONTENTS[".parquet"])))[1].where.endswith("b.parquet, row 2")
+
+
+def test_a_layout_makes_a_table_of_any_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "gut\t1\nschlecht\t0\n")
+    rows = list(read_table(path, layout=Layout(("text", "label"), delimiter="\t")))
+    assert [dict(row.values) for row in rows] == VALUES
+    assert [row.line for row in rows] == [1, 2]
 
 
 def test_rows_come_one_at_a_time(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from bertsmith.catalog.python_docs import FAMILIES, is_held_out
 from bertsmith.errors import DataError
-from bertsmith.evaluation.compare import Comparison, Interval
+from bertsmith.evaluation.compare import Comparison
+from bertsmith.evaluation.intervals import Interval
 from bertsmith.inference.predictor import load
 from bertsmith.recipes.quickstart import QuickstartReport, QuickstartSettings, quickstart
 from bertsmith.recipes.quickstart.page import page

@@ -90,6 +90,40 @@ def toy_task(name: str) -> ToyTask:
             records = [{"text": text, "text_pair": texts[-i], "label": str(i % 3)} for i, text in enumerate(texts)]
         case "seq2seq":
             records = [{"text": text, "target": " ".join(text.split()[::-1][:4])} for text in texts]
+        case "multiple_choice":
+            records = [
+                {
+                    "question": text,
+                    "choices": [*WORDS[: 2 + i % 3]],
+                    "context": texts[-i] if i % 2 else None,
+                    "label": i % 2,
+                }
+                for i, text in enumerate(texts)
+            ]
+        case "question_answering":
+            records = [
+                {
+                    "question": texts[i - 1],
+                    "context": text,
+                    "answers": {"text": [text[3 * i : 3 * i + 5]] * (i > 0), "answer_start": [3 * i] * (i > 0)},
+                }
+                for i, text in enumerate(texts)
+            ]
+        case "embedding":
+            records = [
+                {"text": text, "text_pair": toy_text(rng, 4), "negatives": [texts[i - 1]]}
+                for i, text in enumerate(texts)
+            ]
+        case "token_classification":
+            tags = ("O", "B-A", "I-A", "B-B")
+            records = [
+                {
+                    "words": text.split(),
+                    "tags": [tags[j % (2 + i % 3)] for j in range(3 + i)],
+                    "before": texts[i - 1].split(),
+                }
+                for i, text in enumerate(texts)
+            ]
         case _:
             raise AssertionError(f"no toy examples for the task {name!r}: add them here")
     task = TASKS[name]()

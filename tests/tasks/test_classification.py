@@ -44,6 +44,7 @@ def test_metrics_by_hand() -> None:
     given = [LabelPrediction(label, 1.0, {}) for label in ("a", "a", "b", "b")]
     assert task.score(examples("a", "a", "a", "b"), given) == {
         "accuracy": 0.75,
+        "f1": pytest.approx(2 / 3),  # of b, the second label
         "f1_macro": pytest.approx((0.8 + 2 / 3) / 2),
         "matthews_correlation": pytest.approx(2 / 12**0.5),
     }

@@ -12,10 +12,11 @@ import torch
 from toys import ToyTask, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
-from bertsmith.data.batch import Window, micro_batches
+from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.tasks import TASKS, Task
+from bertsmith.training.step import backward, make_step
 from bertsmith.training.trainer import TrainingSettings, train
 
 pytestmark = pytest.mark.parametrize("name", list(TASKS))
@@ -84,15 +85,14 @@ def _fields(value: Any) -> dict[str, Any]:
 def test_packing_changes_neither_losses_nor_gradients(name: str) -> None:
     toy = toy_task(name)
     network = network_for(toy.task)
-    windows = encoded(toy, toy.samples)
+    samples = [toy.task.encode(s, toy_tokenizer(), sample_rng(0, 0, i)) for i, s in enumerate(toy.samples)]
 
-    def gradients(parts: list[list[Window]]) -> dict[str, torch.Tensor]:
+    def gradients(max_tokens: int) -> dict[str, torch.Tensor]:
         network.zero_grad()
-        for part in parts:
-            sum(toy.task.loss(network, toy.task.collate(part)).values()).backward()  # type: ignore[union-attr]
+        backward(toy.task, network, make_step(toy.task, samples, max_tokens), "fp32")
         return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
-    together, apart = gradients([windows]), gradients([[window] for window in windows])
+    together, apart = gradients(100_000), gradients(1)
     assert together.keys() == apart.keys()
     for key, gradient in together.items():
         torch.testing.assert_close(gradient, apart[key], atol=1e-4, rtol=1e-4)
@@ -100,12 +100,11 @@ def test_packing_changes_neither_losses_nor_gradients(name: str) -> None:
 
 def test_counts_add_up_whatever_the_micro_batches(name: str) -> None:
     toy = toy_task(name)
-    windows = encoded(toy, toy.samples)
-    whole = toy.task.collate(windows).counts
-    parts = [toy.task.collate(part) for part in micro_batches(windows, lambda w: w.num_tokens, 40)]
-    assert len(parts) > 1
-    assert {key: sum(part.counts[key] for part in parts) for key in whole} == dict(whole)
-    assert all(count > 0 for count in whole.values())
+    samples = [toy.task.encode(s, toy_tokenizer(), sample_rng(0, 0, i)) for i, s in enumerate(toy.samples)]
+    whole, parts = (make_step(toy.task, samples, budget) for budget in (100_000, 40))
+    assert len(parts.batches) > len(whole.batches) == 1
+    assert parts.counts == pytest.approx(whole.counts)
+    assert all(count > 0 for count in whole.counts.values())
 
 
 def test_encoding_is_a_function_of_its_random_numbers(name: str) -> None:

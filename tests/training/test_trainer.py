@@ -125,7 +125,7 @@ def test_fixed_copies_repeat_and_fresh_ones_do_not() -> None:
         for step in range(4):
             order = step_samples(step, 8, 8, 0)[1].tolist()
             by_sample = dict(zip(order, encoder.windows(step), strict=True))
-            ordered.append([by_sample[i].targets["places"].tolist() for i in range(8)])
+            ordered.append([by_sample[i][0].targets["places"].tolist() for i in range(8)])
         return ordered
 
     fresh, fixed = places(), places(fixed_copies=2)
@@ -174,7 +174,7 @@ def test_the_log_has_a_line_for_every_record(tmp_path: Path) -> None:
 
 def test_what_truncation_cut_is_counted() -> None:
     toy = toy_task("classification")
-    task = type(toy.task)(toy.task.settings.model_copy(update={"max_length": 8}))
+    task = type(toy.task)(toy.task.settings.model_copy(update={"max_length": 8, "truncation": "head"}))
     network = task.build(toy_config())
     settings = TrainingSettings(max_steps=1, per_device_train_batch_size=8, precision="fp32")
     result = train(task, network, toy_tokenizer(), toy.samples, settings)

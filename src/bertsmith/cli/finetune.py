@@ -1,47 +1,75 @@
-"""`bertsmith finetune TASK`: a subcommand for every task that learns from a file of examples."""
+"""`bertsmith finetune TASK`: a subcommand for every task that learns from examples; a data set names its task."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from inspect import getdoc, getmodule
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
+from bertsmith.catalog import data_set
 from bertsmith.cli.options import command
 from bertsmith.cli.output import Output
-from bertsmith.recipes.finetune import FinetuneSettings, finetune, finetune_settings
-from bertsmith.tasks import TASKS
+from bertsmith.errors import SettingsError
+from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
+from bertsmith.recipes.seeds import finetune_seeds
+from bertsmith.tasks import TASKS, task_class
 
 app = App("finetune", help_format="plaintext")
+
+
+@app.default
+def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
+    """Fine-tune for a task, or on a public data set, which knows its task: finetune --dataset NAME."""
+    names = [after for option, after in zip(arguments, arguments[1:], strict=False) if option == "--dataset"]
+    names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--dataset=")]
+    if names:
+        app([data_set(names[0]).task, *arguments], exit_on_error=False, print_error=False, result_action="return_none")
+    elif arguments and not arguments[0].startswith("-"):
+        task_class(arguments[0])
+    elif arguments:
+        tasks = ", ".join(name for name in TASKS if name != "pretraining")
+        raise SettingsError(f"finetune for which task? Say {tasks}, or --dataset with the name of a data set")
+    else:
+        app.help_print([])
 
 
 def add_task(name: str) -> None:
     """The subcommand of one task: its options are its settings, its columns and those of every run."""
 
     def run(settings: FinetuneSettings, output: Output) -> dict[str, Any]:
-        report = finetune(name, settings, output.progress)
-        output.facts(
-            name,
-            {
-                "columns": report.columns,
-                "warnings": report.warnings,
-                "training examples": report.num_train_examples,
-                "validation examples": report.num_validation_examples,
-                "steps": report.training.num_steps,
-                "tokens per second": report.training.tokens_per_second,
-                "best step": report.training.best_step,
-                "validation": report.evaluation.metrics,
-                "cut in training": report.training.cut,
-                "cut validation examples": report.evaluation.num_cut_examples,
-                "saved in": report.output_dir,
-            },
-        )
-        output.say(f"next: bertsmith predict {report.output_dir} 'A text of yours.'")
-        return asdict(report)
+        if settings.seeds > 1:
+            report = finetune_seeds(name, settings, output.progress)
+            for side, metrics in report.metrics.items():
+                rows = [[metric, value.value, value.low, value.high] for metric, value in metrics.items()]
+                output.table(f"{side}, {len(report.seeds)} seeds", rows, ["metric", "mean", "from", "to (95%)"])
+            output.say(f"saved in {report.output_dir}, a folder a seed")
+            return asdict(report)
+        result = finetune(name, settings, output.progress)
+        output.facts(name, _facts(result))
+        output.say(f"next: bertsmith predict {result.output_dir} 'A text of yours.'")
+        return asdict(result)
 
     about = getdoc(getmodule(TASKS[name])) or ""
     app.command(command(run, finetune_settings(name)), name=name, help=about.splitlines()[0])
+
+
+def _facts(report: FinetuneReport) -> dict[str, Any]:
+    return {
+        "columns": report.columns,
+        "warnings": report.warnings,
+        "training examples": report.num_train_examples,
+        "validation examples": report.num_validation_examples,
+        "steps": report.training.num_steps,
+        "tokens per second": report.training.tokens_per_second,
+        "best step": report.training.best_step,
+        "validation": report.evaluation.metrics,
+        **({} if report.test is None else {"test": report.test.metrics}),
+        "cut in training": report.training.cut,
+        "cut validation examples": report.evaluation.num_cut_examples,
+        "saved in": report.output_dir,
+    }
 
 
 for task_name in TASKS:

@@ -28,7 +28,9 @@ VERBS = {
     "finetune": ("bertsmith.cli.finetune:app", "Fine-tune a pre-trained model for a task."),
     "evaluate": ("bertsmith.cli.evaluate:run", "Score a saved model on a file of examples."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
+    "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),
+    "datasets": ("bertsmith.cli.datasets:run", "List the public data sets that are known by name."),
     "info": ("bertsmith.cli.info:run", "Say what a folder is, or what this machine can do."),
     "quickstart": ("bertsmith.cli.quickstart:run", "From text to a tested classifier, with no download."),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
-from bertsmith.evaluation.compare import Interval
+from bertsmith.evaluation.intervals import Interval
 from bertsmith.recipes.quickstart import QuickstartReport, QuickstartSettings, quickstart
 from bertsmith.recipes.quickstart.results import winner, worth_of_pretraining
 from bertsmith.runtime.progress import duration

@@ -23,13 +23,15 @@ class Window:
     """One row of a forward pass: a text, or the part of it that fits.
 
     input_ids, token_type_ids: [length]. targets: what the task's loss compares with, by name, empty for a request.
-    num_cut_tokens: what truncation left out. offsets: [length, 2] characters in the caller's text, where known.
+    num_cut_tokens: what truncation left out. continues: whether it is a further window of a text that was too long for
+    one.
     """
 
     input_ids: Sequence[int] | NDArray[Any]
     token_type_ids: Sequence[int] | NDArray[Any]
     targets: Mapping[str, Any] = field(default_factory=dict)
     num_cut_tokens: int = 0
+    continues: bool = False
 
     @property
     def num_tokens(self) -> int:
@@ -40,14 +42,15 @@ class Window:
 class Batch:
     """Windows packed for one forward pass.
 
-    targets: by name, as the task's loss wants them. counts: for each named loss what its sum is divided by; they are
-    added up over all micro-batches of a step before the first backward pass: accumulation equals the large batch.
+    targets: by name, as the task's loss wants them. counts: for each named loss what its sum is divided by, a number of
+    rows or their weight; they are added up over all micro-batches of a step before the first backward pass:
+    accumulation equals the large batch.
     decoder: the target side, for tasks that have one.
     """
 
     packed: Packed
     targets: Mapping[str, Tensor]
-    counts: Mapping[str, int]
+    counts: Mapping[str, float]
     decoder: Packed | None = None
 
     def to(self, device: Any) -> Batch:

@@ -34,6 +34,7 @@ _LABEL_NAMES = (
     {"class", "category", "sentiment", "target", "intent", "topic", "polarity", "emotion", "isduplicate", "stars"},
     {"rating", "score", "genre", "type"},
 )
+_NUMBER_NAMES = ({"similarity", "value", "relevance"},)
 _PAIR_NAMES = (
     ("sentence1", "sentence2"),
     ("text1", "text2"),
@@ -63,10 +64,11 @@ def find_columns(
     pair: str | None = None,
     label: str | None = None,
     labelled: bool = True,
+    classes: bool = True,
 ) -> Columns:
     """The text column or columns and, if `labelled`, the label column; those given by name are only checked.
 
-    Raises `DataError` where a given name is unknown or where there is doubt: the message lists the columns with what
+    classes: whether a label is one of few; else it is a number or a list, and its column is found by name alone. Raises `DataError` where a given name is unknown or where there is doubt: the message lists the columns with what
     they look like.
     """
     sample = rows[:: max(1, len(rows) // _SAMPLE_ROWS)]
@@ -82,7 +84,9 @@ def find_columns(
         )
     finder = _Finder(names, sample)
     text_found = _Found(text, "as given", pair) if text else finder.texts(exclude=label)
-    label_found = _Found(label, "as given") if label else finder.label(text_found) if labelled else _Found(None, "")
+    label_found = _Found(label, "as given" if label else "")
+    if labelled and not label:
+        label_found = finder.label(text_found, classes)
     return _columns(names, text_found, label_found)
 
 
@@ -131,12 +135,17 @@ class _Finder:
             return _Found(candidates[0], "the only column with running text")
         raise self._doubt("text", candidates, _TEXT_WAY_OUT)
 
-    def label(self, text: _Found) -> _Found:
+    def label(self, text: _Found, classes: bool) -> _Found:
         """The label column among those that are no text."""
         names = [name for name in self.names if name not in (text.name, text.pair)]
-        named = self._by_name(names, _LABEL_NAMES)
+        named = self._by_name(names, _LABEL_NAMES if classes else (*_LABEL_NAMES, *_NUMBER_NAMES))
+        if not classes:
+            if named is None:
+                raise self._doubt("label", [], _LABEL_WAY_OUT)
+            return _Found(named, "by its name")
         if named and self._is_continuous(named):
-            raise self._doubt("label", [named], f"its values are nearly all different; {_LABEL_WAY_OUT}")
+            way_out = f"its values are nearly all different: --problem-type regression for numbers; {_LABEL_WAY_OUT}"
+            raise self._doubt("label", [named], way_out)
         if named:
             why = "by its name"
         else:

@@ -1,8 +1,8 @@
-"""Records of CSV and TSV files with a header; knows where each begins, not what its columns mean.
+"""Records of CSV and TSV files; knows where each begins, not what its columns mean.
 
 A CSV is quoted as spreadsheets do and separated by commas, or by semicolons or tabs where its header holds no comma. A
 TSV is read as GLUE writes it, where a quote is a character like any other, unless its header or first rows can only be
-quoted fields.
+quoted fields. A `Layout` decides instead where more is known of a file: it may have no header, too.
 """
 
 from __future__ import annotations
@@ -15,32 +15,55 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.data.lines import Fault, Reading, decode, first_lines, mended, raw_lines, too_long
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import bare_suffix
 
 _LONGEST_NAME = 40  # characters; a longer header cell is a text, so the file has no header
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
 
-def read_delimited(path: Path, reading: Reading) -> Iterator[tuple[int, dict[str, str]] | Fault]:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is known of a file beforehand; the rest is found out.
+
+    names: its columns; then it has no header, and its first line is a record. num_optional: how many of the last ones
+    a record may lack. delimiter: a single character. quoted: whether a quote at the start of a field opens it.
+    """
+
+    names: tuple[str, ...] = ()
+    num_optional: int = 0
+    delimiter: str | None = None
+    quoted: bool | None = None
+
+
+def read_delimited(
+    path: Path, reading: Reading, layout: Layout | None = None
+) -> Iterator[tuple[int, dict[str, str]] | Fault]:
     """Each record's first line and its cells by column, or what is wrong with it. Blank lines are passed over.
 
     Raises `DataError` where the rest cannot be read: no header, a name twice, a quoted field that does not close.
     """
-    dialect = _sniff(path)
+    layout = layout or Layout()
+    dialect = _sniff(path, layout)
     cells_of = _cells(path, reading, dialect)
-    head = next(cells_of, None)
-    if head is None:
-        raise DataError(f"{path}: expected a header and rows, found no text")
-    names = _header(path, head)
+    names = list(layout.names)
+    if not names:
+        head = next(cells_of, None)
+        if head is None:
+            raise DataError(f"{path}: expected a header and rows, found no text")
+        names = _header(path, head)
+    elif len(set(names)) < len(names) or "" in names:
+        raise SettingsError(f"expected different names for the columns of {path.name}, not {', '.join(names)}")
+    fewest = len(names) - layout.num_optional
+    expected = f"{len(names)} names are given" if layout.names else f"the header has {len(names)}"
     for line, cells, fault in cells_of:
         if fault is not None and not mended(fault, reading):
             yield fault
-        elif len(cells) != len(names):
-            detail = f"{len(cells)} where the header has {len(names)}; {dialect}"
+        elif not fewest <= len(cells) <= len(names):
+            detail = f"{len(cells)} where {expected}; {dialect}"
             yield Fault(f"{path}, line {line}", "wrong number of fields", detail)
         else:
-            yield line, dict(zip(names, cells, strict=True))
+            yield line, dict(zip(names, cells, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +146,15 @@ def _header(path: Path, head: _Cells) -> list[str]:
     return names
 
 
-def _sniff(path: Path) -> _Dialect:
+def _sniff(path: Path, layout: Layout) -> _Dialect:
     """Separator and quoting, by the rules at the head of this file."""
     lines = [line for line in first_lines(path) if line.strip()]
-    if bare_suffix(path) == ".tsv":
-        return _Dialect("\t", quoted=_must_be_quoted(lines))
-    return _Dialect(next((sign for sign in ",;\t" if lines and sign in lines[0]), ","), quoted=True)
+    by_suffix = "\t" if bare_suffix(path) == ".tsv" else None
+    in_head = next((sign for sign in ",;\t" if lines and sign in lines[0]), ",")
+    delimiter = layout.delimiter or by_suffix or in_head
+    if layout.quoted is not None:
+        return _Dialect(delimiter, layout.quoted)
+    return _Dialect(delimiter, quoted=_must_be_quoted(lines) if by_suffix else True)
 
 
 def _must_be_quoted(lines: list[str]) -> bool:

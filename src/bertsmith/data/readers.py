@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.data.delimited import read_delimited
+from bertsmith.data.delimited import Layout, read_delimited
 from bertsmith.data.lines import Fault, Reading, decode, mended, raw_lines, sift, too_long
 from bertsmith.errors import DataError, nearest
 from bertsmith.files import COMPRESSIONS, bare_suffix, open_bytes
@@ -38,8 +38,8 @@ class Row:
         return f"{self.path}, row {self.number}" + (f" (line {self.line})" if self.line else "")
 
 
-def read_table(path: Path, reading: Reading | None = None) -> Iterator[Row]:
-    """The rows of the table `path`, read as its suffix says, one at a time.
+def read_table(path: Path, reading: Reading | None = None, layout: Layout | None = None) -> Iterator[Row]:
+    """The rows of the table `path`, read as its suffix says, one at a time; with a `layout`, as CSV or TSV.
 
     Values of CSV and TSV are strings, those of JSON lines and Parquet what the file holds. Raises `DataError` for a
     file that is no such table, for one without rows, and for bad rows (ragged, no object, no text): the first ten are
@@ -47,13 +47,14 @@ def read_table(path: Path, reading: Reading | None = None) -> Iterator[Row]:
     """
     reading = reading or Reading()
     suffix = bare_suffix(path)
-    if suffix not in _FORMATS:
+    if layout is None and suffix not in _FORMATS:
         raise DataError(
             f"{path}: {suffix or 'no suffix'} is no table format; {nearest(suffix, _FORMATS)}; each also packed: "
             f"{', '.join(COMPRESSIONS)}"
         )
+    records = _FORMATS[suffix](path, reading) if layout is None else read_delimited(path, reading, layout)
     row = None
-    for row in sift(_numbered(path, _FORMATS[suffix](path, reading)), reading):
+    for row in sift(_numbered(path, records), reading):
         yield row
     if row is None:
         skipped = f"; skipped: {dict(reading.skipped)}" if reading.skipped else ""

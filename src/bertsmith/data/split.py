@@ -37,7 +37,7 @@ def split_rows(texts: Sequence[str], labels: Sequence[str] | None, fraction: flo
     validation: list[int] = []
     for label, members in groups.items():
         room = wanted[label]
-        for rows in sorted(members, key=lambda rows: _digest(f"{seed}\0{_normalized(texts[rows[0]])}"))[1:]:
+        for rows in sorted(members, key=lambda rows: _digest(f"{seed}\0{normalized(texts[rows[0]])}"))[1:]:
             if len(rows) <= room:
                 validation += rows
                 room -= len(rows)
@@ -52,15 +52,15 @@ def split_rows(texts: Sequence[str], labels: Sequence[str] | None, fraction: flo
 
 def leaked(train_texts: Iterable[str], other_texts: Iterable[str]) -> int:
     """How many of `other_texts` also occur in `train_texts`, up to case, white space and Unicode form."""
-    seen = {_digest(_normalized(text)) for text in train_texts}
-    return sum(_digest(_normalized(text)) in seen for text in other_texts)
+    seen = {_digest(normalized(text)) for text in train_texts}
+    return sum(_digest(normalized(text)) in seen for text in other_texts)
 
 
 def _groups(texts: Sequence[str], labels: Sequence[str] | None) -> dict[str, list[list[int]]]:
     """Rows with equal texts, by the most frequent label of the group."""
     rows_of: defaultdict[bytes, list[int]] = defaultdict(list)
     for i, text in enumerate(texts):
-        rows_of[_digest(_normalized(text))].append(i)
+        rows_of[_digest(normalized(text))].append(i)
     groups: defaultdict[str, list[list[int]]] = defaultdict(list)
     for rows in rows_of.values():
         counts = Counter(labels[i] for i in rows) if labels is not None else Counter([""])
@@ -94,7 +94,8 @@ def _warnings(groups: dict[str, list[list[int]]], labels: Sequence[str] | None, 
     return warnings
 
 
-def _normalized(text: str) -> str:
+def normalized(text: str) -> str:
+    """A text up to case, white space and Unicode form: equal ones are taken for the same."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

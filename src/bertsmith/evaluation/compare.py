@@ -1,28 +1,35 @@
-"""How sure a score is, and whether one model is better than another on the same rows. Knows right and wrong only.
-
-Rows of one source (a module, an author, a document) resemble each other, so intervals come from drawing whole sources
-again (a bootstrap over groups); where every row is its own source that is the ordinary bootstrap.
-"""
+"""Whether one model is better than another on the same rows, or the difference is noise. Knows marks, no model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-NUM_DRAWS = 10_000
+from bertsmith.evaluation.intervals import Interval, Marked, draw, interval_of, mean_interval
+
+Verdict: TypeAlias = Literal["better", "worse", "no difference shown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A value and the bounds between which 95% of its bootstrap draws lie."""
+class MetricComparison:
+    """One metric of two models (or the means over the seeds of each) on the same rows.
 
-    value: float
-    low: float
-    high: float
+    difference: the first minus the second, with its 95% interval. higher_is_better: the sense of the metric.
+    """
+
+    first: float
+    second: float
+    difference: Interval
+    higher_is_better: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the first model; "no difference shown" where the interval holds zero."""
+        return _verdict(self.difference, self.higher_is_better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,31 @@ class Comparison:
     p_value: float
 
     @property
-    def verdict(self) -> str:
-        """ "better", "worse", or "no difference shown" where the interval holds zero."""
-        if self.difference.low > 0:
-            return "better"
-        return "worse" if self.difference.high < 0 else "no difference shown"
+    def verdict(self) -> Verdict:
+        """Of the first model; "no difference shown" where the interval holds zero."""
+        return _verdict(self.difference)
 
 
-def accuracy_interval(correct: Sequence[bool], groups: Sequence[str] | None = None, *, seed: int = 0) -> Interval:
-    """Accuracy with its 95% interval; `groups` names each row's source."""
-    return _mean_interval(np.asarray(correct, dtype=float), groups, seed)
+def compare_metrics(
+    first: Sequence[Marked], second: Sequence[Marked], metrics: Mapping[str, int], *, seed: int = 0
+) -> dict[str, MetricComparison]:
+    """Paired bootstrap of two models, each with the marks of one run or of several that differ by their seeds.
+
+    Every draw takes the same examples for both and, of several runs, as many again, drawn too. metrics: 1 where higher
+    is better, -1 where lower is; those that one of the models lacks are left out.
+    """
+    means = [_means(side) for side in (first, second)]
+    names = [name for name in metrics if all(name in mean for mean in means)]
+    ours, theirs = draw([first, second], names, seed=seed)
+    return {
+        name: MetricComparison(
+            means[0][name],
+            means[1][name],
+            interval_of(means[0][name] - means[1][name], ours[name] - theirs[name]),
+            metrics[name] > 0,
+        )
+        for name in names
+    }
 
 
 def compare(
@@ -58,10 +80,10 @@ def compare(
     *,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models row by row; `groups` names each row's source."""
+    """Compare two models by right and wrong, row by row; `groups` names each row's source."""
     first, second = np.asarray(first_correct, dtype=bool), np.asarray(second_correct, dtype=bool)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    difference = _mean_interval(first.astype(float) - second.astype(float), groups, seed)
+    difference = mean_interval(first.astype(float) - second.astype(float), groups, seed=seed)
     return Comparison(difference, only_first, only_second, mcnemar(only_first, only_second))
 
 
@@ -82,19 +104,14 @@ def _mcnemar_of_many(only_first: int, only_second: int) -> float:
     return math.erfc(distance / math.sqrt(2))
 
 
-def _mean_interval(values: NDArray[np.float64], groups: Sequence[str] | None, seed: int) -> Interval:
-    assert len(values), "an interval needs at least one row"
-    _, group = np.unique(np.arange(len(values)) if groups is None else np.asarray(groups), return_inverse=True)
-    totals, sizes = np.bincount(group, weights=values).astype(float), np.bincount(group)
-    rng = np.random.default_rng(seed)
-    means = np.concatenate([_drawn_means(totals, sizes, rng, 1000) for _ in range(NUM_DRAWS // 1000)])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
+def _verdict(difference: Interval, higher_is_better: bool = True) -> Verdict:
+    low, high = (difference.low, difference.high) if higher_is_better else (-difference.high, -difference.low)
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "no difference shown"
 
 
-def _drawn_means(
-    totals: NDArray[np.float64], sizes: NDArray[np.intp], rng: np.random.Generator, num_draws: int
-) -> NDArray[np.float64]:
-    drawn = rng.integers(len(totals), size=(num_draws, len(totals)))
-    means: NDArray[np.float64] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return means
+def _means(runs: Sequence[Marked]) -> dict[str, float]:
+    metrics = [run.metrics_of(run.marks) for run in runs]
+    shared = [name for name in metrics[0] if all(name in run for run in metrics)]
+    return {name: math.fsum(run[name] for run in metrics) / len(metrics) for name in shared}

@@ -1,4 +1,4 @@
-"""Curves and bars as SVG for a page: colours are the page's, labels stand beside what they name. Knows numbers only.
+"""Curves, bars and maps as SVG for a page: colours are the page's, labels beside what they name. Knows numbers only.
 
 The same input gives the same bytes, whatever the user's matplotlib settings.
 """
@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.evaluation.calibration import Reliability
 from bertsmith.evaluation.report import Markup
+from bertsmith.runtime.progress import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MAX_NUMBERED, LABEL_CHARACTERS = 12, 22
 WIDTH_INCHES = 4.8  # Set in points on a page: letters keep their size from a phone's width up.
 # matplotlib wants colours, a page that is light or dark wants variables: each stand-in is replaced in the finished SVG.
 INK, FAINT, PAPER = "#010101", "#020202", "#030303"
@@ -112,6 +115,58 @@ def bars(items: Sequence[Bar], *, title: str, x_label: str) -> Markup:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
     return _svg(draw, title, height_inches=0.6 + 0.45 * len(items))
+
+
+def reliability_diagram(found: Reliability, *, title: str) -> Markup:
+    """The share right in each bin of probabilities, beside the diagonal on which believable ones lie.
+
+    The darker a bar, the more decisions it stands for.
+    """
+    assert found.bins, "a plot needs at least one bin"
+    most = max(part.num for part in found.bins)
+
+    def draw(axes: Axes) -> None:
+        for part in found.bins:
+            place, width = (part.low + part.high) / 2, 0.86 * (part.high - part.low)
+            axes.bar(place, part.accuracy, width, color=SERIES[0], alpha=0.3 + 0.7 * part.num / most, linewidth=0)
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        means = [part.confidence for part in found.bins]
+        axes.plot(means, [part.accuracy for part in found.bins], ".", color=SERIES[1], markersize=6)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share right")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _svg(draw, title, height_inches=3.4)
+
+
+def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], *, title: str) -> Markup:
+    """A confusion matrix: known labels down, given ones across; a cell's strength is its share of its row."""
+    num, longest = len(labels), max(map(len, labels))
+    size = 9.5 if num <= 12 else max(4.5, 9.5 * 14 / num)
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.patches import Rectangle
+
+        for y, row in enumerate(counts):
+            total = sum(row) or 1
+            for x, count in enumerate(row):
+                color = SERIES[0] if x == y else SERIES[1]
+                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, alpha=count / total, linewidth=0))
+                if count and num <= MAX_NUMBERED:
+                    on_strong = count / total > 0.6
+                    axes.text(
+                        x + 0.5, y + 0.5, f"{count:,}", ha="center", va="center", fontsize=size,
+                        color=PAPER if on_strong else INK,
+                    )  # fmt: skip
+        places = [place + 0.5 for place in range(num)]
+        names = [shorten(label, LABEL_CHARACTERS) for label in labels]
+        axes.set(xlim=(0, num), ylim=(num, 0), xlabel="given", ylabel="known")
+        axes.set_xticks(places, names, rotation=0 if longest * num <= 40 else 90, fontsize=size)
+        axes.set_yticks(places, names, fontsize=size)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+
+    return _svg(draw, title, height_inches=min(5.2, 1.3 + 0.45 * num))
 
 
 def _few_ticks() -> Any:

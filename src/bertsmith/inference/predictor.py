@@ -5,19 +5,24 @@ Knows `Task`, never a task. Outputs are reduced batch by batch, so memory does n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
+from bertsmith.errors import SettingsError
 from bertsmith.runtime.device import Precision, autocast, pick_device
 from bertsmith.runtime.progress import Progress
+from bertsmith.tasks.embedding import Embedding
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -27,12 +32,17 @@ BLOCK_REQUESTS = 4096
 
 @dataclass(frozen=True)
 class Predictions:
-    """predictions: one a request, in order. num_cut_requests, num_cut_tokens: what did not fit and was not read."""
+    """predictions: one a request, in order. num_cut_requests, num_cut_tokens: what did not fit and was not read.
+
+    num_windowed_requests: read in several windows. parts: of each request its windows' decoded outputs, if asked for.
+    """
 
     predictions: list[Any]
     num_tokens: int
     num_cut_requests: int
     num_cut_tokens: int
+    num_windowed_requests: int = 0
+    parts: list[list[Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,43 @@ class Predictor:
         ]
         return self.run(read, progress=progress).predictions
 
+    def embed(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
+        """The vector of each text: float32 [n, H]. Warns of texts that were cut, if the model's settings cut them.
+
+        Raises `SettingsError` for a model that is not for embedding.
+        """
+        if not isinstance(self.task, Embedding):
+            raise SettingsError(
+                f"this model is for {self.task.name}, embed is for models of the task embedding, for folders of "
+                "sentence-transformers and for bare encoders"
+            )
+        width: int = self.network.config.hidden_size  # type: ignore[assignment, union-attr]
+        vectors = np.empty((len(texts), width), dtype=np.float32)
+        num_cut = 0
+        with (progress or Progress()).phase("embedding", total=len(texts), unit="texts") as phase:
+            for start in range(0, len(texts), BLOCK_REQUESTS):
+                block = texts[start : start + BLOCK_REQUESTS]
+                result = self.run(
+                    [self.task.request(text, f"text {place}") for place, text in enumerate(block, start + 1)]
+                )
+                vectors[start : start + len(block)] = [prediction.embedding for prediction in result.predictions]
+                num_cut += result.num_cut_requests
+                phase.advance(len(block))
+        if num_cut:
+            warnings.warn(f"{num_cut} of {len(texts)} texts were cut to the model's max_length", stacklevel=2)
+        return vectors
+
     @torch.inference_mode()
-    def run(self, items: Iterable[Any], *, seed: int = 0, progress: Progress | None = None) -> Predictions:
+    def run(
+        self, items: Iterable[Any], *, seed: int = 0, keep_parts: bool = False, progress: Progress | None = None
+    ) -> Predictions:
         """Predictions for requests, or for examples, whose targets then reach `decode`; with the count of what was cut.
 
         `seed` decides what an example's encoding draws, masks for one; the same seed draws the same.
         """
         results: list[Any] = []
-        num_tokens = num_cut = num_cut_tokens = 0
+        kept: list[list[Any]] = []
+        num_tokens = num_cut = num_cut_tokens = num_windowed = 0
         total = len(items) if isinstance(items, Sequence) else None
         self.network.eval()
         with (progress or Progress()).phase("predicting", total=total, unit="requests") as phase:
@@ -79,13 +118,15 @@ class Predictor:
                     for place, item in enumerate(block)
                 ]
                 parts = self._forward(encoded, phase.advance)
+                kept += parts if keep_parts else []
                 for item, windows, row in zip(block, encoded, parts, strict=True):
                     cut = sum(window.num_cut_tokens for window in windows)
                     request = item.request if isinstance(item, Example) else item
                     results.append(self.task.merge(request, row, cut))
                     num_tokens += sum(window.num_tokens for window in windows)
                     num_cut, num_cut_tokens = num_cut + (cut > 0), num_cut_tokens + cut
-        return Predictions(results, num_tokens, num_cut, num_cut_tokens)
+                    num_windowed += any(window.continues for window in windows)
+        return Predictions(results, num_tokens, num_cut, num_cut_tokens, num_windowed, kept)
 
     def _forward(self, encoded: Sequence[Sequence[Window]], advance: Callable[[int], None]) -> list[list[Any]]:
         """For each item its windows' decoded parts, in order, whatever batches they were computed in."""

@@ -23,6 +23,7 @@ from bertsmith.model.name_tables import GOOGLE, HEADS, HUGGING_FACE, OWN, NameTa
 from bertsmith.model.networks import (
     BareNetwork,
     ChoiceNetwork,
+    EmbeddingNetwork,
     Network,
     PretrainingNetwork,
     SequenceNetwork,
@@ -147,7 +148,7 @@ def published_parameter_names(network: Network) -> dict[str, str]:
     if not speaks_hugging_face(network):
         return {own: own for own, _ in network.named_parameters()}
     names = HUGGING_FACE.published_names(network.config.num_hidden_layers)
-    prefix = HUGGING_FACE.prefix if isinstance(network, BareNetwork) else ""
+    prefix = HUGGING_FACE.prefix if isinstance(network, BareNetwork | EmbeddingNetwork) else ""
     return {own: names[own].removeprefix(prefix) for own, _ in network.named_parameters()}
 
 
@@ -270,7 +271,7 @@ def _google_prefix(place: Path) -> Path:
 def _architecture(network: Network) -> str:
     """The class of Hugging Face's that is this network; our own name where there is none."""
     match network:
-        case BareNetwork():
+        case BareNetwork() | EmbeddingNetwork():
             return "BertModel"
         case PretrainingNetwork(sentence_head=None):
             return "BertForMaskedLM"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-HEADS = ("pooler", "vocabulary_head", "sentence_head", "classifier", "span_head", "decoder")
+HEADS = ("pooler", "vocabulary_head", "sentence_head", "classifier", "crf", "span_head", "decoder")
 """Parts of our networks beside the encoder. A checkpoint may carry some that a network has no use for, or lack some."""
 
 

@@ -6,6 +6,7 @@ Shapes: T tokens, n sequences, H hidden size, V vocabulary, M positions asked fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 
 from bertsmith.model.attention import Capture
 from bertsmith.model.config import EncoderConfig
+from bertsmith.model.crf import Crf
 from bertsmith.model.decoder import Decoder, DecoderCache
 from bertsmith.model.encoder import Encoder, initialize
 from bertsmith.model.feedforward import Activation, activate
 from bertsmith.model.normalization import build_norm
 from bertsmith.model.packed import Packed
+
+Pooling: TypeAlias = Literal["mean", "cls", "max"]
 
 
 class Pooler(nn.Module):
@@ -129,6 +133,28 @@ class ChoiceNetwork(SequenceNetwork):
         return super().forward(packed, capture).squeeze(-1)
 
 
+class EmbeddingNetwork(Network):
+    """One vector for each sequence, pooled over its tokens, special ones among them: [n, H] (Reimers, Gurevych 2019).
+
+    pooling: their mean, their maximum in each dimension, or the first one. normalize: to a length of 1.
+    """
+
+    def __init__(self, config: EncoderConfig, pooling: Pooling = "mean", *, normalize: bool = True):
+        super().__init__(config)
+        self.pooling: Pooling = pooling
+        self.normalize = normalize
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        hidden: Tensor = self.encoder(packed, capture)
+        if self.pooling == "cls":
+            vectors = hidden[packed.starts]
+        else:
+            lengths = torch.tensor(packed.lengths, device=hidden.device)
+            vectors = torch.segment_reduce(hidden.float(), self.pooling, lengths=lengths, axis=0)
+        return F.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
 class TokenNetwork(Network):
     """One row of logits for each token: [T, num_labels]."""
 
@@ -136,6 +162,21 @@ class TokenNetwork(Network):
         super().__init__(config)
         self.dropout = nn.Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
+        initialize(self, config.initializer_range)
+
+    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.encoder(packed, capture)))
+        return logits
+
+
+class CrfTokenNetwork(Network):
+    """As `TokenNetwork`, [T, num_labels], with the learned scores of one label after another beside it in `crf`."""
+
+    def __init__(self, config: EncoderConfig, num_labels: int):
+        super().__init__(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.hidden_size, num_labels)
+        self.crf = Crf(num_labels)
         initialize(self, config.initializer_range)
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:

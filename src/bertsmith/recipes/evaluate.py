@@ -1,37 +1,53 @@
-"""Evaluation of a saved model on a file, as one function."""
+"""Evaluation of a saved model on a file or a data set, with a report if one is wanted, as one function."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from bertsmith.artifact import load_artifact
+from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.corpus import Corpus
 from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.data.passages import Passages
-from bertsmith.data.readers import read_table
 from bertsmith.errors import SettingsError
-from bertsmith.evaluation import evaluate as evaluation
-from bertsmith.evaluation.evaluate import Evaluation
-from bertsmith.files import sha256
+from bertsmith.evaluation.data_check import check_data
+from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
+from bertsmith.evaluation.findings import Findings, findings
+from bertsmith.evaluation.intervals import bootstrap
+from bertsmith.evaluation.page import page
+from bertsmith.files import atomic_file, bare_suffix, sha256, write_json
 from bertsmith.inference.predictor import Predictor
+from bertsmith.recipes.examples import Source
+from bertsmith.recipes.recorded import recorded_training
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
+from bertsmith.tasks import Example
 from bertsmith.tasks.pretraining import Pretraining
-from bertsmith.tasks.reading import is_table, read_examples
+from bertsmith.tasks.reading import is_table, read_rows
+
+REPORT, FACTS = "report.html", "evaluation.json"
+"""Files of a report: the page, and all of its facts with a row of marks for each example."""
 
 
 class EvaluateSettings(Settings):
     """One evaluation."""
 
     folder: Path = Field(description="saved model")
-    file: Path = Field(description="examples with their answers; for a pre-trained model a folder made by prepare")
+    file: Path | None = Field(
+        None, description="examples with their answers; for a pre-trained model a folder made by prepare"
+    )
+    dataset: str | None = Field(None, description="a public data set by its name, instead of a file")
+    split: str = Field("test", description="which split of the data set")
+    data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
+    slice_column: tuple[str, ...] = Field((), description="columns by whose values the report tells results apart")
+    other_file: Path | None = Field(None, description="examples of another domain, for the report")
+    report_dir: Path | None = Field(None, description=f"folder for {REPORT} and {FACTS}; None: no report")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
@@ -39,35 +55,123 @@ class EvaluateSettings(Settings):
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
 
-def evaluate(settings: EvaluateSettings, progress: Progress | None = None) -> Evaluation:
-    """Score the model in `folder` on the examples in `file`; a warning tells where it has trained on them."""
+@dataclass(frozen=True)
+class EvaluateReport(Evaluation):
+    """An evaluation; report: the page's path, and findings: what it shows, where one was asked for."""
+
+    report: Path | None = None
+    findings: Findings | None = None
+
+
+def evaluate(settings: EvaluateSettings, progress: Progress | None = None) -> EvaluateReport:
+    """Score the model in `folder` on the examples in `file`; warnings tell where it has trained on them, and more."""
+    progress = progress or Progress()
     artifact = load_artifact(settings.folder)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    data = artifact.record.get("data", {})
     if isinstance(artifact.task, Pretraining):
-        corpus = Corpus.open(settings.file)
-        if corpus.manifest.tokenizer != artifact.tokenizer.fingerprint:
-            raise SettingsError(f"{settings.file} was prepared with another tokenizer than {settings.folder} has")
-        passages = Passages(corpus, max_tokens=artifact.task.settings.max_length - 3)
-        result = evaluation.evaluate(predictor, passages, progress)
-        return _with_warnings(result, [], corpus.fingerprint == data.get("corpus"))
-    reading = Reading(errors=settings.errors)
-    given = settings.columns or known_columns(artifact.record, settings.file)
-    examples, _ = read_examples(artifact.task, settings.file, given, reading)
-    artifact.task.fitted(examples)  # refuses answers that the model does not know, all at once
-    result = evaluation.evaluate(predictor, examples, progress)
-    trained_on = data.get("files", {}).get("train", {}).get("sha256") == sha256(settings.file)
-    return _with_warnings(result, reading.notices(), trained_on)
+        return _on_corpus(artifact, predictor, settings, progress)
+    source, reading = _source(settings), Reading(errors=settings.errors)
+    judged = judge(predictor, _examples(artifact, source, settings, reading, settings.slice_column), progress)
+    training = recorded_training(artifact)
+    warnings = (*reading.notices(), *_trained_on(artifact, source))
+    if settings.report_dir is None:
+        checked = check_data(artifact.task, judged.examples, training.examples).warnings()
+        return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*warnings, *checked)))
+    other = _other(artifact, predictor, settings, progress)
+    with progress.phase("baselines, intervals and slices"):
+        found = findings(judged, training, other)
+    found = replace(found, evaluation=replace(found.evaluation, warnings=warnings))
+    return _written(found, judged, source, settings)
 
 
-def known_columns(record: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """The columns that the model was trained with, as far as the table at `path` has them."""
-    if not is_table(path):
+def known_columns(artifact: Artifact, path: Path) -> dict[str, str]:
+    """The columns that the model was trained with, as far as the file at `path` has them."""
+    if not is_table(path) and bare_suffix(path) not in artifact.task.readers:
         return {}
-    there = next(read_table(path, Reading(errors="skip"))).values
-    return {field: column for field, column in record.get("data", {}).get("columns", {}).items() if column in there}
+    first = next(read_rows(artifact.task, path, Reading(errors="skip")), None)
+    there = {} if first is None else first.values
+    columns = artifact.record.get("data", {}).get("columns", {})
+    return {field: column for field, column in columns.items() if column in there}
 
 
-def _with_warnings(result: Evaluation, notices: list[str], trained_on: bool) -> Evaluation:
-    leak = ["the model was trained on this very file: the score says nothing about new texts"] if trained_on else []
-    return replace(result, warnings=(*notices, *leak))
+def source_of(file: Path | None, dataset: str | None, split: str, data_dir: Path | None) -> Source:
+    """A file, or a split of a data set; a `SettingsError` where it is neither or both."""
+    if (file is None) == (dataset is None):
+        raise SettingsError("name a file of examples, or a data set with --dataset, one of the two")
+    return Source(file) if file is not None else Source(None, dataset, split, data_dir)
+
+
+def examples_for(
+    artifact: Artifact, source: Source, columns: dict[str, str], reading: Reading, groups: Sequence[str] = ()
+) -> list[Example[Any]]:
+    """The examples of a source as the model reads them; answers that it does not know are refused, all at once."""
+    given = columns or ({} if source.file is None else known_columns(artifact, source.file))
+    examples, _, _ = source.examples(artifact.task, given, reading, groups)
+    artifact.task.fitted(examples)
+    return examples
+
+
+def _source(settings: EvaluateSettings) -> Source:
+    return source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
+
+
+def _examples(
+    artifact: Artifact, source: Source, settings: EvaluateSettings, reading: Reading, groups: Sequence[str] = ()
+) -> list[Example[Any]]:
+    return examples_for(artifact, source, settings.columns, reading, groups)
+
+
+def _trained_on(artifact: Artifact, source: Source) -> list[str]:
+    trained = artifact.record.get("data", {}).get("files", {}).get("train", {}).get("sha256")
+    same = trained is not None and trained == source.record().get("sha256")
+    return ["the model was trained on this very file: the score says nothing about new texts"] if same else []
+
+
+def _on_corpus(
+    artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
+) -> EvaluateReport:
+    """A pre-trained model on a prepared corpus: figures, and no report."""
+    if settings.file is None or settings.report_dir is not None:
+        raise SettingsError("a pre-trained model is evaluated on a folder made by prepare, without a report")
+    corpus = Corpus.open(settings.file)
+    if corpus.manifest.tokenizer != artifact.tokenizer.fingerprint:
+        raise SettingsError(f"{settings.file} was prepared with another tokenizer than {settings.folder} has")
+    passages = Passages(corpus, max_tokens=artifact.task.settings.max_length - 3)
+    judged = judge(predictor, passages, progress)
+    trained_on = corpus.fingerprint == artifact.record.get("data", {}).get("corpus")
+    leak = ("the model was trained on this very corpus: the score says nothing about new texts",) if trained_on else ()
+    return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=leak))
+
+
+def _other(
+    artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
+) -> Evaluation | None:
+    if settings.other_file is None:
+        return None
+    reading = Reading(errors=settings.errors)
+    judged = judge(predictor, examples_for(artifact, Source(settings.other_file), {}, reading), progress)
+    return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(reading.notices()))
+
+
+def _written(found: Findings, judged: Judged, source: Source, settings: EvaluateSettings) -> EvaluateReport:
+    """The report's two files in its folder, each whole or not at all."""
+    assert settings.report_dir is not None
+    name = source.file.name if source.file is not None else f"{source.dataset}, {source.split}"
+    other = "" if settings.other_file is None else settings.other_file.name
+    path = settings.report_dir / REPORT
+    page(found, model=settings.folder.name or str(settings.folder), file=name, other_file=other).write(path)
+    facts = {
+        "model": str(settings.folder),
+        "source": source.record(),
+        "task": judged.task.to_dict(),
+        **asdict(found),
+        "marks": judged.marks.tolist(),
+    }
+    with atomic_file(settings.report_dir / FACTS) as temporary:
+        write_json(temporary, facts)
+    checked = (*found.evaluation.warnings, *found.data.warnings())
+    return replace(_report(replace(found.evaluation, warnings=checked)), report=path, findings=found)
+
+
+def _report(evaluation: Evaluation) -> EvaluateReport:
+    return EvaluateReport(**{name: getattr(evaluation, name) for name in evaluation.__dataclass_fields__})

@@ -1,9 +1,9 @@
-"""Fine-tuning as one function, for any task: a pre-trained model and a file of examples in, a saved model out."""
+"""Fine-tuning as one function, for any task: a pre-trained model and examples in, a saved and measured model out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +11,42 @@ import torch
 from pydantic import Field, create_model
 
 from bertsmith.artifact import Artifact, save_artifact
-from bertsmith.data.lines import ErrorPolicy, Reading
-from bertsmith.data.split import leaked, split_rows
+from bertsmith.catalog import data_set
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
-from bertsmith.files import sha256
+from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor, load
+from bertsmith.model.lora import merged
+from bertsmith.recipes.examples import DataSettings, Examples, load_examples
+from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
-from bertsmith.tasks import Example, Task, task_class
-from bertsmith.tasks.reading import field_names, read_examples
+from bertsmith.tasks import task_class
+from bertsmith.tasks.reading import field_names
+from bertsmith.training.adaptation import (
+    ADAPTED_LEARNING_RATES,
+    AdaptationSettings,
+    adapt,
+    rate_factors,
+    trained_weights,
+)
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
-class FinetuneSettings(Settings):
+class FinetuneSettings(DataSettings):
     """What every fine-tuning run has; `finetune_settings` adds what one task has."""
 
-    train_file: Path = Field(description="examples to train on: .csv .tsv .jsonl .parquet, also .gz .xz .zst")
-    validation_file: Path | None = Field(None, description="examples to choose the best model by; None: split off")
     model: ModelName | None = Field(
         None, description="folder of a pre-trained model, or its name on the Hugging Face hub; None: small, new weights"
     )
-    output_dir: Path | None = Field(None, description="folder for the model and its logs; None: runs/TASK-FILE")
+    output_dir: Path | None = Field(None, description="folder for the model and its logs; None: runs/TASK-DATA")
     overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
-    )
     dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the network; None: as the model has it")
+    seeds: int = Field(1, ge=1, description="train so often, with seeds one apart, for a mean and its interval")
+    tune: bool = Field(True, description="fit temperature and thresholds on the validation examples after training")
+    adaptation: AdaptationSettings = AdaptationSettings()
     training: TrainingSettings = TrainingSettings()
 
 
@@ -65,7 +71,10 @@ def finetune_settings(task_name: str) -> type[FinetuneSettings]:
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """What came out. evaluation: the saved model's, on the validation examples. columns, warnings: to be read."""
+    """What came out. evaluation: the saved model's, on the validation examples; test: on the test examples, if any.
+
+    columns, warnings: to be read.
+    """
 
     output_dir: Path
     num_train_examples: int
@@ -74,37 +83,42 @@ class FinetuneReport:
     warnings: tuple[str, ...]
     training: TrainingResult
     evaluation: Evaluation
+    test: Evaluation | None = None
 
 
-def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | None = None) -> FinetuneReport:
-    """Train as `settings`, an instance of `finetune_settings(task_name)`, say; the folder holds the best model so far.
+def finetune(
+    task_name: str, settings: FinetuneSettings | Mapping[str, Any], progress: Progress | None = None
+) -> FinetuneReport:
+    """Train as `settings` say, an instance of `finetune_settings(task_name)` or its values by name.
 
-    Raises `DataError` for examples that cannot be used and `FileFormatError` for a model that cannot.
+    The folder holds the best model so far at any time. Raises `DataError` for examples that cannot be used and
+    `FileFormatError` for a model that cannot.
     """
+    if not isinstance(settings, FinetuneSettings):
+        settings = finetune_settings(task_name).of(settings)
     progress = progress or Progress()
+    settings = with_data_set(task_name, settings)
     torch.manual_seed(settings.training.seed)
-    folder = run_folder(settings.output_dir, task_name, settings.train_file, overwrite=settings.overwrite_output_dir)
-    examples = _read_all(task_class(task_name), settings)
+    folder = run_folder(settings.output_dir, task_name, settings.data_name, overwrite=settings.overwrite_output_dir)
+    examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
     for warning in warnings:
         progress.note(f"warning: {warning}")
-    task, network, tokenizer = start.task, start.network, start.tokenizer
-    predictor = Predictor(task, network, tokenizer, training.precision)
-
-    def keep(step: int, metrics: Metrics) -> None:
-        record = {
-            "settings": settings.model_copy(update={"training": training}).model_dump(mode="json"),
-            "data": examples.record(),
-            "training": {"best_step": step},
-            "metrics": {"validation": dict(metrics)},
-        }
-        save_artifact(folder, Artifact(task, network, tokenizer, record))
-
-    hooks = Hooks(lambda: evaluate(predictor, examples.validation).metrics, keep)
+    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
     with RunLog(folder / LOGS) as log:
-        result = train(task, network, tokenizer, examples.train, training, hooks=hooks, log=log, progress=progress)
-    best = load(folder, device=training.device, precision=training.precision)
+        result = train(
+            start.task,
+            start.network,
+            start.tokenizer,
+            examples.train,
+            training,
+            rate_factors=rate_factors(start.network, settings.adaptation),
+            hooks=Hooks(run.evaluate, run.keep),
+            log=log,
+            progress=progress,
+        )
+    evaluation, test = run.finish(result)
     return FinetuneReport(
         folder,
         len(examples.train),
@@ -112,12 +126,82 @@ def finetune(task_name: str, settings: FinetuneSettings, progress: Progress | No
         examples.columns,
         warnings,
         result,
-        evaluate(best, examples.validation),
+        evaluation,
+        test,
     )
 
 
+@dataclass
+class _Run:
+    """The model of a run, from the first that is kept to the last word on it."""
+
+    folder: Path
+    examples: Examples
+    settings: FinetuneSettings
+    start: Start
+
+    def evaluate(self) -> Metrics:
+        start = self.start
+        predictor = Predictor(start.task, start.network, start.tokenizer, self.settings.training.precision)
+        return evaluate(predictor, self.examples.validation).metrics
+
+    def keep(self, step: int, metrics: Metrics) -> None:
+        start = self.start
+        record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
+        artifact = Artifact(start.task, start.network, start.tokenizer, record)
+        save_artifact(self.folder, replace(artifact, network=merged(start.network)))
+        save_run_adapter(self.folder, artifact, base=self.settings.model or "")
+
+    def finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
+        """Tune the best model on the validation examples, save it so, and measure it."""
+        training = self.settings.training
+        best = load(self.folder, device=training.device, precision=training.precision)
+        if self.settings.tune:
+            parts = best.run(self.examples.validation, keep_parts=True).parts
+            best = replace(best, task=best.task.tuned(self.examples.validation, parts))
+        evaluation = evaluate(best, self.examples.validation)
+        test = evaluate(best, self.examples.test) if self.examples.test else None
+        metrics = {"validation": evaluation.metrics} | ({} if test is None else {"test": test.metrics})
+        record = self._record(result.best_step) | {"metrics": metrics}
+        artifact = Artifact(best.task, best.network, best.tokenizer, record)
+        save_artifact(self.folder, artifact)
+        update_run_adapter(self.folder, artifact)
+        return evaluation, test
+
+    def _record(self, step: int | None) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "data": self.examples.record(),
+            "training": {"best_step": step},
+        }
+
+
+def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSettings:
+    """The settings with what the data set's entry says of its task, where the user said nothing else."""
+    if settings.dataset is None:
+        return settings
+    known = data_set(settings.dataset)
+    assert known.task == task_name
+    task, plain = settings.task, task_class(task_name).Settings()  # type: ignore[attr-defined]
+    unsaid = {name: value for name, value in known.task_settings.items() if getattr(task, name) == getattr(plain, name)}
+    metric = settings.training.metric_for_best_model or known.metric
+    return settings.model_copy(
+        update={
+            "task": type(task).of(task.model_dump() | unsaid, known.name),
+            "training": settings.training.model_copy(update={"metric_for_best_model": metric}),
+        }
+    )
+
+
+def _examples(task_name: str, settings: FinetuneSettings) -> Examples:
+    task_type = task_class(task_name)
+    named = {name: getattr(settings, f"{name}_column") for name in field_names(task_type)}
+    given = {name: column for name, column in named.items() if column}
+    return load_examples(task_type(settings.task), settings, given)  # type: ignore[attr-defined]
+
+
 def _start(
-    examples: _Examples, settings: FinetuneSettings, progress: Progress
+    examples: Examples, settings: FinetuneSettings, progress: Progress
 ) -> tuple[Start, TrainingSettings, tuple[str, ...]]:
     """What to train, how, and the warnings so far."""
     dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), settings.dropout)
@@ -125,11 +209,17 @@ def _start(
     training = settings.training
     if settings.model is not None:
         start = start_from(examples.task, settings.model, changes)
-        return start, training, (*examples.warnings, *start.notes)
+        adapt(start.network, settings.adaptation)
+        rate = training.learning_rate or ADAPTED_LEARNING_RATES.get(settings.adaptation.train)
+        if settings.adaptation.train != "all":
+            progress.note(trained_weights(start.network))
+        return start, training.model_copy(update={"learning_rate": rate}), (*examples.warnings, *start.notes)
+    if settings.adaptation.train != "all":
+        raise SettingsError(f"train: {settings.adaptation.train} keeps pre-trained weights: name them with --model")
     unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
-    texts = [text for example in examples.train for text in _texts(example)]
+    texts = [text for example in examples.train for text in examples.task.texts(example.request)]
     if examples.task.labels() is None:
-        texts += [example.answer for example in examples.train]
+        texts += [example.answer for example in examples.train if isinstance(example.answer, str)]
     said = ", ".join(f"{name} {value:g}" for name, value in unsaid.items())
     advice = (
         "no --model: this starts from new weights and a vocabulary of the training texts"
@@ -137,64 +227,3 @@ def _start(
     )
     start = start_new(examples.task, texts, changes, progress)
     return start, training.model_copy(update=unsaid), (*examples.warnings, advice)
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Both sides of the data, the task that knows their labels, and what to say about them."""
-
-    task: Task[Any, Any]
-    train: Sequence[Example[Any]]
-    validation: Sequence[Example[Any]]
-    columns: str
-    by_field: Mapping[str, str]
-    files: Mapping[str, Path]
-    warnings: tuple[str, ...]
-
-    def record(self) -> dict[str, Any]:
-        """What the artifact remembers: where examples came from, and which columns meant what."""
-        return {
-            "columns": dict(self.by_field),
-            "files": {side: {"name": path.name, "sha256": sha256(path)} for side, path in self.files.items()},
-            "num_train_examples": len(self.train),
-            "num_validation_examples": len(self.validation),
-        }
-
-
-def _read_all(task_type: type[Task[Any, Any]], settings: FinetuneSettings) -> _Examples:
-    named = {name: getattr(settings, f"{name}_column") for name in field_names(task_type)}
-    task = task_type(settings.task)  # type: ignore[attr-defined]
-    reading = Reading(errors=settings.errors)
-    given = {name: column for name, column in named.items() if column}
-    examples, columns = read_examples(task, settings.train_file, given, reading)
-    task = task.fitted(examples)
-    files = {"train": settings.train_file}
-    if settings.validation_file is None:
-        labels = None if task.labels() is None else [example.answer for example in examples]
-        texts = [_text(example) for example in examples]
-        split = split_rows(texts, labels, settings.validation_fraction, settings.training.seed)
-        train, validation = ([examples[i] for i in side.tolist()] for side in (split.train, split.validation))
-        warnings = (*_noticed(reading, examples), *split.warnings)
-        return _Examples(task, train, validation, columns.reason, columns.by_field, files, warnings)
-    files["validation"] = settings.validation_file
-    validation, _ = read_examples(task, settings.validation_file, columns.by_field, reading)
-    task.fitted(validation)  # refuses labels that training data lacks, all at once
-    seen = leaked(map(_text, examples), map(_text, validation))
-    share = f"{seen} of {len(validation)} validation texts are in the training file too; the score is too good by that"
-    warnings = (*_noticed(reading, examples), *((share,) if seen else ()))
-    return _Examples(task, examples, validation, columns.reason, columns.by_field, files, warnings)
-
-
-def _noticed(reading: Reading, examples: Sequence[Example[Any]]) -> list[str]:
-    """What the errors policy passed over, and texts with nothing in them."""
-    empty = sum(not "".join(_texts(example)).strip() for example in examples)
-    return [*reading.notices(), *([f"{empty} of {len(examples)} training texts are empty"] if empty else [])]
-
-
-def _texts(example: Example[Any]) -> list[str]:
-    return [value for value in asdict(example.request).values() if isinstance(value, str)]
-
-
-def _text(example: Example[Any]) -> str:
-    """All of a request's texts as one, for comparing examples."""
-    return "\0".join(_texts(example))

@@ -88,14 +88,19 @@ def start_new(
     return Start(task, task.build(config), tokenizer)
 
 
-def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) -> Path:
-    """The folder that was asked for, or `runs/NAME-DATA`; refused where it holds a model that would be replaced.
+def default_folder(name: str, data: Path) -> Path:
+    """Where a run ends up unless told otherwise.
 
-    >>> run_folder(None, "classification", Path("data/reviews.csv.gz"), overwrite=False)
+    >>> default_folder("classification", Path("data/reviews.csv.gz"))
     PosixPath('runs/classification-reviews')
     """
     bare = data.with_suffix("") if data.suffix.lower() in COMPRESSIONS else data
-    folder = Path("runs", f"{name}-{bare.stem}") if asked is None else asked
+    return Path("runs", f"{name}-{bare.stem}")
+
+
+def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) -> Path:
+    """The folder that was asked for, or `runs/NAME-DATA`; refused where it holds a model that would be replaced."""
+    folder = default_folder(name, data) if asked is None else asked
     if (folder / RECORD).exists() and not overwrite:
         raise SettingsError(
             f"{folder}: holds a model already; name another folder with --output-dir, or replace it with "

@@ -6,14 +6,22 @@ from typing import Any
 
 from bertsmith.errors import SettingsError, nearest
 from bertsmith.tasks.classification import Classification
+from bertsmith.tasks.embedding import Embedding
+from bertsmith.tasks.multiple_choice import MultipleChoice
 from bertsmith.tasks.pretraining import Pretraining
+from bertsmith.tasks.question_answering import QuestionAnswering
 from bertsmith.tasks.seq2seq import Seq2Seq
 from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task[Any, Any]]] = {
     "pretraining": Pretraining,
     "classification": Classification,
     "seq2seq": Seq2Seq,
+    "embedding": Embedding,
+    "question_answering": QuestionAnswering,
+    "multiple_choice": MultipleChoice,
+    "token_classification": TokenClassification,
 }
 
 

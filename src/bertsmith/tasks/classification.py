@@ -1,38 +1,25 @@
-"""Classification of one text or a pair of texts into one of several labels (Devlin et al. 2019, section 4.1)."""
+"""Classification of one text or a pair: a label, several labels, or a number (Devlin et al. 2019, section 4.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, pack
-from bertsmith.data.columns import check_labels, class_name, find_columns
+from bertsmith.data.columns import find_columns
 from bertsmith.data.readers import Row
-from bertsmith.errors import DataError, nearest
+from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
-from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, FoundColumns, Task
+from bertsmith.tasks.label_problems import PROBLEMS, ClassificationSettings, Problem, Verdict
+from bertsmith.tasks.task import Example, FoundColumns, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
-
-
-class ClassificationSettings(Settings):
-    labels: tuple[str, ...] = Field((), description="label names in the order of the logits; empty: from the data")
-    max_length: int = Field(512, ge=3, description="longest input, in tokens; what exceeds it is cut and counted")
-
-    @field_validator("labels")
-    @classmethod
-    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if len(labels) == 1 or len(set(labels)) < len(labels) or "" in labels:
-            raise ValueError(f"expected two names or more, none empty and none twice, not {', '.join(labels)}")
-        return labels
+from bertsmith.text.windows import cut_windows, pieces_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,113 +32,152 @@ class TextRequest:
 
 @dataclass(frozen=True, slots=True)
 class LabelPrediction:
-    """label: the likeliest. score: its probability. scores: the probability of every label.
+    """label: the likeliest; None of a regression. score: its probability, or the value of a regression.
 
-    num_cut_tokens: tokens of the request that did not fit and were not read.
+    scores: the probability of every label. labels: those above their thresholds, where there may be several.
+    num_cut_tokens: tokens of the request that did not fit and were not read. num_windows: in how many it was read.
     """
 
-    label: str
+    label: str | None
     score: float
     scores: dict[str, float]
+    labels: tuple[str, ...] = ()
     num_cut_tokens: int = 0
+    num_windows: int = 1
 
 
 class Classification(Task[TextRequest, LabelPrediction]):
-    """One softmax over the labels, on the pooled first token."""
+    """Logits from the pooled first token; what they mean is the problem's, one of `PROBLEMS`."""
 
     name = "classification"
     Settings = ClassificationSettings
     Request = TextRequest
     Prediction = LabelPrediction
-    metrics: ClassVar = {"accuracy": 1, "f1_macro": 1, "matthews_correlation": 1}
     settings: ClassificationSettings
 
-    def labels(self) -> tuple[str, ...]:
-        return self.settings.labels
+    @property
+    def problem(self) -> Problem:
+        return PROBLEMS[self.settings.problem_type](self.settings)
+
+    @property
+    def metrics(self) -> Mapping[str, int]:
+        return self.problem.metrics
+
+    def labels(self) -> tuple[str, ...] | None:
+        return None if self.settings.problem_type == "regression" else self.settings.labels
+
+    def config_fields(self) -> dict[str, Any]:
+        names = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}} if self.labels() is None else {}
+        kind = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
+        problem = self.settings.problem_type
+        return {**super().config_fields(), **names, "problem_type": kind.get(problem, problem)}
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """By the names that such columns usually have, else by content; refused where there is doubt."""
         found = find_columns(
-            rows, text=given.get("text"), pair=given.get("text_pair"), label=given.get("label"), labelled=labelled
+            rows,
+            text=given.get("text"),
+            pair=given.get("text_pair"),
+            label=given.get("label"),
+            labelled=labelled,
+            classes=self.settings.problem_type == "single_label",
         )
         fields = {"text": found.text, "text_pair": found.pair, "label": found.label}
         return FoundColumns({name: column for name, column in fields.items() if column is not None}, found.reason)
 
-    def answer(self, value: Any, where: str) -> str:
-        """The class's name: white space is dropped, `1` and `1.0` of typed files are both `"1"`."""
-        name = class_name(value)
-        if not name:
-            raise DataError(f"{where}: no label: {value!r:.60}")
-        return name
+    def answer(self, value: Any, where: str) -> Any:
+        return self.problem.answer(value, where)
 
     def fitted(self, examples: Sequence[Example[TextRequest]]) -> Self:
-        """Label names from the examples, in numeric order where all are whole numbers, else in that of their strings.
-
-        Where the settings name labels already, every example has to carry one of them.
-        """
-        found = {example.answer for example in examples}
-        if self.settings.labels:
-            check_labels([e.answer for e in examples], [e.where for e in examples], self.settings.labels)
-            return self
-        if len(found) < 2:
-            raise DataError(f"classification needs at least two labels in the training data, found {sorted(found)}")
-        whole = all(label.lstrip("-").isdigit() for label in found)
-        labels = tuple(sorted(found, key=int)) if whole else tuple(sorted(found))
-        return type(self)(self.settings.model_copy(update={"labels": labels}))
+        """Label names and weights from the examples; where the settings name labels already, they must be those."""
+        learned = self.problem.learned([e.answer for e in examples], [e.where for e in examples])
+        return type(self)(self.settings.model_copy(update=learned))
 
     def encode(
         self, item: Example[TextRequest] | TextRequest, tokenizer: Tokenizer, rng: np.random.Generator
     ) -> list[Window]:
+        """Every window of a long text is an example of its label."""
         request = item.request if isinstance(item, Example) else item
-        encoding = tokenizer.encode(request.text, request.text_pair, max_length=self.settings.max_length)
-        window = Window(encoding.input_ids, encoding.token_type_ids, {}, encoding.num_cut_tokens)
-        return [replace(window, targets={"label": self._index(item)}) if isinstance(item, Example) else window]
+        texts = [request.text] if request.text_pair is None else [request.text, request.text_pair]
+        targets = {"label": self.problem.target(item.answer, item.where)} if isinstance(item, Example) else {}
+        where = item.where if isinstance(item, Example) else "text"
+        cut = cut_windows(tokenizer, pieces_of(tokenizer, texts), self.settings, where=where)
+        return [
+            Window(window.input_ids, window.token_type_ids, targets, window.num_cut_tokens, continues=place > 0)
+            for place, window in enumerate(cut)
+        ]
 
     def collate(self, windows: Sequence[Window]) -> Batch:
         labels = [window.targets["label"] for window in windows if window.targets]
-        targets = {"labels": torch.tensor(labels)} if labels else {}
-        return Batch(pack(windows), targets, {"classification": len(labels)})
+        if not labels:
+            return Batch(pack(windows), {}, {"classification": 0})
+        targets = torch.tensor(labels)
+        # The weights, over whose sum the mean is taken, do not depend on the logits.
+        _, weights = self.problem.loss(torch.zeros(len(labels), self.problem.num_logits), targets)
+        return Batch(pack(windows), {"labels": targets}, {"classification": float(weights.sum())})
 
     def build(self, config: EncoderConfig) -> SequenceNetwork:
-        return SequenceNetwork(config, len(self.settings.labels))
+        return SequenceNetwork(config, self.problem.num_logits)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        logits = network(batch.packed).float()
-        return {"classification": F.cross_entropy(logits, batch.targets["labels"], reduction="sum")}
+        values, _ = self.problem.loss(network(batch.packed).float(), batch.targets["labels"])
+        return {"classification": values.sum()}
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
         return list(network(batch.packed).float())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> list[float]:
-        """The probability of each label."""
-        probabilities: list[float] = outputs.softmax(-1).tolist()
-        return probabilities
+        """The logits."""
+        logits: list[float] = outputs.tolist()
+        return logits
 
     def merge(self, request: TextRequest, parts: Sequence[Any], num_cut_tokens: int) -> LabelPrediction:
-        (probabilities,) = parts
-        scores = dict(zip(self.settings.labels, probabilities, strict=True))
-        label = max(scores, key=scores.__getitem__)
-        return LabelPrediction(label, scores[label], scores, num_cut_tokens)
+        return _prediction(self.problem.verdict(self._merged(parts)), num_cut_tokens, len(parts))
 
-    def score(
+    def marks(self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]) -> Marks:
+        return self.problem.marks([e.answer for e in examples], [_verdict(p) for p in predictions])
+
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
+        return self.problem.metrics_of(marks)
+
+    def credit(self, marks: Marks) -> Marks:
+        return self.problem.credit(marks)
+
+    def confidences(
         self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]
-    ) -> dict[str, float]:
-        """accuracy; f1, unweighted mean over the labels; matthews_correlation."""
-        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+    ) -> tuple[Marks, Marks]:
+        return self.problem.confidences([e.answer for e in examples], [_verdict(p) for p in predictions])
 
-        known = [example.answer for example in examples]
-        given = [prediction.label for prediction in predictions]
-        return {
-            "accuracy": float(accuracy_score(known, given)),
-            "f1_macro": float(f1_score(known, given, average="macro", zero_division=0.0)),
-            "matthews_correlation": float(matthews_corrcoef(known, given)),
-        }
+    def confusion(
+        self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]
+    ) -> tuple[list[str], list[str]]:
+        if self.settings.problem_type != "single_label":
+            return [], []
+        return [example.answer for example in examples], [str(prediction.label) for prediction in predictions]
 
-    def _index(self, example: Example[TextRequest]) -> int:
-        try:
-            return self.settings.labels.index(example.answer)
-        except ValueError:
-            raise DataError(
-                f"{example.where}: label {example.answer!r} is not one of the model's; "
-                f"{nearest(example.answer, self.settings.labels)}"
-            ) from None
+    def tuned(self, examples: Sequence[Example[TextRequest]], parts: Sequence[Sequence[Any]]) -> Self:
+        logits = np.array([self._merged(part) for part in parts])
+        update = self.problem.tuned([example.answer for example in examples], logits)
+        return type(self)(self.settings.model_copy(update=update))
+
+    def baselines(
+        self, train: Sequence[Example[TextRequest]], test: Sequence[Example[TextRequest]]
+    ) -> dict[str, Sequence[LabelPrediction]]:
+        known, asked = ([tuple(self.texts(e.request)) for e in side] for side in (train, test))
+        if len({len(texts) for texts in (*known, *asked)}) > 1:
+            raise DataError("baselines need one text in every row, or two in every row")
+        found = self.problem.baselines(known, [example.answer for example in train], asked)
+        return {name: [_prediction(verdict, 0, 1) for verdict in verdicts] for name, verdicts in found.items()}
+
+    def _merged(self, parts: Sequence[Any]) -> Marks:
+        rows = np.array(parts, dtype=float)
+        merged: Marks = rows.mean(axis=0) if self.settings.window_merging == "mean" else rows.max(axis=0)
+        return merged
+
+
+def _prediction(verdict: Verdict, num_cut_tokens: int, num_windows: int) -> LabelPrediction:
+    return LabelPrediction(verdict.label, verdict.score, verdict.scores, verdict.labels, num_cut_tokens, num_windows)
+
+
+def _verdict(prediction: LabelPrediction) -> Verdict:
+    return Verdict(prediction.label, prediction.score, prediction.scores, prediction.labels)

@@ -25,7 +25,7 @@ from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.task import Example, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 Ids = NDArray[Any]
@@ -157,16 +157,30 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         rows: Tensor = outputs[0]
         return rows[0].max() if choice is None else rows[0, choice]
 
-    def score(self, examples: Sequence[Any], predictions: Sequence[FillMaskPrediction]) -> dict[str, float]:
+    def marks(self, examples: Sequence[Any], predictions: Sequence[FillMaskPrediction]) -> Marks:
+        """A row: masked tokens, those guessed right, the sum of log-probabilities, pairs judged, those judged right."""
+        rows = [
+            (
+                len(p.label_log_probabilities),
+                p.num_correct_tokens,
+                math.fsum(p.label_log_probabilities),
+                p.sentence_is_correct is not None,
+                p.sentence_is_correct is True,
+            )
+            for p in predictions
+        ]
+        return np.array(rows, dtype=float).reshape(-1, 5)
+
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
         """masked_accuracy; perplexity at masked places; sentence_accuracy where pairs are judged."""
-        scores = [value for prediction in predictions for value in prediction.label_log_probabilities]
-        correct = sum(prediction.num_correct_tokens for prediction in predictions)
-        metrics = {
-            "masked_accuracy": correct / max(1, len(scores)),
-            "perplexity": math.exp(-math.fsum(scores) / max(1, len(scores))),
-        }
-        verdicts = [p.sentence_is_correct for p in predictions if p.sentence_is_correct is not None]
-        return metrics | ({"sentence_accuracy": sum(verdicts) / len(verdicts)} if verdicts else {})
+        tokens, correct, scores, judged, right = marks.sum(axis=0).tolist()
+        metrics = {"masked_accuracy": correct / max(1, tokens), "perplexity": math.exp(-scores / max(1, tokens))}
+        return metrics | ({"sentence_accuracy": right / judged} if judged else {})
+
+    def credit(self, marks: Marks) -> Marks:
+        """The share of masked tokens guessed right."""
+        shares: Marks = marks[:, 1] / np.maximum(1, marks[:, 0])
+        return shares
 
     def _masked_pair(self, passage: Passage, tokenizer: Tokenizer, rng: np.random.Generator) -> Window:
         room = self.settings.max_length - (2 if self.settings.sentence_task == "none" else 3)

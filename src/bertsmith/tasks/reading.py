@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,9 @@ def find_columns(
             raise DataError(f"no field {name!r} in {task.name}; {nearest(name, field_names(type(task)))}")
         if column not in known:
             raise DataError(f"{path}: no column {column!r}; {nearest(column, known)}")
-    needed = [field.name for field in fields(task.Request) if field.default is MISSING]
-    needed += [task.answer_field] if labelled else []
-    if all(name in given for name in needed):
+    required = [f.name for f in fields(task.Request) if f.default is MISSING and f.default_factory is MISSING]
+    needed = [*required, *([task.answer_field] if labelled and not task.answer_optional else [])]
+    if required and all(name in given for name in needed) and not (labelled and task.answer_optional):
         return FoundColumns(given, ", ".join(f"{name}: column {column!r}" for name, column in given.items()))
     found = task.find_columns(rows, given, labelled=labelled)
     by_field = {**found.by_field, **given}
@@ -57,15 +57,37 @@ def find_columns(
 
 
 def read_examples(
-    task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading
+    task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
 ) -> tuple[list[Example[Any]], FoundColumns]:
-    """The examples in a table and the columns that they were taken from.
+    """The examples in a file and the columns that they were taken from; see `examples_of`."""
+    return examples_of(task, list(read_rows(task, path, reading)), given, reading, groups)
 
-    Rows without a text or an answer are told, the first ten, or skipped and counted, as `reading` says.
+
+def examples_of(
+    task: Task[Any, Any],
+    rows: Sequence[Row],
+    given: Mapping[str, str],
+    reading: Reading,
+    groups: Sequence[str] = (),
+) -> tuple[list[Example[Any]], FoundColumns]:
+    """The examples in a file's rows, and the columns that they were taken from.
+
+    Rows without a text or an answer are told, the first ten, or skipped and counted, as `reading` says. groups: columns
+    that every example keeps beside its request and answer.
     """
-    rows = list(read_table(path, reading))
     columns = find_columns(task, rows, given, labelled=True)
-    return list(sift((_example(task, row, columns) for row in rows), reading)), columns
+    known = {name for row in rows for name in row.values}
+    for name in groups:
+        if name not in known:
+            raise DataError(f"{rows[0].path}: no column {name!r}; {nearest(name, known)}")
+    found = sift((_example(task, row, columns, groups) for row in rows), reading)
+    return task.gathered(list(found)), columns
+
+
+def read_rows(task: Task[Any, Any], path: Path, reading: Reading) -> Iterator[Row]:
+    """The rows of a table, or of a file in a format that the task knows beside tables."""
+    reader = task.readers.get(bare_suffix(path), read_table)
+    return reader(path, reading)
 
 
 def read_requests(task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading) -> Iterator[Placed]:
@@ -73,11 +95,11 @@ def read_requests(task: Task[Any, Any], path: Path, given: Mapping[str, str], re
 
     A blank line is a request too. Bad rows are told, or skipped and counted, as `reading` says.
     """
-    if not is_table(path):
+    if not is_table(path) and bare_suffix(path) not in task.readers:
         for line in read_lines(path, reading):
             yield Placed(line.number, task.request(line.text, f"{path}, line {line.number}"))
         return
-    rows = read_table(path, reading)
+    rows = read_rows(task, path, reading)
     sample = list(islice(rows, SAMPLED_ROWS))
     columns = find_columns(task, sample, given, labelled=False)
     yield from sift((_request(task, row, columns) for row in chain(sample, rows)), reading)
@@ -88,9 +110,10 @@ def is_table(path: Path) -> bool:
     return bare_suffix(path) != ".txt"
 
 
-def _example(task: Task[Any, Any], row: Row, columns: FoundColumns) -> Example[Any] | Fault:
+def _example(task: Task[Any, Any], row: Row, columns: FoundColumns, groups: Sequence[str]) -> Example[Any] | Fault:
     try:
-        return task.example(_record(row, columns), row.where)
+        example = task.example(_record(row, columns), row.where)
+        return replace(example, groups={name: str(row.values.get(name)) for name in groups}) if groups else example
     except DataError as error:
         return _fault(row, error)
 

@@ -19,7 +19,7 @@ from bertsmith.model.generation import greedy
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.task import Example, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -112,13 +112,14 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         (generated,) = parts
         return replace(generated, num_cut_tokens=num_cut_tokens)
 
-    def score(
-        self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]
-    ) -> dict[str, float]:
-        """exact_match: the share of targets reproduced, white space and case aside."""
+    def marks(self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]) -> Marks:
+        """Whether the target was reproduced, white space and case aside."""
         pairs = zip(examples, predictions, strict=True)
-        hits = sum(_bare(example.answer) == _bare(prediction.text) for example, prediction in pairs)
-        return {"exact_match": hits / max(1, len(examples))}
+        return np.array([[_bare(example.answer) == _bare(given.text)] for example, given in pairs], dtype=float)
+
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
+        """exact_match: the share of targets reproduced."""
+        return {"exact_match": float(marks.mean())}
 
 
 def _bare(text: str) -> str:

@@ -7,16 +7,19 @@ particular to one kind of problem; how networks are trained, batched or saved is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window
+from bertsmith.data.lines import Reading
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
@@ -27,6 +30,11 @@ from bertsmith.text.tokenizer import Tokenizer
 RequestT = TypeVar("RequestT")
 PredictionT = TypeVar("PredictionT")
 
+RowReader: TypeAlias = Callable[[Path, Reading], Iterator[Row]]
+Coupling: TypeAlias = Literal["window", "example", "step"]
+Marks: TypeAlias = NDArray[np.float64]
+NO_NUMBERS = np.empty(0)
+
 
 @lru_cache
 def _checker(request_type: type) -> TypeAdapter[Any]:
@@ -35,11 +43,15 @@ def _checker(request_type: type) -> TypeAdapter[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Example(Generic[RequestT]):
-    """A request with its known answer: a row of training or evaluation. `where` names the row in errors."""
+    """A request with its known answer: a row of training or evaluation.
+
+    where: names the row in errors. groups: further columns of the row, by which results can be told apart.
+    """
 
     request: RequestT
     answer: Any
     where: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     Request, Prediction: frozen dataclasses; a request's fields are also the columns of a file and the body of a web
     request. metrics: what `score` gives, 1 where higher is better, -1 where lower is; training chooses the best
-    checkpoint by the first unless told otherwise.
+    checkpoint by the first unless told otherwise. answer_optional: whether examples may go without. readers: file
+    formats beyond tables, by suffix. coupling: what must stay in one batch for the loss to be right: a window stands
+    alone, an example's windows belong together (a softmax over choices), or a whole step's do (in-batch negatives: see
+    `CoupledTask`).
     """
 
     name: ClassVar[str]
@@ -63,7 +78,13 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     Request: ClassVar[type]
     Prediction: ClassVar[type]
     answer_field: ClassVar[str] = "label"
-    metrics: ClassVar[Mapping[str, int]]
+    answer_optional: ClassVar[bool] = False
+    readers: ClassVar[Mapping[str, RowReader]] = {}
+    coupling: ClassVar[Coupling] = "window"
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, int]: ...
 
     def __init__(self, settings: Any = None):
         self.settings = self.Settings() if settings is None else settings
@@ -115,6 +136,18 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         found = {name: name for name in names if name in rows[0].values}
         return FoundColumns(found, ", ".join(f"{name}: column {name!r}" for name in found))
 
+    def gathered(self, examples: Sequence[Example[RequestT]]) -> list[Example[RequestT]]:
+        """The examples of a file's rows; for tasks whose examples are spread over several rows, put together."""
+        return list(examples)
+
+    def texts(self, request: RequestT) -> list[str]:
+        """Every text in a request, for vocabularies and for telling whether two requests are the same."""
+        return [text for name in fields(self.Request) for text in _strings(getattr(request, name.name))]
+
+    def split_key(self, request: RequestT) -> str:
+        """Requests with equal keys stay on one side of a split, and are not to be in both training and testing."""
+        return "\0".join(self.texts(request))
+
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
         """This task with what training data teaches it before any network exists, such as its label names."""
         return self
@@ -164,9 +197,49 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         values: Tensor = outputs
         return values.max() if choice is None else values[choice]
 
+    # Judging
+
     @abstractmethod
+    def marks(self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]) -> Marks:
+        """[n, k]: what each example contributes to the metrics, a row of numbers each."""
+
+    @abstractmethod
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
+        """Metrics under the field's names, of any selection of rows: all, a slice, or a draw of the bootstrap."""
+
     def score(self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]) -> dict[str, float]:
-        """Metrics under the field's names."""
+        """The metrics of all examples."""
+        return self.metrics_of(self.marks(examples, predictions))
+
+    def credit(self, marks: Marks) -> NDArray[np.float64]:
+        """[n]: how right each example is, from 0 to 1; by default its first mark."""
+        return marks[:, 0]
+
+    def confidences(
+        self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of each decision its probability, and 1 where it was right, else 0; empty where there are no probabilities."""
+        return NO_NUMBERS, NO_NUMBERS
+
+    def confusion(
+        self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]
+    ) -> tuple[list[str], list[str]]:
+        """The known and the given label of each decision; empty for a task without labels."""
+        return [], []
+
+    def tuned(self, examples: Sequence[Example[RequestT]], parts: Sequence[Sequence[Any]]) -> Self:
+        """This task with its temperature and thresholds fitted to held-out examples.
+
+        parts: of each example what `decode` gave for its windows, untouched by the present temperature and thresholds,
+        which `merge` applies.
+        """
+        return self
+
+    def baselines(
+        self, train: Sequence[Example[RequestT]], test: Sequence[Example[RequestT]]
+    ) -> dict[str, Sequence[PredictionT]]:
+        """Simple answers that a network has to beat, by name: a prediction for every example of `test`."""
+        return {}
 
     # Keeping
 
@@ -181,3 +254,44 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def labels(self) -> tuple[str, ...] | None:
         """Label names in the order of the logits, for tasks that have them."""
         return None
+
+    def config_fields(self) -> dict[str, Any]:
+        """What a saved model's `config.json` says of the task, in the Hugging Face layout."""
+        labels = self.labels()
+        if labels is None:
+            return {}
+        return {
+            "id2label": {str(index): label for index, label in enumerate(labels)},
+            "label2id": {label: index for index, label in enumerate(labels)},
+        }
+
+    def companions(self, network: nn.Module) -> dict[str, Any]:
+        """Further JSON files of a saved model, by their path in its folder, for other libraries to read it by."""
+        return {}
+
+
+class CoupledTask(Task[RequestT, PredictionT]):
+    """A task whose loss compares the rows of a whole step: in-batch negatives.
+
+    The loss is split in two, so that a step of any size fits into memory: the trainer computes the representations in
+    pieces, the loss and its gradient on all of them, and the pieces once more with that gradient (Gao et al. 2021).
+    """
+
+    coupling: ClassVar[Coupling] = "step"
+
+    @abstractmethod
+    def represent(self, network: nn.Module, batch: Batch) -> Tensor:
+        """[windows, width]: a row for each window of the batch, in order."""
+
+    @abstractmethod
+    def couple(self, representations: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Named sums over a step; `batch` is collated from all windows of the step, in the order of the rows."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return self.couple(self.represent(network, batch), batch)
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [text for part in value for text in _strings(part)] if isinstance(value, list | tuple) else []

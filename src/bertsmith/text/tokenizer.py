@@ -202,6 +202,10 @@ class Tokenizer:
         """The ids of every text, int32 [length] each, without special tokens: the fast way for whole corpora."""
         return [np.array(source.ids, dtype=np.int32) for source in self._pieces(texts, fast=True)]
 
+    def sources(self, texts: Sequence[Text]) -> list[tokenizers.Encoding]:
+        """Every text whole and without special tokens, as the core gives it: ids, offsets and words."""
+        return self._pieces(texts, fast=False)
+
     def decode(self, ids: Sequence[int] | Ids, skip_special_tokens: bool = True) -> str:
         """Readable text from ids: pieces joined to words, blanks before punctuation removed as `tokenizers` does."""
         numbers = [int(number) for number in ids]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import nn
@@ -17,16 +19,32 @@ class OptimizerSettings(Settings):
     max_grad_norm: float | None = Field(1.0, gt=0, description="gradients are scaled down to this norm; None: never")
 
 
-def build_optimizer(network: nn.Module, settings: OptimizerSettings, learning_rate: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) in two groups: vectors (biases, norms) are not decayed, all else is."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def build_optimizer(
+    network: nn.Module,
+    settings: OptimizerSettings,
+    learning_rate: float,
+    rate_factors: Mapping[str, float] | None = None,
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over what is not frozen: vectors (biases, norms) are not decayed, all else is.
+
+    rate_factors: of parameters by name, 1 where none is given; parameters of one factor are groups of their own, whose
+    `rate_factor` tells it: whoever sets a group's learning rate multiplies by it.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            factor = (rate_factors or {}).get(name, 1.0)
+            groups.setdefault((factor, parameter.ndim >= 2), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=learning_rate,
+        [
+            {
+                "params": groups[factor, decayed],
+                "weight_decay": settings.weight_decay if decayed else 0.0,
+                "rate_factor": factor,
+                "lr": learning_rate * factor,
+            }
+            for factor, decayed in sorted(groups, reverse=True)
+        ],
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon,
         fused=True,

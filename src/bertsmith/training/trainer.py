@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bertsmith.data.batch import Batch, Window, micro_batches
+from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng, step_samples, steps_per_epoch
-from bertsmith.runtime.device import Precision, autocast, pick_device
+from bertsmith.runtime.device import Precision, pick_device
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
@@ -28,6 +28,7 @@ from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+from bertsmith.training.step import Step, backward, make_step
 
 NO_HOOKS = Hooks()
 DEFAULT_LEARNING_RATE = 5e-5
@@ -83,6 +84,7 @@ class TrainingResult:
     num_tokens: int = 0
     num_cut_tokens: int = 0
     num_cut_windows: int = 0
+    num_windowed: int = 0
     seconds: float = 0.0
     final_loss: float = math.nan
     best_step: int | None = None
@@ -97,10 +99,11 @@ class TrainingResult:
 
     @property
     def cut(self) -> str:
-        """What truncation left out over all steps."""
+        """What truncation left out over all steps, and how many windows were added so that nothing was."""
+        further = f"; {self.num_windowed:,} further windows of long texts" if self.num_windowed else ""
         if not self.num_cut_tokens:
-            return "nothing"
-        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs"
+            return f"nothing{further}"
+        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs{further}"
 
 
 def train(
@@ -110,20 +113,22 @@ def train(
     samples: Sequence[Any],
     settings: TrainingSettings,
     *,
+    rate_factors: Mapping[str, float] | None = None,
     hooks: Hooks = NO_HOOKS,
     log: RunLog | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Train `network` in place on `samples`: examples, or anything the task encodes.
 
-    After it the network holds its last weights; the best ones are wherever `hooks.keep` put them. Raises
+    rate_factors: of parameters by name, by which their learning rate is multiplied. After it the network holds its last
+    weights; the best ones are wherever `hooks.keep` put them. Raises
     `TrainingError` as soon as a loss or the gradient's norm is not finite, before the weights are touched by it.
     """
     device = pick_device(settings.device)
     network.to(device).train()
     torch.manual_seed(settings.seed)
     peak_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
-    optimizer = build_optimizer(network, settings.optimizer, peak_rate)
+    optimizer = build_optimizer(network, settings.optimizer, peak_rate, rate_factors)
     num_steps = settings.num_steps(len(samples))
     result = TrainingResult()
     judge = Judge(
@@ -136,7 +141,7 @@ def train(
     window = _LogWindow()
     encoder = _Encoder(task, tokenizer, samples, settings)
     with (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase:
-        for step, batches in enumerate(_ahead(encoder, num_steps, result)):
+        for step, current in enumerate(_ahead(encoder, num_steps, result)):
             started = time.perf_counter()
             rate = peak_rate * learning_rate_fraction(
                 settings.lr_scheduler_type,
@@ -145,9 +150,9 @@ def train(
                 round(settings.warmup_fraction * num_steps),
                 settings.decay_fraction,
             )
-            losses, norm = _step(task, network, optimizer, batches, settings, rate, step)
+            losses, norm = _step(task, network, optimizer, current, settings, rate, step)
             result.num_steps = step + 1
-            result.num_tokens += sum(batch.packed.num_tokens for batch in batches)
+            result.num_tokens += current.num_tokens
             result.seconds += time.perf_counter() - started
             result.final_loss = sum(losses.values())
             window.add(losses | {"gradient_norm": norm})
@@ -173,27 +178,14 @@ def _step(
     task: Task[Any, Any],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Sequence[Batch],
+    current: Step,
     settings: TrainingSettings,
     learning_rate: float,
     step: int,
 ) -> tuple[dict[str, float], float]:
     """One optimizer step over its micro-batches: the mean of each named loss, and the gradient's norm."""
-    device = next(network.parameters()).device
-    counts: dict[str, int] = {}
-    for batch in batches:
-        for name, count in batch.counts.items():
-            counts[name] = counts.get(name, 0) + count
-    sums: dict[str, torch.Tensor] = {}
     optimizer.zero_grad(set_to_none=True)
-    for batch in batches:
-        with autocast(settings.precision, device):
-            named = task.loss(network, batch.to(device))
-        total = torch.stack([value / max(1, counts[name]) for name, value in named.items()]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        for name, value in named.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
-    losses = {name: float(value) / max(1, counts[name]) for name, value in sums.items()}
+    losses = backward(task, network, current, settings.precision)
     limit = settings.optimizer.max_grad_norm
     norm = float(nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit))
     if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
@@ -202,7 +194,7 @@ def _step(
             f"{step}. A lower learning rate, or --precision fp32, usually helps."
         )
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     optimizer.step()
     return losses, norm
 
@@ -216,39 +208,32 @@ class _Encoder:
     samples: Sequence[Any]
     settings: TrainingSettings
 
-    def windows(self, step: int) -> list[Window]:
+    def __call__(self, step: int) -> Step:
+        return make_step(self.task, self.windows(step), self.settings.max_tokens_per_micro_batch)
+
+    def windows(self, step: int) -> list[list[Window]]:
+        """Those of each of the step's samples."""
         settings = self.settings
         epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
         variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
         return [
-            window
+            self.task.encode(self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index))
             for index in indices.tolist()
-            for window in self.task.encode(
-                self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index)
-            )
         ]
 
-    def __call__(self, step: int) -> tuple[list[Batch], list[Window]]:
-        windows = self.windows(step)
-        budget = self.settings.max_tokens_per_micro_batch
-        return [self.task.collate(part) for part in micro_batches(windows, _num_tokens, budget)], windows
 
-
-def _num_tokens(window: Window) -> int:
-    return window.num_tokens
-
-
-def _ahead(encode: _Encoder, num_steps: int, result: TrainingResult) -> Iterator[list[Batch]]:
+def _ahead(encode: _Encoder, num_steps: int, result: TrainingResult) -> Iterator[Step]:
     """Each step's micro-batches, encoded by a second thread while the step before it runs."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(encode, 0)
         for step in range(num_steps):
-            batches, windows = coming.result()
+            current = coming.result()
             if step + 1 < num_steps:
                 coming = pool.submit(encode, step + 1)
-            result.num_cut_tokens += sum(window.num_cut_tokens for window in windows)
-            result.num_cut_windows += sum(window.num_cut_tokens > 0 for window in windows)
-            yield batches
+            result.num_cut_tokens += current.num_cut_tokens
+            result.num_cut_windows += current.num_cut_windows
+            result.num_windowed += current.num_windowed
+            yield current
 
 
 class _LogWindow:

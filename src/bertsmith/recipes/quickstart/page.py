@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertsmith.evaluation.compare import Interval
+from bertsmith.evaluation.intervals import Interval
 from bertsmith.evaluation.plots import Bar, Line, bars, curves
 from bertsmith.evaluation.report import (
     Example,

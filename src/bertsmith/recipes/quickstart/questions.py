@@ -11,13 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertsmith.baselines import majority, tfidf_logistic
 from bertsmith.catalog.python_docs import LabelledRows, Row, top_module
-from bertsmith.evaluation.baselines import Answers, majority, scores, tfidf_logistic
-from bertsmith.evaluation.compare import accuracy_interval, compare
+from bertsmith.evaluation.compare import compare
+from bertsmith.evaluation.intervals import mean_interval
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import Predictions, load
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings
-from bertsmith.recipes.quickstart.results import PRETRAINED, UNTRAINED, QuestionFacts, Score, Verdict
+from bertsmith.recipes.quickstart.results import (
+    MAJORITY,
+    OVERLAP,
+    PRETRAINED,
+    TFIDF,
+    UNTRAINED,
+    QuestionFacts,
+    Score,
+    Verdict,
+)
 from bertsmith.runtime.progress import Progress
 from bertsmith.training.judge import Metrics
 from bertsmith.training.trainer import TrainingSettings
@@ -52,6 +62,17 @@ class Fold:
     train: Path
     validation: Path
     held_out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The label that a model or a baseline gives every held-out row, in order."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def accuracy(self, truth: Sequence[str]) -> float:
+        return sum(a == b for a, b in zip(self.labels, truth, strict=True)) / len(truth)
 
 
 def write_rows(question: Question, folder: Path, seed: int) -> Fold:
@@ -119,11 +140,11 @@ def answer(
     runs = {model: tune(model) for model in (PRETRAINED, UNTRAINED)}
     predictions = {model: _predict(run.output_dir, rows, device) for model, run in runs.items()}
     answers = [
-        *(Answers(model, tuple(p.label for p in said.predictions), {}) for model, said in predictions.items()),
+        *(Answers(model, tuple(p.label for p in said.predictions)) for model, said in predictions.items()),
         *baselines,
     ]
     correct = {said.name: [a == b for a, b in zip(said.labels, truth, strict=True)] for said in answers}
-    strongest = max(baselines, key=lambda said: said.metrics["accuracy"]).name
+    strongest = max(baselines, key=lambda said: said.accuracy(truth)).name
     training = runs[PRETRAINED].training
     right, wrong = _drawn_verdicts(rows, predictions[PRETRAINED], seed)
     return QuestionFacts(
@@ -136,7 +157,7 @@ def answer(
         num_epochs=training.num_steps / question.steps_per_epoch(batch_size),
         num_cut_rows=predictions[PRETRAINED].num_cut_requests,
         scores=tuple(
-            Score(said.name, accuracy_interval(correct[said.name], modules), scores(truth, said.labels)["f1_macro"])
+            Score(said.name, mean_interval(correct[said.name], modules), _f1_macro(truth, said.labels))
             for said in answers
         ),
         baseline=strongest,
@@ -150,12 +171,22 @@ def answer(
 
 def baselines_of(question: Question) -> tuple[Answers, ...]:
     """Answers without a network; these train on the rows that validate the networks, too."""
-    rows = question.rows
-    return (
-        *([tfidf_logistic(rows.train, rows.held_out, overlap=True)] if question.has_pairs else []),
-        tfidf_logistic(rows.train, rows.held_out),
-        majority([row.label for row in rows.train], [row.label for row in rows.held_out]),
+    train, held_out = (
+        [(row.text,) if row.text_pair is None else (row.text, row.text_pair) for row in rows]
+        for rows in (question.rows.train, question.rows.held_out)
     )
+    labels = [row.label for row in question.rows.train]
+    words = {TFIDF: False} if not question.has_pairs else {OVERLAP: True, TFIDF: False}
+    learned = {name: tfidf_logistic(train, labels, held_out, overlap=overlap) for name, overlap in words.items()}
+    constant = Answers(MAJORITY, tuple(majority(labels, len(held_out))))
+    return (*(Answers(name, tuple(scores.best())) for name, scores in learned.items()), constant)
+
+
+def _f1_macro(known: Sequence[str], given: Sequence[str]) -> float:
+    """F1 averaged over the labels without weights."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(known, given, average="macro", zero_division=0.0))
 
 
 def _losses(with_: History, without: History) -> tuple[tuple[int, float, float], ...]:

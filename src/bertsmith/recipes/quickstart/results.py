@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertsmith.evaluation.compare import Comparison, Interval
+from bertsmith.evaluation.compare import Comparison
+from bertsmith.evaluation.intervals import Interval
 from bertsmith.text.wordpiece import VocabularyReport
 
 PRETRAINED, UNTRAINED = "BERT", "BERT without pre-training"

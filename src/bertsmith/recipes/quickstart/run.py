@@ -23,7 +23,6 @@ from pydantic import Field
 from bertsmith.artifact import Artifact, save_artifact, versions
 from bertsmith.catalog.python_docs import PythonDocs, family_rows, gather, pair_rows
 from bertsmith.errors import DataError
-from bertsmith.evaluation.baselines import Answers
 from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import load
 from bertsmith.model.checkpoints import read_config
@@ -32,7 +31,15 @@ from bertsmith.recipes.finetune import FinetuneReport
 from bertsmith.recipes.prepare import PrepareReport, PrepareSettings, prepare
 from bertsmith.recipes.pretrain import PretrainReport, PretrainSettings, pretrain
 from bertsmith.recipes.quickstart.page import page
-from bertsmith.recipes.quickstart.questions import Fold, Question, answer, baselines_of, fine_tune, write_rows
+from bertsmith.recipes.quickstart.questions import (
+    Answers,
+    Fold,
+    Question,
+    answer,
+    baselines_of,
+    fine_tune,
+    write_rows,
+)
 from bertsmith.recipes.quickstart.results import (
     PRETRAINED,
     CorpusFacts,

@@ -1,0 +1,92 @@
+"""Where a model is wrong: the worst answers, and which label it takes for which. Knows `Task`, never a task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from bertsmith.evaluation.evaluate import Judged
+from bertsmith.runtime.progress import number, shorten
+
+NUM_MISTAKES = 20
+MAX_TEXTS = 4
+TEXT_CHARACTERS = 400
+ANSWER_CHARACTERS = 160
+MAX_DRAWN_LABELS = 30
+NUM_PAIRS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An example with its texts shortened, the known answer, and what the prediction says, field by field.
+
+    credit: how right it is, from 0 to 1. where: the row.
+    """
+
+    where: str
+    texts: tuple[str, ...]
+    known: str
+    given: dict[str, str]
+    credit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """labels [L]; counts [L, L]: decisions of the row's known label that were given the column's label.
+
+    pairs: the most frequent confusions as (known, given, count).
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    pairs: tuple[tuple[str, str, int], ...]
+
+    @property
+    def can_be_drawn(self) -> bool:
+        return len(self.labels) <= MAX_DRAWN_LABELS
+
+
+def worst(judged: Judged, num: int = NUM_MISTAKES) -> tuple[Mistake, ...]:
+    """The least right answers, of equally wrong ones the most confident first."""
+    credit = judged.task.credit(judged.marks)
+    scores, _ = judged.task.confidences(judged.examples, judged.answers.predictions)
+    confidence = scores if len(scores) == len(credit) else np.zeros(len(credit))
+    order = np.lexsort((-confidence, credit))
+    return tuple(_mistake(judged, i, float(credit[i])) for i in order[:num].tolist() if credit[i] < 1)
+
+
+def confusion(judged: Judged) -> Confusion | None:
+    """None for a task without labels."""
+    known, given = judged.task.confusion(judged.examples, judged.answers.predictions)
+    if not known:
+        return None
+    seen = set(known) | set(given)
+    ours = [label for label in judged.task.labels() or () if label in seen]
+    labels = (*ours, *sorted(seen - set(ours)))
+    cells = Counter(zip(known, given, strict=True))
+    wrong = sorted((pair for pair in cells if pair[0] != pair[1]), key=lambda pair: (-cells[pair], pair))
+    counts = tuple(tuple(cells[row, column] for column in labels) for row in labels)
+    return Confusion(labels, counts, tuple((*pair, cells[pair]) for pair in wrong[:NUM_PAIRS]))
+
+
+def _mistake(judged: Judged, place: int, credit: float) -> Mistake:
+    example, prediction = judged.examples[place], judged.answers.predictions[place]
+    texts = [text for text in judged.task.texts(example.request) if text.strip()]
+    shown = tuple(shorten(text, TEXT_CHARACTERS) for text in texts[:MAX_TEXTS])
+    given = {field.name: _said(getattr(prediction, field.name)) for field in fields(prediction)}
+    said = {name: shorten(value, ANSWER_CHARACTERS) for name, value in given.items() if value}
+    return Mistake(example.where, shown, shorten(_said(example.answer) or "(none)", ANSWER_CHARACTERS), said, credit)
+
+
+def _said(value: Any) -> str:
+    """A plain value or a list of plain ones as text; nothing of what has parts of its own."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(_said, value)))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

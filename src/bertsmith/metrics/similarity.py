@@ -1,0 +1,52 @@
+"""How well similarities agree with what is known of the pairs: correlation, and the best threshold. Numbers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Pairs from `threshold` on are called alike; accuracy: of these calls."""
+
+    threshold: float
+    accuracy: float
+
+
+def correlations(first: Array, second: Array) -> dict[str, float]:
+    """spearmanr, where ties have their mean rank, and pearson; both are 0 where one side is constant."""
+    from scipy.stats import pearsonr, spearmanr
+
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return {"spearmanr": 0.0, "pearson": 0.0}
+    return {
+        "spearmanr": float(spearmanr(first, second).statistic),
+        "pearson": float(pearsonr(first, second).statistic),
+    }
+
+
+def rank_credit(first: Array, second: Array) -> Array:
+    """[n]: 1 for a pair of equal rank on both sides, 0 for one that is first here and last there."""
+    from scipy.stats import rankdata
+
+    credit: Array = 1 - np.abs(rankdata(first) - rankdata(second)) / max(1, len(first) - 1)
+    return credit
+
+
+def best_threshold(similarities: Array, alike: Array) -> Threshold:
+    """The threshold with the most right calls; of several the highest. Above all similarities if no call is best."""
+    order = np.argsort(-similarities, kind="stable")
+    ordered = similarities[order]
+    gained = np.cumsum(np.where(alike[order] > 0.5, 1, -1))
+    # Between equal similarities there is no threshold.
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    best = ends[np.argmax(gained[ends])]
+    num_unlike = np.count_nonzero(alike <= 0.5)
+    if gained[best] <= 0:
+        return Threshold(float(np.nextafter(ordered[0], np.inf)), num_unlike / len(ordered))
+    return Threshold(float(ordered[best]), float(num_unlike + gained[best]) / len(ordered))

@@ -1,0 +1,178 @@
+"""The examples of a fine-tuning run: from files or a data set by name, split where need be, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from bertsmith.catalog import data_set
+from bertsmith.data.lines import ErrorPolicy, Reading
+from bertsmith.data.split import leaked, split_rows
+from bertsmith.errors import SettingsError
+from bertsmith.files import sha256
+from bertsmith.settings import Settings
+from bertsmith.tasks import Example, Task
+from bertsmith.tasks.reading import examples_of, read_examples
+
+SPLIT_SEED = 0
+"""Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the examples of one side come from: a file, or a split of a data set by name."""
+
+    file: Path | None = None
+    dataset: str | None = None
+    split: str = "train"
+    data_dir: Path | None = None
+
+    def examples(
+        self, task: Task[Any, Any], given: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+    ) -> tuple[list[Example[Any]], Mapping[str, str], str]:
+        """The examples, the columns of their fields, and why these; `groups` are columns to keep beside them."""
+        if self.file is not None:
+            examples, columns = read_examples(task, self.file, given, reading, groups)
+            return examples, columns.by_field, columns.reason
+        rows = list(data_set(str(self.dataset)).rows(self.split, self.data_dir, reading))
+        examples, _ = examples_of(task, rows, {}, reading, groups)
+        return examples, {}, f"those of {self.dataset}"
+
+    def record(self) -> dict[str, Any]:
+        """For the saved model: enough to find the examples again, and to see whether they are the same."""
+        if self.file is not None:
+            return {"name": self.file.name, "path": str(self.file.resolve()), "sha256": sha256(self.file)}
+        place: dict[str, Any] = {"dataset": self.dataset, "split": self.split, "data_dir": None}
+        if self.data_dir is None:
+            return place
+        file = data_set(str(self.dataset)).file(self.split, self.data_dir)
+        return place | {"data_dir": str(self.data_dir.resolve()), "sha256": sha256(file)}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The sides of the data, the task that knows their labels, and what to say about them.
+
+    sources: by side, of what was read; without `validation` among them it was split off training.
+    """
+
+    task: Task[Any, Any]
+    train: Sequence[Example[Any]]
+    validation: Sequence[Example[Any]]
+    test: Sequence[Example[Any]]
+    columns: str
+    by_field: Mapping[str, str]
+    sources: Mapping[str, Source]
+    warnings: tuple[str, ...]
+    validation_fraction: float
+
+    def record(self) -> dict[str, Any]:
+        """What the saved model remembers of its data."""
+        held_out = {"validation": {"fraction": self.validation_fraction, "seed": SPLIT_SEED}}
+        return {
+            "columns": dict(self.by_field),
+            "files": {side: source.record() for side, source in self.sources.items()},
+            "split": {} if "validation" in self.sources else held_out,
+            "num_train_examples": len(self.train),
+            "num_validation_examples": len(self.validation),
+            "num_test_examples": len(self.test),
+        }
+
+
+class DataSettings(Settings):
+    """Which examples a run learns from, is chosen by, and is measured on."""
+
+    train_file: Path | None = Field(
+        None, description="examples to train on: .csv .tsv .jsonl .parquet, or the task's own format; also .gz .xz .zst"
+    )
+    validation_file: Path | None = Field(None, description="examples to choose the best model by; None: split off")
+    test_file: Path | None = Field(None, description="examples for the final figures, which nothing is chosen by")
+    dataset: str | None = Field(None, description="a public data set by its name, instead of files; see datasets")
+    data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
+    max_train_samples: int | None = Field(None, ge=1, description="train on so many examples, always the same ones")
+    errors: ErrorPolicy = Field(
+        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+    )
+
+    @property
+    def data_name(self) -> Path:
+        """What the run is called by."""
+        return self.train_file or Path(str(self.dataset))
+
+
+def sources_of(settings: DataSettings) -> dict[str, Source]:
+    """The sides that the settings name. Raises `SettingsError` unless there is one source of training examples."""
+    if (settings.train_file is None) == (settings.dataset is None):
+        raise SettingsError("finetune needs --train-file, or --dataset with the name of a data set, one of the two")
+    sources = {}
+    if settings.dataset is not None:
+        known = data_set(settings.dataset)
+        sources = {
+            side: Source(None, settings.dataset, side, settings.data_dir)
+            for side in ("train", "validation", "test")
+            if side in known.split_names(settings.data_dir)
+        }
+    files = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
+    return sources | {side: Source(file) for side, file in files.items() if file is not None}
+
+
+def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[str, str]) -> Examples:
+    """All sides of the settings' examples, the task fitted to those of training.
+
+    Raises `DataError` for examples that cannot be used and labels that training lacks, all at once.
+    """
+    sources, reading = sources_of(settings), Reading(errors=settings.errors)
+    examples, by_field, reason = sources["train"].examples(task, given, reading)
+    warnings = [] if settings.dataset is None else list(_notes(settings.dataset))
+    if settings.max_train_samples is not None and settings.max_train_samples < len(examples):
+        warnings.append(f"training on {settings.max_train_samples:,} of {len(examples):,} examples, chosen at random")
+        chosen = np.random.default_rng(SPLIT_SEED).permutation(len(examples))[: settings.max_train_samples]
+        examples = [examples[i] for i in sorted(chosen.tolist())]
+    task = task.fitted(examples)
+    sides = {
+        side: sources[side].examples(task, by_field, reading)[0] for side in ("validation", "test") if side in sources
+    }
+    for held_out in sides.values():
+        task.fitted(held_out)  # refuses labels that training data lacks, all at once
+    empty = sum(not "".join(task.texts(example.request)).strip() for example in examples)
+    warnings += [*reading.notices(), *([f"{empty} of {len(examples)} training texts are empty"] if empty else [])]
+    train: Sequence[Example[Any]] = examples
+    if "validation" not in sides:
+        keys = [task.split_key(example.request) for example in examples]
+        answers = [example.answer for example in examples]
+        labels = answers if all(isinstance(answer, str) for answer in answers) and task.labels() else None
+        split = split_rows(keys, labels, settings.validation_fraction, SPLIT_SEED)
+        warnings += split.warnings
+        sides["validation"] = [examples[i] for i in split.validation.tolist()]
+        train = [examples[i] for i in split.train.tolist()]
+    for side in ("validation", "test"):
+        if side in sources:
+            warnings += _leaks(task, train, sides[side], side)
+    return Examples(
+        task,
+        train,
+        sides["validation"],
+        sides.get("test", []),
+        reason,
+        by_field,
+        sources,
+        tuple(warnings),
+        settings.validation_fraction,
+    )
+
+
+def _leaks(task: Task[Any, Any], train: Iterable[Example[Any]], other: Sequence[Example[Any]], side: str) -> list[str]:
+    keys = ([task.split_key(example.request) for example in examples] for examples in (train, other))
+    seen = leaked(*keys)
+    share = f"{seen} of {len(other)} {side} texts are in the training file too; the score is too good by that"
+    return [share] if seen else []
+
+
+def _notes(dataset: str) -> list[str]:
+    return [f"{dataset}: {note}" for note in data_set(dataset).notes]

@@ -1,0 +1,55 @@
+"""The same fine-tuning run with several seeds: every figure's mean, and the interval that it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bertsmith.errors import SettingsError
+from bertsmith.evaluation.intervals import Interval, over_seeds
+from bertsmith.files import write_json
+from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune
+from bertsmith.recipes.start import default_folder
+from bertsmith.runtime.progress import Progress
+
+SUMMARY = "seeds.json"
+
+
+@dataclass(frozen=True)
+class SeedsReport:
+    """metrics: by side (validation, test) and name, the mean over the seeds with its 95% interval (Student's t)."""
+
+    output_dir: Path
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, Mapping[str, Interval]]
+    runs: tuple[FinetuneReport, ...]
+
+
+def finetune_seeds(task_name: str, settings: FinetuneSettings, progress: Progress | None = None) -> SeedsReport:
+    """Fine-tune `settings.seeds` times, each run in a folder of its own: `OUTPUT_DIR/seed-0`, `seed-1`, ...
+
+    All runs are split, chosen and measured on the same examples. Raises `SettingsError` for fewer than two seeds.
+    """
+    if settings.seeds < 2:
+        raise SettingsError(f"seeds: an interval needs two runs or more, not {settings.seeds}")
+    progress = progress or Progress()
+    folder = settings.output_dir or default_folder(task_name, settings.data_name)
+    first = settings.training.seed
+    runs = []
+    for seed in range(first, first + settings.seeds):
+        progress.note(f"seed {seed}")
+        training = settings.training.model_copy(update={"seed": seed})
+        update = {"output_dir": folder / f"seed-{seed}", "training": training}
+        runs.append(finetune(task_name, settings.model_copy(update=update), progress))
+    sides = {"validation": [run.evaluation for run in runs]}
+    if runs[0].test is not None:
+        sides["test"] = [run.test for run in runs if run.test is not None]
+    metrics = {
+        side: {name: over_seeds([found.metrics[name] for found in results]) for name in results[0].metrics}
+        for side, results in sides.items()
+    }
+    seeds = tuple(range(first, first + settings.seeds))
+    facts = {side: {name: asdict(value) for name, value in values.items()} for side, values in metrics.items()}
+    write_json(folder / SUMMARY, {"seeds": seeds, "metrics": facts})
+    return SeedsReport(folder, seeds, metrics, tuple(runs))
