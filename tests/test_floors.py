@@ -41,9 +41,11 @@ NEIGHBOURS_WHO_MEET = {
     ("runtime", "files"),
     ("kernels", "errors"),
     ("inference", "artifact"),
+    ("estimator", "recipes"),
     ("__main__", "__init__"),
 }
-"""Who may know whom on one floor: the ground floor stands on its errors, and prediction reads the artifact."""
+"""Who may know whom on one floor: the ground floor stands on its errors, prediction reads the artifact, and the
+estimator starts as recipes do."""
 
 FILES = sorted(ROOT.rglob("*.py"))
 

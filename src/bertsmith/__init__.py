@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bertsmith.estimator import BertClassifier
     from bertsmith.hf import (
         BertConfig,
         BertForMaskedLM,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BertClassifier",
     "BertConfig",
     "BertForMaskedLM",
     "BertForMultipleChoice",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {name: "bertsmith.hf" for name in __all__ if name.startswith("Bert")} | {
+    "BertClassifier": "bertsmith.estimator",
     "evaluate": "bertsmith.recipes.evaluate",
     "finetune": "bertsmith.recipes.finetune",
     "load": "bertsmith.inference.predictor",

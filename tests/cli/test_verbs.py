@@ -89,7 +89,7 @@ def test_tokenizer_train_reports_its_fit(house: Path, tmp_path: Path, capsys: py
 
 
 def test_evaluate(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = ask(capsys, "evaluate", house / "classifier", "--file", house / "examples.csv")
+    answer = ask(capsys, "evaluate", house / "classifier", house / "examples.csv")
     assert answer["num_examples"] == len(SUBJECTS) * len(GOOD + BAD)
     assert 0 <= answer["metrics"]["accuracy"] <= 1
 

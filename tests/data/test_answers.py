@@ -49,10 +49,15 @@ def test_an_answer_elsewhere_is_found_again(text: str, stated: int, found: Known
     assert known_answers([{"text": text, "answer_start": stated}], CONTEXT, "row 1") == (found,)
 
 
+def test_some_of_several_answers_may_be_in_other_words() -> None:
+    value = {"text": ["rosé", "wine"], "answer_start": [14, 18]}
+    assert known_answers(value, CONTEXT, "row 1") == (KnownAnswer("rosé", None, None), KnownAnswer("wine", 18, 0))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"text": ["beer"], "answer_start": [0]}, "row 7: the answer 'beer' is not in its context"),
+        ({"text": ["beer", "ale"], "answer_start": [0, 0]}, "row 7: an answer that is not in its context: 'beer'"),
         ({"text": ["red", "wine"], "answer_start": [14]}, "row 7: expected .*answer_start"),
         ({"texts": ["red"]}, "row 7: expected .*answer_start"),
         (12, "row 7: expected"),

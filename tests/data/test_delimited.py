@@ -127,6 +127,14 @@ def test_names_stand_in_for_a_header(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_may_name_the_columns_of_its_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "fine\t1\n")
+    assert records(path, Reading(column_names=("text", "label"))) == [(1, {"text": "fine", "label": "1"})]
+    assert list(read_delimited(path, Reading(column_names=("text", "label")), Layout(("a", "b")))) == [
+        (1, {"a": "fine", "b": "1"})
+    ]
+
+
 def test_a_layout_decides_on_delimiter_and_quoting(tmp_path: Path) -> None:
     """By its own look the file is separated by commas, and its first field is quoted."""
     path = write(tmp_path / "a.txt", '"a", b\t1\n"c" and "d"\t0\n')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def weight(of: Chain, rows: Tensor, labels: tuple[int, ...]) -> float:
     total = (
         of.starts[labels[0]] + of.ends[labels[-1]] + sum(row[label] for row, label in zip(rows, labels, strict=True))
     )
-    return float(total + sum(of.transitions[a, b] for a, b in zip(labels, labels[1:], strict=False)))
+    return float(total + sum(of.transitions[a, b] for a, b in pairwise(labels)))
 
 
 def test_all_of_it_against_every_sequence_written_out() -> None:
@@ -54,7 +54,7 @@ def test_what_is_forbidden_never_comes_out() -> None:
     strict = Chain(of.starts + torch.tensor([-torch.inf, 0, 0]), forbidden, of.ends + torch.tensor([0, 0, -torch.inf]))
     rows = torch.randn(600, L, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 50
     for part in strict.best(rows, [6] * 100).split(6):
-        pairs = list(zip(part.tolist(), part.tolist()[1:], strict=False))
+        pairs = list(pairwise(part.tolist()))
         assert (0, 1) not in pairs
         assert (2, 2) not in pairs
         assert part[0] != 0

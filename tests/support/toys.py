@@ -109,6 +109,11 @@ def toy_task(name: str) -> ToyTask:
                 }
                 for i, text in enumerate(texts)
             ]
+        case "reranking":
+            records = [
+                {"query": text, "passages": [texts[i - 1], texts[i - 2], texts[i - 3]], "labels": [i % 2, 1 - i % 2, 0]}
+                for i, text in enumerate(texts)
+            ]
         case "embedding":
             records = [
                 {"text": text, "text_pair": toy_text(rng, 4), "negatives": [texts[i - 1]]}

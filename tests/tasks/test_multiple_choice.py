@@ -12,6 +12,7 @@ import torch
 from toys import toy_config, toy_tokenizer
 
 from bertsmith.data.batch import Batch
+from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor
@@ -22,6 +23,7 @@ from bertsmith.tasks.multiple_choice import (
     MultipleChoice,
     MultipleChoiceSettings,
 )
+from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.task import Example
 
 RNG = sample_rng(0, 0, 0)
@@ -131,6 +133,19 @@ def test_other_labels_are_refused(label: Any, message: str) -> None:
 def test_a_choice_needs_two(choices: list[str]) -> None:
     with pytest.raises(DataError, match="row 1: expected two choices or more"):
         task().request({"question": "q", "choices": choices}, "row 1")
+
+
+def test_files_of_known_shapes_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "arc.csv"
+    path.write_text("What rusts?,iron,wood,,A\nWhat burns?,iron,wood,tin,B\n")
+    examples, _ = read_examples(task(), path, {}, Reading())
+    assert [item.answer for item in examples] == [0, 1]
+    assert examples[0].request == ChoiceRequest("What rusts?", ("iron", "wood"))
+    path = tmp_path / "swag.csv"
+    path.write_text("sent1,sent2,ending0,ending1,label\nA man sits.,He,sings.,runs.,1\n")
+    (example,), _ = read_examples(task(), path, {}, Reading())
+    assert example.request == ChoiceRequest("He", ("sings.", "runs."), "A man sits.")
+    assert example.answer == 1
 
 
 def given(label: int, score: float = 1.0) -> ChoicePrediction:

@@ -29,6 +29,7 @@ from bertsmith.tasks.question_answering import (
     to_no_answer_odds,
     to_squad,
 )
+from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.task import Example
 
 RNG = sample_rng(0, 0, 0)
@@ -202,8 +203,13 @@ def test_answers_are_found_where_they_are() -> None:
     assert it.notices([right, moved]) == [
         "1 questions have answers that are not where the file says, but elsewhere in their context; the first: row 1"
     ]
+    own = it.example({**record, "answers": {"text": ["zo", "bo"], "answer_start": [0, 9]}}, "row 9")
+    (notice,) = it.notices([right, own])
+    assert notice.startswith("1 questions have answers that are not in their context, beside one that is")
+    assert notice.endswith("row 9")
+    assert windows_of(own)[0].targets == windows_of(right)[0].targets != {"start": 0, "end": 0}
     assert it.texts(moved.request) == ["ga", CONTEXT]
-    with pytest.raises(DataError, match="row 3: the answer 'zo' is not in its context"):
+    with pytest.raises(DataError, match="row 3: an answer that is not in its context: 'zo'"):
         it.example({**record, "answers": ["zo"]}, "row 3")
     with pytest.raises(DataError, match="row 4: no value in 'answers'; a question without an answer has an empty list"):
         it.example(record, "row 4")
@@ -224,11 +230,21 @@ def test_squad_files_are_read(tmp_path: Path) -> None:
     ]
     path = tmp_path / "squad.json"
     path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": questions}]}]}))
-    rows = list(task().readers[".json"](path, Reading()))
-    names = ("id", "question", "context", "answers")
-    examples = [task().example({name: row.values[name] for name in names}, row.where) for row in rows]
+    examples, _ = read_examples(task(), path, {}, Reading())
     assert [item.answer for item in examples] == [(KnownAnswer("bo bu", 9),), ()]
     assert examples[1].request == QuestionRequest("ge", CONTEXT, "2")
+
+
+def test_rows_whose_answer_is_not_in_the_text_are_listed_or_skipped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    answers = ["ba", "zo", "be", "zu"]
+    rows = [{"question": "ga", "context": CONTEXT, "answers": [answer]} for answer in answers]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"(?s)row 2 \(line 2\): .*not in its context: 'zo'.*row 4 \(line 4\): .*'zu'"):
+        read_examples(task(), path, {}, Reading())
+    reading = Reading("skip")
+    assert len(read_examples(task(), path, {}, reading)[0]) == 2
+    assert reading.skipped.total() == 2
 
 
 # Judging

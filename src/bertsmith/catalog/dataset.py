@@ -30,7 +30,7 @@ class Files:
     """A split in a folder.
 
     paths: spellings of one file, relative to the folder, each also packed; the first that is there is read.
-    record: a row's values -> a task's fields. without: another split whose requests must not occur in this one.
+    record: a row's values -> a task's fields. without: another split, whose sentences must not occur in this one.
     """
 
     paths: tuple[str, ...]
@@ -94,11 +94,10 @@ class DataSet:
             assert self.hub is not None
             place = Path(self.hub.repository, self.hub.config or "", split)
             found = hub_records(self.hub, split)
-            rows = (Row(values, place, number) for number, values in enumerate(found, start=1))
-            return sift(_filled(rows, self.hub.record, reading), reading)
+            fetched = (Row(values, place, number) for number, values in enumerate(found, start=1))
+            return sift(_filled(fetched, self.hub.record, reading), reading)
         files = self.splits[split]
-        rows = files.read(self.file(split, data_dir), reading)
-        filled = sift(_filled(rows, files.record, reading), reading)
+        filled = sift(_filled(files.read(self.file(split, data_dir), reading), files.record, reading), reading)
         if files.without is None:
             return filled
         others = self.rows(files.without, data_dir, Reading(reading.errors, reading.max_line_bytes))
@@ -173,13 +172,9 @@ def _filled(rows: Iterator[Row], record: Record, reading: Reading) -> Iterator[R
 
 
 def _apart(rows: Iterator[Row], split: str, others: Iterator[Row], reading: Reading) -> Iterator[Row]:
-    seen = {_request(row) for row in others}
+    seen = {tuple(row.values["words"]) for row in others}
     for row in rows:
-        if _request(row) in seen:
+        if tuple(row.values["words"]) in seen:
             reading.skipped[f"rows that are also in the {split} split"] += 1
         else:
             yield row
-
-
-def _request(row: Row) -> tuple[str, ...]:
-    return tuple(row.values["words"])

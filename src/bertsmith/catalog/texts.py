@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bertsmith.catalog.dataset import DataSet, Files, LeftOut, RowReader, Values, fields
 from bertsmith.catalog.from_hub import CONVERTED, Hub
 from bertsmith.catalog.shares import share
 from bertsmith.data.delimited import Layout
 from bertsmith.data.json_file import read_json_file
-from bertsmith.data.lines import Reading
+from bertsmith.data.lines import Fault, Reading, sift
 from bertsmith.data.readers import Row, read_table
 from bertsmith.errors import DataError
 
@@ -48,18 +49,22 @@ def _clinc(part: str) -> RowReader:
 
     def read(path: Path, reading: Reading) -> Iterator[Row]:
         content = read_json_file(path, reading)
-        number = 0
+        pairs: list[tuple[str, Any]] = []
         for name in (part, f"oos_{part}"):
-            pairs = content.get(name) if isinstance(content, dict) else None
-            if not isinstance(pairs, list):
+            found = content.get(name) if isinstance(content, dict) else None
+            if not isinstance(found, list):
                 raise DataError(f"{path}: expected a list {name!r} of [text, intent], as CLINC150 has it")
-            for i, pair in enumerate(pairs):
-                if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(cell, str) for cell in pair)):
-                    raise DataError(f"{path}, {name}[{i}]: expected [text, intent], found {pair!r:.80}")
-                number += 1
-                yield Row({"text": pair[0], "label": pair[1]}, path, number)
+            pairs += [(f"{path}, {name}[{i}]", pair) for i, pair in enumerate(found)]
+        rows = (_clinc_row(path, number, *pair) for number, pair in enumerate(pairs, start=1))
+        return sift(rows, reading)
 
     return read
+
+
+def _clinc_row(path: Path, number: int, where: str, pair: Any) -> Row | Fault:
+    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(cell, str) for cell in pair):
+        return Row({"text": pair[0], "label": pair[1]}, path, number)
+    return Fault(where, "no [text, intent]", f"found {pair!r:.60}")
 
 
 TEXTS = (

@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import Field
 
-from bertsmith.catalog import DATA_SETS, DataSet, data_set
+from bertsmith.catalog import DATA_SETS, data_set
+from bertsmith.catalog.dataset import DataSet
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.errors import DataError
 from bertsmith.settings import Settings
 
 SPLITS = ("train", "validation", "test")
+
 
 class DatasetsSettings(Settings):
     name: str | None = Field(None, description="a data set; without: all of them")

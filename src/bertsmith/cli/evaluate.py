@@ -7,6 +7,7 @@ from typing import Any
 
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
+from bertsmith.evaluation.intervals import Interval
 from bertsmith.recipes.evaluate import EvaluateSettings, evaluate
 
 
@@ -14,14 +15,16 @@ from bertsmith.recipes.evaluate import EvaluateSettings, evaluate
 def run(settings: EvaluateSettings, output: Output) -> dict[str, Any]:
     """Score a saved model on a file of examples."""
     report = evaluate(settings, output.progress)
-    figures = [[name, i.value, i.low, i.high] for name, i in report.intervals.items()]
-    if report.findings:
-        figures += [
-            [f"{name}, {baseline.name}", i.value, i.low, i.high]
+    output.table(
+        "the model", [[name, *_row(i)] for name, i in report.intervals.items()], ["metric", "value", "from", "to (95%)"]
+    )
+    if report.findings and report.findings.baselines.scores:
+        main = report.findings.main
+        rows = [
+            [baseline.name, *_row(baseline.metrics[main]), baseline.model_against[main].verdict]
             for baseline in report.findings.baselines.scores
-            for name, i in baseline.metrics.items()
         ]
-    output.table("figures", figures, ["metric", "value", "from", "to (95%)"])
+        output.table("baselines", rows, ["", main, "from", "to (95%)", "the model is"])
     output.facts(
         "evaluation",
         {
@@ -35,3 +38,7 @@ def run(settings: EvaluateSettings, output: Output) -> dict[str, Any]:
         },
     )
     return asdict(report)
+
+
+def _row(interval: Interval) -> list[float]:
+    return [interval.value, interval.low, interval.high]

@@ -27,6 +27,8 @@ VERBS = {
     "pretrain": ("bertsmith.cli.pretrain:run", "Pre-train a BERT on a prepared corpus."),
     "finetune": ("bertsmith.cli.finetune:app", "Fine-tune a pre-trained model for a task."),
     "evaluate": ("bertsmith.cli.evaluate:run", "Score a saved model on a file of examples."),
+    "compare": ("bertsmith.cli.compare:run", "Compare two models on the same examples."),
+    "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
     "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),

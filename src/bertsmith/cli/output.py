@@ -68,6 +68,8 @@ def rows_of(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, objec
     for name, value in facts.items():
         if isinstance(value, Mapping):
             rows += rows_of(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(part, str) and " " in part for part in value):
+            rows += [(prefix + name, part) for part in value]  # sentences: a line each
         elif value is not None and value != [] and value != ():
             rows.append((prefix + name, ", ".join(map(cell, value)) if isinstance(value, list | tuple) else value))
     return rows

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bertsmith.cli.options import verb
-from bertsmith.cli.output import Output
+from bertsmith.cli.output import Output, cell
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.runtime.progress import shorten
 
@@ -34,5 +34,19 @@ def _table(
     """The predictions' plain fields, a row each, beside the texts where they came from the command line."""
     rows: list[dict[str, object]] = [{"request": shorten(text)} for text in texts] or [{"row": row} for row in places]
     for row, prediction in zip(rows, predictions, strict=True):
-        row |= {name: value for name, value in prediction.items() if isinstance(value, str | float)}
-    return list(rows[0] if rows else ()), [list(row.values()) for row in rows]
+        row |= {name: shown for name, value in prediction.items() if (shown := _shown(value)) is not None}
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    return header, [[row.get(name, "") for name in header] for row in rows]
+
+
+def _shown(value: object) -> object | None:
+    """What fits into a cell: a text, a number, names, or things with names; None for tables of numbers."""
+    if isinstance(value, str | float):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    if all(isinstance(part, str) for part in value):
+        return ", ".join(map(str, value))
+    if all(isinstance(part, dict) for part in value):
+        return "; ".join(" ".join(cell(v) for v in part.values() if isinstance(v, str | float)) for part in value)
+    return None

@@ -85,7 +85,7 @@ def _arc(values: Mapping[str, Any], choices: list[Any], labels: Sequence[Any]) -
     rest = {name: value for name, value in values.items() if name != "answerKey"}
     key, names = str(values.get("answerKey") or "").strip(), [str(label) for label in labels]
     if key and key not in names:
-        raise DataError(f"the key {key!r} names none of the choices, which are {', '.join(names)}")
+        raise DataError(f"the key {key!r} names none of the choices: {', '.join(names) or 'there are none'}")
     return rest | {"choices": choices, "label": names.index(key) if key else None}
 
 

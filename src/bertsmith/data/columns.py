@@ -38,6 +38,7 @@ _NUMBER_NAMES = ({"similarity", "value", "relevance"},)
 _PAIR_NAMES = (
     ("sentence1", "sentence2"),
     ("text1", "text2"),
+    ("text", "textpair"),
     ("question1", "question2"),
     ("premise", "hypothesis"),
     ("texta", "textb"),

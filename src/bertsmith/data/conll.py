@@ -114,7 +114,7 @@ def _lines(path: Path, reading: Reading) -> Iterator[tuple[int, str, Fault | Non
 
 def _cells(text: str) -> list[str]:
     # Other white space than these two can be a word: the ideographic space of Chinese text, say.
-    return text.split("\t") if "\t" in text else re.split(" +", text.strip(" "))
+    return text.split("\t") if "\t" in text else [cell for cell in text.split(" ") if cell] or [""]
 
 
 def _flaw(path: Path, line: int, cells: list[str], form: _Format) -> Fault | None:

@@ -41,9 +41,10 @@ def read_delimited(
 ) -> Iterator[tuple[int, dict[str, str]] | Fault]:
     """Each record's first line and its cells by column, or what is wrong with it. Blank lines are passed over.
 
+    Without a `layout`, the names of the columns are those that `reading` has, if any, else those of the header.
     Raises `DataError` where the rest cannot be read: no header, a name twice, a quoted field that does not close.
     """
-    layout = layout or Layout()
+    layout = layout or Layout(reading.column_names)
     dialect = _sniff(path, layout)
     cells_of = _cells(path, reading, dialect)
     names = list(layout.names)

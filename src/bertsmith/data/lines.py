@@ -42,15 +42,17 @@ _SIGNATURES = {
 
 @dataclass(slots=True)
 class Reading:
-    """How one run treats bad input, and what it met.
+    """How one run reads its files and treats bad input, and what it met.
 
     `errors`: `error` stops at bad input and names its place; `replace` puts U+FFFD for what is no text and reads on;
     `skip` leaves out the line or row. `replace` cannot mend what has the wrong shape (a row with too few fields):
     that stops as `error` does. The three counters say how often what was skipped, replaced, or too long for one piece.
+    `column_names`: those of CSV and TSV files, which then have no header.
     """
 
     errors: ErrorPolicy = "error"
     max_line_bytes: int = MAX_LINE_BYTES
+    column_names: tuple[str, ...] = ()
     num_bytes: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     replaced: Counter[str] = field(default_factory=Counter)

@@ -76,7 +76,8 @@ def _mistake(judged: Judged, place: int, credit: float) -> Mistake:
     example, prediction = judged.examples[place], judged.answers.predictions[place]
     texts = [text for text in judged.task.texts(example.request) if text.strip()]
     shown = tuple(shorten(text, TEXT_CHARACTERS) for text in texts[:MAX_TEXTS])
-    given = {field.name: _said(getattr(prediction, field.name)) for field in fields(prediction)}
+    names = [field.name for field in fields(prediction) if not field.name.startswith("num_")]
+    given = {name: _said(getattr(prediction, name)) for name in names}
     said = {name: shorten(value, ANSWER_CHARACTERS) for name, value in given.items() if value}
     return Mistake(example.where, shown, shorten(_said(example.answer) or "(none)", ANSWER_CHARACTERS), said, credit)
 

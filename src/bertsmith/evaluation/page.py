@@ -15,7 +15,6 @@ from bertsmith.evaluation.report import (
     Markup,
     Page,
     Tone,
-    bullets,
     callout,
     examples,
     figure,
@@ -40,7 +39,7 @@ def page(found: Findings, *, model: str, file: str, other_file: str = "") -> Pag
     if found.confusion:
         made.section("What it takes for what", *_confusion(found))
     if found.slices:
-        made.section("Where it is better and worse", *(_slices(part) for part in found.slices))
+        made.section("Where it is better and worse", side_by_side(*map(_slices, found.slices)))
     made.section("Its worst answers", *_mistakes(found.mistakes))
     made.section("The examples, and what was read of them", *_data(found))
     return made
@@ -50,17 +49,17 @@ def _in_short(found: Findings) -> list[Markup]:
     evaluation, name = found.evaluation, found.main
     calibration = [(f"{found.reliability.ece:.3f}", "expected calibration error")] if found.reliability else []
     return [
-        *(_against(baseline, name) for baseline in found.baselines.scores),
-        *(callout(warning, "bad") for warning in (*evaluation.warnings, *found.data.warnings())),
         tiles(
             [
                 (_value(evaluation.intervals[name]), f"{name}, 95% interval {_span(evaluation.intervals[name])}"),
                 (f"{evaluation.num_examples:,}", "examples"),
                 *calibration,
-                (f"{evaluation.num_cut_examples:,}", "examples cut"),
-                (f"{evaluation.num_windowed_examples:,}", "examples read in several windows"),
+                (f"{evaluation.num_windowed_examples:,}", "of them read in several windows"),
+                (f"{evaluation.num_cut_examples:,}", "of them cut"),
             ]
         ),
+        *(_against(baseline, name) for baseline in found.baselines.scores),
+        *map(_warning, (*evaluation.warnings, *found.data.warnings())),
     ]
 
 
@@ -85,7 +84,7 @@ def _figures(found: Findings, other_file: str) -> list[Markup]:
     if found.other:
         rows.append((f"{MODEL} on {other_file}", found.other.intervals))
     shown = [(name, figures[found.main]) for name, figures in rows if found.main in figures]
-    drawn = [Bar(name, i.value, i.low, i.high, min(place, 4)) for place, (name, i) in enumerate(shown)]
+    drawn = [Bar(name, i.value, i.low, i.high, 0 if name.startswith(MODEL) else 4) for name, i in shown]
     are_fractions = all(0 <= bound <= 1 for _, interval in shown for bound in (interval.low, interval.high))
     parts = [figure(bars(drawn, title=found.main, x_label=found.main), found.main)] if are_fractions else []
     return [
@@ -151,9 +150,7 @@ def _confusion(found: Findings) -> list[Markup]:
 def _slices(part: Slices) -> Markup:
     left_out = f" {part.num_left_out:,} smaller ones are not shown." if part.num_left_out else ""
     rows = [[one.name, f"{one.num:,}", _value(one.figure), _span(one.figure)] for one in part.slices]
-    return figure(
-        table([f"by {part.kind}", "examples", part.figure, "95% interval"], rows), f"By {part.kind}", left_out.strip()
-    )
+    return figure(table(["", "examples", part.figure, "95% interval"], rows), f"By {part.kind}", left_out.strip())
 
 
 def _mistakes(mistakes: Sequence[Mistake]) -> list[Markup]:
@@ -188,7 +185,6 @@ def _data(found: Findings) -> list[Markup]:
             ],
         ),
         *([paragraph("Equal texts with different answers:"), examples(conflicts)] if conflicts else []),
-        *([bullets(evaluation.warnings)] if evaluation.warnings else []),
     ]
 
 

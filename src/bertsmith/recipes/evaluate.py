@@ -19,7 +19,7 @@ from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
 from bertsmith.evaluation.findings import Findings, findings
 from bertsmith.evaluation.intervals import bootstrap
 from bertsmith.evaluation.page import page
-from bertsmith.files import atomic_file, bare_suffix, sha256, write_json
+from bertsmith.files import atomic_file, bare_suffix, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.examples import Source
 from bertsmith.recipes.recorded import recorded_training
@@ -161,10 +161,10 @@ def _written(found: Findings, judged: Judged, source: Source, settings: Evaluate
     path = settings.report_dir / REPORT
     page(found, model=settings.folder.name or str(settings.folder), file=name, other_file=other).write(path)
     facts = {
+        **asdict(found),
         "model": str(settings.folder),
         "source": source.record(),
         "task": judged.task.to_dict(),
-        **asdict(found),
         "marks": judged.marks.tolist(),
     }
     with atomic_file(settings.report_dir / FACTS) as temporary:

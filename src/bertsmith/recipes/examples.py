@@ -17,7 +17,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.files import sha256
 from bertsmith.settings import Settings
 from bertsmith.tasks import Example, Task
-from bertsmith.tasks.reading import examples_of, read_examples
+from bertsmith.tasks.reading import examples_of, field_names, read_examples
 
 SPLIT_SEED = 0
 """Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
@@ -40,8 +40,10 @@ class Source:
             examples, columns = read_examples(task, self.file, given, reading, groups)
             return examples, columns.by_field, columns.reason
         rows = list(data_set(str(self.dataset)).rows(self.split, self.data_dir, reading))
-        examples, _ = examples_of(task, rows, {}, reading, groups)
-        return examples, {}, f"those of {self.dataset}"
+        there = {name for row in rows for name in row.values}
+        fields = {name: name for name in field_names(type(task)) if name in there}
+        examples, _ = examples_of(task, rows, fields, reading, groups)
+        return examples, {}, f"those of {self.dataset}: {', '.join(fields)}"
 
     def record(self) -> dict[str, Any]:
         """For the saved model: enough to find the examples again, and to see whether they are the same."""

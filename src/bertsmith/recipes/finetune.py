@@ -159,10 +159,13 @@ class _Run:
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
             best = replace(best, task=best.task.tuned(self.examples.validation, parts))
-        evaluation = evaluate(best, self.examples.validation)
-        test = evaluate(best, self.examples.test) if self.examples.test else None
-        metrics = {"validation": evaluation.metrics} | ({} if test is None else {"test": test.metrics})
-        record = self._record(result.best_step) | {"metrics": metrics}
+        evaluation = evaluate(best, self.examples.validation, intervals=True)
+        test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
+        sides = {"validation": evaluation} | ({} if test is None else {"test": test})
+        record = self._record(result.best_step) | {
+            "metrics": {side: found.metrics for side, found in sides.items()},
+            "evaluations": [found.record(side) for side, found in sides.items()],
+        }
         artifact = Artifact(best.task, best.network, best.tokenizer, record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)
@@ -181,7 +184,8 @@ def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSetting
     if settings.dataset is None:
         return settings
     known = data_set(settings.dataset)
-    assert known.task == task_name
+    if known.task != task_name:
+        raise SettingsError(f"{known.name} is a data set for {known.task}, not for {task_name}")
     task, plain = settings.task, task_class(task_name).Settings()  # type: ignore[attr-defined]
     unsaid = {name: value for name, value in known.task_settings.items() if getattr(task, name) == getattr(plain, name)}
     metric = settings.training.metric_for_best_model or known.metric

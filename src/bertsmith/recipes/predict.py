@@ -99,5 +99,5 @@ class _Run:
         if file is None:
             texts = enumerate(self.settings.text, start=1)
             return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
-        given = self.settings.columns or known_columns(self.artifact.record, file)
+        given = self.settings.columns or known_columns(self.artifact, file)
         return read_requests(task, file, given, self.reading)

@@ -10,6 +10,7 @@ from bertsmith.tasks.embedding import Embedding
 from bertsmith.tasks.multiple_choice import MultipleChoice
 from bertsmith.tasks.pretraining import Pretraining
 from bertsmith.tasks.question_answering import QuestionAnswering
+from bertsmith.tasks.reranking import Reranking
 from bertsmith.tasks.seq2seq import Seq2Seq
 from bertsmith.tasks.task import Example, Task
 from bertsmith.tasks.token_classification import TokenClassification
@@ -19,6 +20,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
     "classification": Classification,
     "seq2seq": Seq2Seq,
     "embedding": Embedding,
+    "reranking": Reranking,
     "question_answering": QuestionAnswering,
     "multiple_choice": MultipleChoice,
     "token_classification": TokenClassification,

@@ -119,15 +119,16 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     # Reading
 
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> EmbeddingRequest:
-        """As every request; a single negative may be a text by itself."""
-        if isinstance(record, Mapping) and isinstance(record.get("negatives"), str):
-            record = {**record, "negatives": (record["negatives"],)}
+        """As every request; a single negative may be a text by itself, and fields without a value may be there."""
+        if isinstance(record, Mapping):
+            record = {name: value for name, value in record.items() if value is not None}
+            if isinstance(record.get("negatives"), str):
+                record["negatives"] = (record["negatives"],)
         return super().request(record, where)
 
     def example(self, record: Mapping[str, Any], where: str) -> Example[EmbeddingRequest]:
         """A pair of texts, with its score if it has one."""
-        values = {name: value for name, value in record.items() if name != self.answer_field and value is not None}
-        request = self.request(values, where)
+        request = self.request({name: value for name, value in record.items() if name != self.answer_field}, where)
         if request.text_pair is None:
             raise DataError(f"{where}: no value in 'text_pair': embeddings are trained and judged on pairs of texts")
         score = record.get(self.answer_field)

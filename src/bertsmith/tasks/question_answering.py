@@ -154,12 +154,14 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         return self
 
     def notices(self, examples: Sequence[Example[QuestionRequest]]) -> list[str]:
-        """What was mended in the known answers, for people."""
-        moved = [example for example in examples if any(answer.num_moved for answer in example.answer)]
-        if not moved:
-            return []
-        told = f"{len(moved)} questions have answers that are not where the file says, but elsewhere in their context"
-        return [f"{told}; the first: {moved[0].where}"]
+        """What of the known answers is not as the file says, for people."""
+        moved = [e.where for e in examples if any(answer.num_moved for answer in e.answer)]
+        absent = [e.where for e in examples if any(answer.start is None for answer in e.answer)]
+        kinds = {
+            "have answers that are not where the file says, but elsewhere in their context": moved,
+            "have answers that are not in their context, beside one that is; they are only compared with": absent,
+        }
+        return [f"{len(places)} questions {what}; the first: {places[0]}" for what, places in kinds.items() if places]
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self.settings.model_copy(update=changes))
@@ -169,7 +171,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     def encode(
         self, item: Example[QuestionRequest] | QuestionRequest, tokenizer: Tokenizer, rng: np.random.Generator
     ) -> list[Window]:
-        """Where several answers are known, the targets are the first one's."""
+        """Where several answers are known, the targets are those of the first that stands in the context."""
         request, where = (item.request, item.where) if isinstance(item, Example) else (item, "request")
         question, context = pieces_of(tokenizer, [request.question, request.context])
         num_cut = max(0, len(question) - self.settings.max_question_tokens)
@@ -177,7 +179,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         cut = cut_windows(tokenizer, [question, context], self.settings, slide=1, where=where)
         span = None
         if isinstance(item, Example) and item.answer:
-            answer = item.answer[0]
+            answer = next(answer for answer in item.answer if answer.start is not None)
             span = pieces_within(context.offsets, answer.start, answer.start + len(answer.text))
         return [
             SpanWindow(

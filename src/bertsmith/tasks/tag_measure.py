@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.errors import DataError, nearest
-from bertsmith.text.tags import Scheme, Span, read_spans, read_spans_strictly
+from bertsmith.text.tags import OUTSIDE, Scheme, Span, read_spans, read_spans_strictly
 
 
 class TagMeasure:
     """Counts of sentences, and the metrics of their sums, equal to seqeval's in its default or its strict mode.
 
     types: of entities, or the plain tags. A row of counts: for each type the right ones, those given and those known;
-    then the right tags and all tags. Where nothing is known and nothing given, precision, recall and F1 are 0.
+    then the right tags and all tags. Where `O` is no plain tag, it is that of words that were not read: no answer.
+    Where nothing is known and nothing given, precision, recall and F1 are 0.
     """
 
     def __init__(self, types: Sequence[str], scheme: Scheme, *, strict: bool = False):
@@ -48,7 +49,7 @@ class TagMeasure:
         f1 = [_ratio(2 * right, given + known) for right, given, known in by_type]
         accuracy = _ratio(sums[-2], sums[-1])
         if self.scheme == "plain":
-            macro = _ratio(sum(f1), np.count_nonzero(by_type.any(axis=1)))
+            macro = _ratio(sum(f1), float(by_type.any(axis=1).sum()))
             return dict(zip(self.names, (accuracy, macro, *f1), strict=True))
         overall = (_ratio(2 * right, given + known), _ratio(right, given), _ratio(right, known))
         return dict(zip(self.names, (*overall, accuracy, *f1), strict=True))
@@ -64,7 +65,8 @@ class TagMeasure:
 
     def _spans(self, tags: Sequence[str]) -> set[Span]:
         if self.scheme == "plain":
-            return {Span(tag, place, place + 1) for place, tag in enumerate(tags)}
+            unread = OUTSIDE if OUTSIDE not in self.number else None
+            return {Span(tag, place, place + 1) for place, tag in enumerate(tags) if tag != unread}
         return set(read_spans_strictly(tags, self.scheme) if self.strict else read_spans(tags))
 
 

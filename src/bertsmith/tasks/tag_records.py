@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from bertsmith.data.columns import class_name
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 from bertsmith.tasks.task import FoundColumns
-from bertsmith.text.spans import pieces_within
-from bertsmith.text.tags import Span, word_borders, write_tags
+from bertsmith.text.align import tags_of_spans
+from bertsmith.text.tags import Span, word_borders
 
 WORD_FIELDS = ("words", "before", "after")
 
@@ -96,9 +95,12 @@ def tags_of(value: Any, request: TagRequest, where: str) -> tuple[str, ...]:
         raise DataError(f"{where}: expected a list of tags or of spans, found {value!r:.80}")
     words = separated(request)
     if any(isinstance(item, Mapping | list | tuple) for item in values) or (not values and request.text is not None):
-        return tuple(write_tags(_spans(values, words, where), len(words.words), "BIO"))
+        return _span_tags(values, words, where)
     if len(values) != len(words.words):
-        raise DataError(f"{where}: {len(words.words)} words but {len(values)} tags; every word needs one")
+        hint = (
+            "" if request.text is None else "; a text has words at every blank and punctuation, else give its 'words'"
+        )
+        raise DataError(f"{where}: {len(words.words)} words but {len(values)} tags; every word needs one{hint}")
     tags = tuple(class_name(item) or "" for item in values)
     if "" in tags:
         place = tags.index("")
@@ -109,7 +111,7 @@ def tags_of(value: Any, request: TagRequest, where: str) -> tuple[str, ...]:
 def find_tag_columns(rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool) -> FoundColumns:
     """Columns by the names that they usually have; spans are looked for in a text where there is one."""
     known = dict.fromkeys(name for row in rows for name in row.values)
-    found = {name: column for name in ("before", "after") if (column := name) in known}
+    found: dict[str, str] = {name: name for name in ("before", "after") if name in known}
     for name, columns in _COLUMNS.items():
         match = [column for column in (given.get(name), *columns) if column in known]
         if match and (labelled or name != "tags"):
@@ -125,7 +127,7 @@ def find_tag_columns(rows: Sequence[Row], given: Mapping[str, str], *, labelled:
 
 
 def _holds_spans(rows: Sequence[Row], column: str) -> bool:
-    values = next((value for row in rows if (value := row.values.get(column))), [])
+    values: Any = next((value for row in rows if (value := row.values.get(column))), None)
     return isinstance(values, list | tuple) and not isinstance(values[0], str | int)
 
 
@@ -140,31 +142,29 @@ def _words(value: str) -> list[Any]:
     return value.split()
 
 
-def _spans(values: Sequence[Any], words: Separated, where: str) -> list[Span]:
-    spans = sorted((_span(value, words, where) for value in values), key=lambda span: span.start)
-    for first, second in pairwise(spans):
-        if second.start < first.end:
-            shared = words.words[second.start]
-            raise DataError(f"{where}: the word {shared!r:.40} is in two spans, {first.type!r} and {second.type!r}")
-    return spans
+def _span_tags(values: Sequence[Any], words: Separated, where: str) -> tuple[str, ...]:
+    spans = [_span(value, len(words.text), where) for value in values]
+    found = tags_of_spans(words.borders, [(span.start, span.end) for span in spans], [span.type for span in spans])
+    for problem, indices in (
+        ("holds no word of the text", found.wordless),
+        ("shares a word with another span", found.overlapping),
+        ("cuts a word, and words are tagged: move its ends to theirs", found.widened),
+    ):
+        for index in indices:
+            start, end = spans[index].start, spans[index].end
+            raise DataError(f"{where}: the span {start} to {end}, {words.text[start:end]!r:.40}, {problem}")
+    return tuple(found.tags)
 
 
-def _span(value: Any, words: Separated, where: str) -> Span:
+def _span(value: Any, num_characters: int, where: str) -> Span:
+    """A labelled span of characters, {"start", "end", "label"} or the three in a list."""
     try:
         start, end, label = (value[key] for key in ("start", "end", "label")) if isinstance(value, Mapping) else value
         start, end, kind = int(start), int(end), class_name(label)
     except (KeyError, TypeError, ValueError):
         shape = '{"start": 0, "end": 4, "label": "PER"}'
         raise DataError(f"{where}: expected a span such as {shape}, found {value!r:.80}") from None
-    inside = pieces_within(words.borders, start, end) if 0 <= start < end <= len(words.text) else None
-    if inside is None or not kind:
-        problem = "has no label" if inside else f"holds no word of the text of {len(words.text)} characters"
-        raise DataError(f"{where}: the span {start} to {end} {problem}: {value!r:.80}")
-    first, last = inside
-    left, right = int(words.borders[first, 0]), int(words.borders[last, 1])
-    if left < start or right > end:
-        raise DataError(
-            f"{where}: the span {start} to {end}, {words.text[start:end]!r:.40}, cuts a word, and words are tagged: "
-            f"write {min(left, start)} to {max(right, end)}"
-        )
-    return Span(kind, first, last + 1)
+    if not kind or not 0 <= start < end <= num_characters:
+        problem = f"is not within the text of {num_characters} characters" if kind else "has no label"
+        raise DataError(f"{where}: the span {start} to {end} {problem}")
+    return Span(kind, start, end)

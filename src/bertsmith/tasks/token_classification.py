@@ -56,9 +56,8 @@ class TokenClassificationSettings(WindowSettings):
     def _labels_fit(self) -> Self:
         if len(set(self.labels)) < len(self.labels) or "" in self.labels or len(self.labels) == 1:
             raise ValueError(f"labels: expected two names or more, none empty and none twice, not {self.labels}")
-        if self.labels and self.scheme != "plain" and OUTSIDE not in self.labels:
-            if detect_scheme(self.labels) != "plain":
-                raise ValueError(f"labels: a scheme needs {OUTSIDE!r} beside {', '.join(self.labels)}")
+        if self.scheme != "plain" and OUTSIDE not in self.labels and detect_scheme(self.labels) != "plain":
+            raise ValueError(f"labels: a scheme needs {OUTSIDE!r} beside {', '.join(self.labels)}")
         return self
 
 
@@ -126,17 +125,15 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
         Where the settings name labels already, every tag has to be one of them.
         """
-        if self.settings.labels:
-            known = set(self.settings.labels)
-            places = [(e, place, tag) for e in examples for place, tag in enumerate(self._known(e)) if tag not in known]
-            names = [f"{example.where}, word {place + 1}" for example, place, _ in places]
-            check_labels([tag for _, _, tag in places], names, self.settings.labels)
-            return self
         tags = {tag for example in examples for tag in example.answer}
-        scheme = detect_scheme(tags)
-        if scheme == "plain" and self.settings.scheme in ("BIO", "BIOES") and tags != {OUTSIDE}:
-            raise DataError(f"scheme {self.settings.scheme}: tags have no prefixes: {', '.join(sorted(tags)[:10])}")
-        labels = scheme_labels(tags, scheme if self.settings.scheme == "auto" else self.settings.scheme)
+        found = "plain" if self.settings.scheme == "plain" else detect_scheme(tags)
+        scheme = self.scheme if self.settings.labels or self.settings.scheme != "auto" else found
+        if found == "plain" != scheme and tags - {OUTSIDE}:
+            raise DataError(f"tags of {scheme} have prefixes as in B-PER; found {', '.join(sorted(tags)[:10])}")
+        if self.settings.labels:
+            self._check_labels(examples)
+            return self
+        labels = scheme_labels(tags, scheme)
         if len(labels) < 2:
             raise DataError(f"token_classification needs two tags in the training data at least, found {sorted(tags)}")
         return type(self)(self.settings.model_copy(update={"labels": labels}))
@@ -166,8 +163,11 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         return [replace(window, targets={"labels": labels[window.words]}) for window in windows]
 
     def collate(self, windows: Sequence[Window]) -> Batch:
-        """places: of all labelled pieces in the batch; labels: theirs. For a CRF labels are the words', `owners` says
-        which of those each piece belongs to, and `lengths` how many words each window has."""
+        """Targets: the places of all labelled pieces in the batch, and their labels.
+
+        For a CRF the labels are those of words; `owners` says to which of them a piece belongs, and `lengths` how many
+        each window has, where it has any.
+        """
         packed = pack(windows)
         labelled = [window for window in windows if isinstance(window, TagWindow) and window.targets]
         if not labelled:
@@ -305,6 +305,16 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def _known(self, example: Example[TagRequest]) -> list[str]:
         """An example's tags in this task's scheme."""
         return repaired(example.answer, self.scheme)
+
+    def _check_labels(self, examples: Sequence[Example[TagRequest]]) -> None:
+        known = self._indices
+        strange = [
+            (tag, f"{example.where}, word {place}")
+            for example in examples
+            for place, tag in enumerate(self._known(example), start=1)
+            if tag not in known
+        ]
+        check_labels([tag for tag, _ in strange], [where for _, where in strange], self.settings.labels)
 
     @cached_property
     def _grammar(self) -> Grammar:

@@ -232,7 +232,7 @@ def _rest(report: QuickstartReport) -> list[Markup]:
             [
                 f"bertsmith fill-mask {folder}/pretrained 'Return the [MASK] of the file.'",
                 f"bertsmith predict {folder}/families-pretrained --text 'Open a connection to the server.'",
-                f"bertsmith evaluate {folder}/pairs-pretrained --file {folder}/data/pairs-held-out.csv",
+                f"bertsmith evaluate {folder}/pairs-pretrained {folder}/data/pairs-held-out.csv",
                 "More time learns more: bertsmith quickstart --minutes 30",
             ]
         ),

@@ -1,0 +1,144 @@
+"""Two saved models, or two evaluations, compared on the same examples, as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from bertsmith.artifact import RECORD, load_artifact
+from bertsmith.data.lines import ErrorPolicy, Reading
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.evaluation.compare import MetricComparison, compare_metrics
+from bertsmith.evaluation.evaluate import judge
+from bertsmith.evaluation.intervals import Marked
+from bertsmith.files import read_json
+from bertsmith.inference.predictor import Predictor
+from bertsmith.recipes.evaluate import FACTS, examples_for, source_of
+from bertsmith.recipes.examples import Source
+from bertsmith.runtime.device import Precision
+from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
+from bertsmith.tasks import Task, task_class
+
+SAME = ("sha256", "dataset", "split")
+"""What two sources have in common where they hold the same examples."""
+
+
+class CompareSettings(Settings):
+    """One comparison."""
+
+    first: Path = Field(description=f"saved model, {FACTS} of a report, or a folder with several of either: its seeds")
+    second: Path = Field(description="the model, report or folder that it is compared with")
+    file: Path | None = Field(None, description=f"examples with their answers; None: those that the {FACTS} are about")
+    dataset: str | None = Field(None, description="a public data set by its name, instead of a file")
+    split: str = Field("test", description="which split of the data set")
+    data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
+    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
+    errors: ErrorPolicy = Field(
+        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+    )
+    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    seed: int = Field(0, description="of the bootstrap's draws")
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """metrics: the comparison of each. num_runs: of the first and of the second model, which differ by their seeds.
+
+    only_first, only_second: examples that the one answers better than the other, by the mean credit over its runs.
+    """
+
+    num_examples: int
+    num_runs: tuple[int, int]
+    metrics: dict[str, MetricComparison]
+    only_first: int
+    only_second: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The marks of one model. source: the record of the examples that they are about."""
+
+    path: Path
+    task: Task[Any, Any]
+    marked: Marked
+    source: dict[str, Any]
+
+    @property
+    def credit(self) -> Any:
+        return self.task.credit(self.marked.marks)
+
+
+def compare(settings: CompareSettings, progress: Progress | None = None) -> CompareReport:
+    """Paired bootstrap over the examples, and over the runs of a model where it has several.
+
+    Raises `DataError` where the evaluations are about other examples, `SettingsError` where there is nothing to read.
+    """
+    sides = [[_run(path, settings, progress) for path in runs_in(place)] for place in (settings.first, settings.second)]
+    _check_same([run for side in sides for run in side])
+    first, second = sides
+    metrics = compare_metrics(
+        [run.marked for run in first], [run.marked for run in second], first[0].task.metrics, seed=settings.seed
+    )
+    if not metrics:
+        raise DataError(f"{settings.first} and {settings.second} have no metric in common")
+    difference = np.mean([run.credit for run in first], axis=0) - np.mean([run.credit for run in second], axis=0)
+    better, worse = (int((sign * difference > 1e-9).sum()) for sign in (1, -1))
+    return CompareReport(len(difference), (len(first), len(second)), metrics, better, worse)
+
+
+def runs_in(place: Path) -> list[Path]:
+    """The saved models or the facts of reports at `place`: itself, or those in the folders below it."""
+    if place.is_file():
+        return [place]
+    names = (RECORD, FACTS)
+    found = [place / name for name in names if (place / name).is_file()][:1]
+    if not found and place.is_dir():
+        inside = sorted(folder for folder in place.iterdir() if folder.is_dir())
+        found = [path for folder in inside for path in [folder / name for name in names] if path.is_file()]
+    if not found:
+        raise SettingsError(f"{place}: neither a saved model nor a report nor a folder with some of either")
+    return [path.parent if path.name == RECORD else path for path in found]
+
+
+def _run(path: Path, settings: CompareSettings, progress: Progress | None) -> _Run:
+    return _kept(path) if path.is_file() else _judged(path, settings, progress)
+
+
+def _kept(path: Path) -> _Run:
+    """The marks that an evaluation wrote."""
+    facts = read_json(path)
+    if not isinstance(facts.get("marks"), list) or not isinstance(facts.get("task"), dict):
+        raise FileFormatError(f"{path}: expected an {FACTS} as evaluate --report-dir writes it, with task and marks")
+    task = task_class(facts["task"].get("name", "")).from_dict(facts["task"], f"{path}: task")
+    return _Run(path, task, Marked(task.metrics_of, np.array(facts["marks"], dtype=float)), facts.get("source", {}))
+
+
+def _judged(path: Path, settings: CompareSettings, progress: Progress | None) -> _Run:
+    """The marks of a saved model's answers, computed now."""
+    source: Source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
+    artifact = load_artifact(path)
+    predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
+    examples = examples_for(artifact, source, settings.columns, Reading(errors=settings.errors))
+    judged = judge(predictor, examples, progress)
+    return _Run(path, artifact.task, judged.marked, source.record())
+
+
+def _check_same(runs: Sequence[_Run]) -> None:
+    """Every run is about the same examples, by the hash of their file and their number."""
+    known = runs[0]
+    for run in runs[1:]:
+        if run.task.name != known.task.name:
+            raise DataError(f"{known.path} is about {known.task.name}, {run.path} about {run.task.name}")
+        same = all(run.source.get(name) == known.source.get(name) for name in SAME)
+        if not same or len(run.marked.marks) != len(known.marked.marks):
+            raise DataError(
+                f"{known.path} ({len(known.marked.marks):,} examples) and {run.path} ({len(run.marked.marks):,}) are "
+                "not about the same examples; evaluate both on one file"
+            )

@@ -1,0 +1,315 @@
+"""Reranking: a query's passages put in the order of their relevance, each read together with the query.
+
+One logit a pair (Nogueira and Cho 2019); a long passage is read in windows, and is as relevant as the best of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from bertsmith.baselines import Bm25
+from bertsmith.data.batch import Batch, Window, pack
+from bertsmith.data.lines import Reading
+from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
+from bertsmith.errors import DataError
+from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
+from bertsmith.model.config import EncoderConfig
+from bertsmith.model.networks import SequenceNetwork
+from bertsmith.tasks.task import Coupling, Example, FoundColumns, Marks, RowReader, Task
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
+
+# Column names are compared in lower case, without signs; the first one that is there is taken.
+_NAMES: Mapping[str, Sequence[str]] = {
+    "query": ("query", "question", "anchor", "q"),
+    "passages": ("passages", "passage", "text", "document", "doc", "sentence", "answer", "candidate", "candidates"),
+    "labels": ("labels", "label", "relevance", "score", "grade", "isrelevant"),
+}
+
+
+class RerankingSettings(WindowSettings):
+    objective: Literal["pointwise", "pairwise"] = Field(
+        "pointwise",
+        description="pointwise: each passage's relevance by itself; pairwise: the order of every two of a query's",
+    )
+    max_relevance: float | None = Field(
+        None, gt=0, description="the label that means wholly relevant; None: 1, or the highest of the training data"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RerankingRequest:
+    """A query and the passages to put in order."""
+
+    query: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPrediction:
+    """scores: from 0 to 1, one a passage; ranking: their places in the request, the most relevant first.
+
+    num_windows: in which the pairs were read. num_cut_tokens: tokens that did not fit and were not read.
+    """
+
+    scores: tuple[float, ...]
+    ranking: tuple[int, ...]
+    num_cut_tokens: int = 0
+    num_windows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PassagePart:
+    """The logit of one window; passage: its place in the request."""
+
+    passage: int
+    logit: float
+
+
+def read_ranked(path: Path, reading: Reading) -> Iterator[Row]:
+    """The rows of a table; texts under `positive(s)` and `negative(s)` become `passages` with the `labels` 1 and 0."""
+    for row in read_table(path, reading):
+        positives = _listed(row, "positives", "positive")
+        if not positives or not row.values.keys().isdisjoint(_NAMES["passages"]):
+            yield row
+            continue
+        negatives = _listed(row, "negatives", "negative")
+        labels = [1] * len(positives) + [0] * len(negatives)
+        yield replace(row, values={**row.values, "passages": positives + negatives, "labels": labels})
+
+
+class Reranking(Task[RerankingRequest, RankingPrediction]):
+    """One logit a pair, of which the sigmoid is the score.
+
+    pointwise: binary cross-entropy on the relevance, from 0 to 1. pairwise: RankNet (Burges et al. 2005), the logistic
+    loss on the difference of two logits, averaged over the pairs of a query's passages that differ in relevance.
+    """
+
+    name = "reranking"
+    Settings = RerankingSettings
+    Request = RerankingRequest
+    Prediction = RankingPrediction
+    answer_field = "labels"
+    metrics: ClassVar = {"ndcg@10": 1, "mrr@10": 1, "map": 1}
+    readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys(TABLE_SUFFIXES, read_ranked)
+    coupling: ClassVar[Coupling] = "example"
+    settings: RerankingSettings
+
+    # Reading
+
+    def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RerankingRequest:
+        """As every request; a single passage may be a text by itself."""
+        if isinstance(record, tuple):
+            record = dict(zip(("query", "passages"), record, strict=False))
+        if isinstance(record, Mapping) and isinstance(record.get("passages"), str):
+            record = {**record, "passages": (record["passages"],)}
+        request = super().request(record, where)
+        if not request.passages:
+            raise DataError(f"{where}: no passages to put in order")
+        return request
+
+    def example(self, record: Mapping[str, Any], where: str) -> Example[RerankingRequest]:
+        """A query with passages and a label for each."""
+        example = super().example(record, where)
+        num_labels, num_passages = len(example.answer), len(example.request.passages)
+        if num_labels != num_passages:
+            raise DataError(f"{where}: {num_labels} labels for {num_passages} passages, expected one each")
+        return example
+
+    def answer(self, value: Any, where: str) -> tuple[float, ...]:
+        """The relevance of each passage: finite, 0 or more."""
+        labels = value if isinstance(value, list | tuple) else [value]
+        return tuple(_relevance(label, where) for label in labels)
+
+    def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
+        """By the names that such columns usually have."""
+        plain = {"".join(filter(str.isalnum, name.lower())): name for row in rows for name in row.values}
+        found = dict(given)
+        for field, names in _NAMES.items():
+            column = next((plain[name] for name in names if name in plain), None)
+            if column is not None and (labelled or field != self.answer_field):
+                found.setdefault(field, column)
+        return FoundColumns(found, "; ".join(f"{field}: column {column!r}" for field, column in found.items()))
+
+    def gathered(self, examples: Sequence[Example[RerankingRequest]]) -> list[Example[RerankingRequest]]:
+        """One example a query, with the passages of all its rows in their order; named and grouped by the first row."""
+        by_query: dict[str, list[Example[RerankingRequest]]] = {}
+        for example in examples:
+            by_query.setdefault(example.request.query, []).append(example)
+        return [
+            replace(
+                same[0],
+                request=RerankingRequest(query, tuple(text for one in same for text in one.request.passages)),
+                answer=tuple(label for one in same for label in one.answer),
+            )
+            for query, same in by_query.items()
+        ]
+
+    def fitted(self, examples: Sequence[Example[RerankingRequest]]) -> Self:
+        """The highest label, where the settings leave it open. Refuses data from which no order can be learned."""
+        labels = [label for example in examples for label in example.answer]
+        if self.settings.objective == "pairwise" and not any(_differ(example) for example in examples):
+            raise DataError("no query has passages of different relevance, which the objective 'pairwise' compares")
+        if len(set(labels)) < 2:
+            raise DataError(f"all passages have the label {labels[0]:g}" if labels else "there are no passages")
+        highest = self.settings.max_relevance or max(1.0, *labels)
+        for example in examples:
+            if max(example.answer) > highest:
+                raise DataError(
+                    f"{example.where}: the label {max(example.answer):g} is above max_relevance, {highest:g}"
+                )
+        return type(self)(self.settings.model_copy(update={"max_relevance": highest}))
+
+    # Training
+
+    def encode(
+        self, item: Example[RerankingRequest] | RerankingRequest, tokenizer: Tokenizer, rng: np.random.Generator
+    ) -> list[Window]:
+        """The windows of each passage beside the query, one passage after another."""
+        request, where = (item.request, item.where) if isinstance(item, Example) else (item, "passage")
+        query, *passages = pieces_of(tokenizer, [request.query, *request.passages])
+        windows: list[Window] = []
+        for place, passage in enumerate(passages):
+            targets: dict[str, Any] = {"passage": place}
+            if isinstance(item, Example):
+                targets |= {"label": item.answer[place], "comparable": _differ(item)}
+            parts = cut_windows(tokenizer, [query, passage], self.settings, slide=1, where=where)
+            windows += [
+                Window(
+                    part.input_ids, part.token_type_ids, targets, part.num_cut_tokens, continues=part is not parts[0]
+                )
+                for part in parts
+            ]
+        return windows
+
+    def collate(self, windows: Sequence[Window]) -> Batch:
+        name = self.settings.objective
+        if "label" not in windows[0].targets:
+            return Batch(pack(windows), {}, {name: 0})
+        firsts = [window.targets for window in windows if not window.continues]
+        targets = {
+            "continues": torch.tensor([window.continues for window in windows]),
+            "passages": torch.tensor([target["passage"] for target in firsts]),
+            "labels": torch.tensor([target["label"] for target in firsts], dtype=torch.float32),
+        }
+        num_queries = sum(target["comparable"] and target["passage"] == 0 for target in firsts)
+        return Batch(pack(windows), targets, {name: len(firsts) if name == "pointwise" else num_queries})
+
+    def build(self, config: EncoderConfig) -> SequenceNetwork:
+        return SequenceNetwork(config, num_labels=1)
+
+    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        logits = _best_of_windows(self._logits(network, batch), ~batch.targets["continues"])
+        labels = batch.targets["labels"]
+        if self.settings.objective == "pointwise":
+            goals = labels / (self.settings.max_relevance or 1.0)
+            return {"pointwise": F.binary_cross_entropy_with_logits(logits, goals, reduction="sum")}
+        queries = (batch.targets["passages"] == 0).cumsum(0) - 1
+        return {"pairwise": _ranknet(logits, labels, queries)}
+
+    def _logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        """[windows]."""
+        logits: Tensor = network(batch.packed).float().squeeze(-1)
+        return logits
+
+    # Prediction
+
+    def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
+        return list(self._logits(network, batch))
+
+    def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> PassagePart:
+        return PassagePart(window.targets["passage"], float(outputs))
+
+    def merge(self, request: RerankingRequest, parts: Sequence[PassagePart], num_cut_tokens: int) -> RankingPrediction:
+        logits = [-math.inf] * len(request.passages)
+        for part in parts:
+            logits[part.passage] = max(logits[part.passage], part.logit)
+        scores = torch.tensor(logits, dtype=torch.float64).sigmoid().tolist()
+        return _ranked(logits, scores, num_cut_tokens, len(parts))
+
+    # Judging
+
+    def marks(self, examples: Sequence[Example[RerankingRequest]], predictions: Sequence[RankingPrediction]) -> Marks:
+        """Of each query ndcg@10 (the gain is the label), reciprocal rank and average precision (relevant: above 0)."""
+        rows = []
+        for example, prediction in zip(examples, predictions, strict=True):
+            labels, scores = np.array(example.answer), np.array(prediction.scores)
+            rows.append((ndcg(labels, scores), reciprocal_rank(labels, scores), average_precision(labels, scores)))
+        return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
+        """Means over the queries; one without a relevant passage counts as 0."""
+        return dict(zip(self.metrics, marks.mean(0).tolist(), strict=True))
+
+    def confidences(
+        self, examples: Sequence[Example[RerankingRequest]], predictions: Sequence[RankingPrediction]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of each passage, relevant or not; none of graded labels, or where only the order was trained."""
+        scores = np.array([score for prediction in predictions for score in prediction.scores])
+        labels = np.array([label for example in examples for label in example.answer])
+        if self.settings.objective != "pointwise" or not np.isin(labels, (0, 1)).all():
+            return super().confidences(examples, predictions)
+        return np.maximum(scores, 1 - scores), ((scores >= 0.5) == (labels == 1)).astype(np.float64)
+
+    def baselines(
+        self, train: Sequence[Example[RerankingRequest]], test: Sequence[Example[RerankingRequest]]
+    ) -> dict[str, Sequence[RankingPrediction]]:
+        """BM25, with the words' weights of all passages, each counted once."""
+        requests = [example.request for example in (*train, *test)]
+        bm25 = Bm25(list(dict.fromkeys(passage for request in requests for passage in request.passages)))
+        scores = [bm25.scores(example.request.query, example.request.passages).tolist() for example in test]
+        return {"BM25": [_ranked(row, row, 0, len(row)) for row in scores]}
+
+
+def _listed(row: Row, *names: str) -> list[Any]:
+    """The texts under the first of the names that has any; one may stand there by itself."""
+    value: Any = next((row.values[name] for name in names if row.values.get(name)), [])
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _relevance(label: Any, where: str) -> float:
+    try:
+        relevance = float(label)
+    except (TypeError, ValueError):
+        relevance = math.nan
+    if not (math.isfinite(relevance) and relevance >= 0):
+        raise DataError(f"{where}: expected labels that are numbers, 0 (irrelevant) or more, found {label!r:.60}")
+    return relevance
+
+
+def _differ(example: Example[RerankingRequest]) -> bool:
+    """Whether there is an order among the passages."""
+    return len(set(example.answer)) > 1
+
+
+def _best_of_windows(logits: Tensor, first: Tensor) -> Tensor:
+    """[windows] -> [passages]; first: [windows], whether a window begins a passage."""
+    lengths = torch.bincount(first.cumsum(0) - 1)
+    best: Tensor = torch.segment_reduce(logits, "max", lengths=lengths)
+    return best
+
+
+def _ranknet(logits: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    """Summed over the queries, the mean over those pairs of its passages of which one is more relevant; all: [n]."""
+    more, less = ((queries[:, None] == queries) & (labels[:, None] > labels)).nonzero(as_tuple=True)
+    losses = F.softplus(logits[less] - logits[more])
+    num_pairs = torch.bincount(queries[more], minlength=1).to(losses.dtype)
+    return (losses / num_pairs[queries[more]]).sum()
+
+
+def _ranked(
+    logits: Sequence[float], scores: Sequence[float], num_cut_tokens: int, num_windows: int
+) -> RankingPrediction:
+    order = sorted(range(len(logits)), key=lambda place: -logits[place])
+    return RankingPrediction(tuple(scores), tuple(order), num_cut_tokens, num_windows)

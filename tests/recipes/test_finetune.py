@@ -1,0 +1,168 @@
+"""Fine-tuning beyond the plain case: test files, data sets by name, seeds, subsets, adapters, tuning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toys import WORDS, toy_config, toy_text, toy_tokenizer
+
+from bertsmith.artifact import Artifact, load_artifact, save_artifact
+from bertsmith.errors import DataError, SettingsError
+from bertsmith.inference.predictor import load
+from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings
+from bertsmith.recipes.seeds import finetune_seeds
+from bertsmith.tasks import TASKS
+
+QUICK = {"max_steps": 30, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with random weights that knows the toy words."""
+    folder = tmp_path_factory.mktemp("model") / "model"
+    torch.manual_seed(0)
+    task = TASKS["pretraining"]()
+    save_artifact(folder, Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    return folder
+
+
+def write_rows(path: Path, num_rows: int, seed: int, separator: str = ",") -> Path:
+    """Texts of the first twenty words are good, of the others bad."""
+    rng = np.random.default_rng(seed)
+    lines = [
+        separator.join((toy_text(rng, 5, WORDS[:20] if i % 2 else WORDS[20:]), ("bad", "good")[i % 2]))
+        for i in range(num_rows)
+    ]
+    path.write_text("\n".join([separator.join(("text", "label")), *lines]) + "\n")
+    return path
+
+
+def classify(tmp_path: Path, pretrained: Path, **more: Any) -> FinetuneReport:
+    values: dict[str, Any] = {
+        "train_file": write_rows(tmp_path / "train.csv", 120, 0),
+        "model": str(pretrained),
+        "output_dir": tmp_path / "run",
+        "training": QUICK,
+    }
+    return finetune("classification", values | more)
+
+
+def test_a_test_file_is_measured_and_nothing_is_chosen_by_it(tmp_path: Path, pretrained: Path) -> None:
+    report = classify(tmp_path, pretrained, test_file=write_rows(tmp_path / "test.csv", 40, 9))
+    assert report.test is not None
+    assert (report.test.num_examples, report.num_train_examples + report.num_validation_examples) == (40, 120)
+    assert report.test.metrics["accuracy"] > 0.9
+    record = load_artifact(tmp_path / "run").record
+    assert record["data"]["files"]["test"]["name"] == "test.csv"
+    assert record["data"]["num_test_examples"] == 40
+
+
+def test_the_temperature_is_fitted_after_training_and_kept(tmp_path: Path, pretrained: Path) -> None:
+    classify(tmp_path, pretrained)
+    tuned = load(tmp_path / "run").task.settings.temperature
+    assert tuned != 1.0
+    classify(tmp_path, pretrained, tune=False, overwrite_output_dir=True)
+    assert load(tmp_path / "run").task.settings.temperature == 1.0
+
+
+def test_training_rows_in_the_test_file_are_told_with_their_number(tmp_path: Path, pretrained: Path) -> None:
+    report = classify(tmp_path, pretrained, test_file=tmp_path / "train.csv")
+    assert f"{report.num_train_examples} of 120 test texts are in the training file too" in " ".join(report.warnings)
+
+
+def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path, pretrained: Path) -> None:
+    settings = finetune_settings("classification").of(
+        {
+            "train_file": write_rows(tmp_path / "train.csv", 120, 0),
+            "model": str(pretrained),
+            "output_dir": tmp_path / "runs",
+            "training": QUICK | {"max_steps": 8, "seed": 3},
+            "seeds": 3,
+        }
+    )
+    report = finetune_seeds("classification", settings)
+    assert report.seeds == (3, 4, 5)
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == [
+        "seed-3",
+        "seed-4",
+        "seed-5",
+        "seeds.json",
+    ]
+    values = [run.evaluation.metrics["accuracy"] for run in report.runs]
+    found = report.metrics["validation"]["accuracy"]
+    # t of 2 degrees of freedom at 97.5% is 4.3027.
+    reach = 4.3027 * np.std(values, ddof=1) / 3**0.5
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.high - found.value == pytest.approx(reach, abs=1e-3)
+    summary = json.loads((tmp_path / "runs" / "seeds.json").read_text())
+    assert summary["metrics"]["validation"]["accuracy"]["value"] == pytest.approx(found.value)
+    with pytest.raises(SettingsError, match="two runs or more"):
+        finetune_seeds("classification", settings.model_copy(update={"seeds": 1}))
+
+
+def test_a_subset_is_the_same_for_every_seed(tmp_path: Path, pretrained: Path) -> None:
+    report = classify(tmp_path, pretrained, max_train_samples=50, training=QUICK | {"max_steps": 2})
+    assert report.num_train_examples + report.num_validation_examples == 50
+    assert "training on 50 of 120 examples, chosen at random" in report.warnings
+
+
+def test_adapters_are_saved_apart_and_merged_into_the_model(tmp_path: Path, pretrained: Path) -> None:
+    before = load_artifact(pretrained).network.encoder.state_dict()
+    classify(tmp_path, pretrained, adaptation={"train": "lora", "lora_rank": 4})
+    assert {file.name for file in (tmp_path / "run" / "adapter").iterdir()} >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    after = load_artifact(tmp_path / "run").network.encoder.state_dict()
+    changed = {name for name, values in after.items() if not torch.equal(values, before[name])}
+    assert changed
+    assert all("query" in name or "value" in name for name in changed)
+
+
+def test_what_keeps_weights_needs_a_model_to_keep_them_of(tmp_path: Path) -> None:
+    values = {"train_file": write_rows(tmp_path / "train.csv", 40, 0), "output_dir": tmp_path / "run"}
+    with pytest.raises(SettingsError, match="lora keeps pre-trained weights: name them with --model"):
+        finetune("classification", values | {"adaptation": {"train": "lora"}})
+
+
+def test_a_data_set_by_name_brings_its_task_settings_and_metric(tmp_path: Path, pretrained: Path) -> None:
+    folder = tmp_path / "data" / "glue" / "STS-B"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+
+    def row(i: int) -> str:
+        first = toy_text(rng, 4, WORDS[:20])
+        second = first if i % 2 else toy_text(rng, 4, WORDS[20:])
+        return f"genre\tfile\tyear\t{i}\t{5.0 if i % 2 else 0.4}\t{first}\t{second}\n"
+
+    for name, number in (("sts-train.tsv", 60), ("sts-dev.tsv", 20), ("sts-test.tsv", 20)):
+        (folder / name).write_text("".join(row(i) for i in range(number)))
+    values = {"dataset": "stsb", "data_dir": tmp_path / "data", "model": str(pretrained), "training": QUICK}
+    report = finetune("classification", values | {"output_dir": tmp_path / "run"})
+    assert report.test is not None
+    assert report.test.num_examples == 20
+    assert {"spearmanr", "pearson"} <= report.test.metrics.keys()
+    task = load(tmp_path / "run").task
+    assert task.settings.problem_type == "regression"
+    record = load_artifact(tmp_path / "run").record
+    assert record["data"]["files"]["test"]["dataset"] == "stsb"
+    assert record["settings"]["training"]["metric_for_best_model"] == "spearmanr"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needs --train-file, or --dataset"),
+        ({"train_file": "a.csv", "dataset": "sst2"}, "one of the two"),
+        ({"dataset": "sst3"}, "no data set 'sst3'; did you mean 'sst2'"),
+        ({"dataset": "conll2003"}, "conll2003 is a data set for token_classification, not for classification"),
+    ],
+)
+def test_a_source_of_examples_is_one_that_exists_and_fits(values: dict[str, Any], message: str) -> None:
+    with pytest.raises((SettingsError, DataError), match=message):
+        finetune("classification", values)
