@@ -7,6 +7,7 @@ import pytest
 
 from bertsmith.baselines import (
     Bm25,
+    lsa_vectors,
     majority,
     most_frequent_tags,
     tfidf_cosine,
@@ -79,6 +80,14 @@ def test_values_follow_the_words_and_pairs_their_overlap() -> None:
 
 def test_cosine_of_equal_texts_is_one_and_of_foreign_ones_zero() -> None:
     assert tfidf_cosine(FRUIT, ["ripe apple"] * 2, ["ripe apple", "cherry pie"]).tolist() == pytest.approx([1, 0])
+
+
+def test_latent_directions_join_words_that_occur_together() -> None:
+    # "plum" and "pear" never meet, but both stand beside "ripe": in two directions they are nearly one.
+    texts = ["ripe plum", "ripe pear", "old tin", "old can"] * 2
+    plum, pear, tin = lsa_vectors(texts, ["plum", "pear", "tin"], width=2)
+    assert plum @ pear > 10 * abs(plum @ tin)
+    assert lsa_vectors(["a"], ["a", "b"]).shape == (2, 1)
 
 
 def test_a_word_gets_the_tag_that_it_mostly_has() -> None:

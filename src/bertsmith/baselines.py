@@ -116,6 +116,18 @@ def tfidf_cosine(fit_texts: Sequence[str], first: Sequence[str], second: Sequenc
     return _cosines(words.transform(first), words.transform(second))
 
 
+def lsa_vectors(fit_texts: Sequence[str], texts: Sequence[str], width: int = 256) -> Floats:
+    """[n, at most width]: TF-IDF rows in the directions in which those of `fit_texts` differ most (Deerwester 1990)."""
+    from sklearn.decomposition import TruncatedSVD
+
+    words = _fitted_words(fit_texts, len(fit_texts))
+    rows = words.transform(fit_texts)
+    if rows.shape[1] == 1:
+        return np.asarray(words.transform(texts).toarray(), dtype=float)
+    directions = TruncatedSVD(min(width, *rows.shape), random_state=0).fit(rows)
+    return np.asarray(directions.transform(words.transform(texts)), dtype=float)
+
+
 def most_frequent_tags(
     train_words: Sequence[Sequence[str]], train_tags: Sequence[Sequence[str]], test_words: Sequence[Sequence[str]]
 ) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,35 @@ def test_evaluate(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "evaluate", house / "classifier", house / "examples.csv")
     assert answer["num_examples"] == len(SUBJECTS) * len(GOOD + BAD)
     assert 0 <= answer["metrics"]["accuracy"] <= 1
+
+
+def test_evaluate_with_a_report(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--report-dir", str(tmp_path), "--slice-column", "feeling")
+    assert main(["evaluate", str(house / "classifier"), str(house / "examples.csv"), *options]) == 0
+    out = capsys.readouterr().out
+    assert "metric\tvalue\tfrom\tto (95%)\naccuracy\t" in out
+    assert "\nmajority\t" in out
+    assert "trained on this very file" in out
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_compare(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = (house / "classifier", house / "classifier")
+    answer = ask(capsys, "compare", *sides, house / "examples.csv")
+    assert answer["metrics"]["accuracy"]["verdict"] == "no difference shown"
+    assert answer["only_first"] == 0
+    assert main(["compare", *map(str, sides), str(house / "examples.csv"), "--quiet"]) == 0
+
+
+def test_verify_and_what_it_ends_with(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, "verify", house / "classifier")
+    assert {figure["metric"] for figure in answer["figures"]} >= {"accuracy"}
+    shutil.copytree(house / "classifier", tmp_path / "model")
+    record = json.loads((tmp_path / "model" / "bertsmith.json").read_text())
+    record["evaluations"][0]["metrics"]["accuracy"]["value"] += 0.01
+    (tmp_path / "model" / "bertsmith.json").write_text(json.dumps(record))
+    assert main(["verify", str(tmp_path / "model")]) == 1
+    assert "figures do not hold\nvalidation accuracy: recorded" in capsys.readouterr().err
 
 
 def test_predict_texts(house: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,11 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from bertsmith.evaluation.plots import Bar, Line, bars, curves
+from bertsmith.evaluation.calibration import reliability
+from bertsmith.evaluation.plots import Bar, Line, bars, curves, heat_map, reliability_diagram
 
 LINES = [Line("masked tokens", [1, 2, 3], [9.0, 5.0, 3.0]), Line("sentences", [1, 2, 3], [0.7, 0.6, 0.5], series=1)]
 
@@ -72,3 +74,25 @@ def test_bars_carry_their_values_and_names() -> None:
     )
     words = words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
     assert {"ours & theirs", "76.1%", "majority", "50.0%", "100%"} <= set(words)
+
+
+def test_a_map_has_its_labels_and_the_counts_of_few() -> None:
+    svg = heat_map(["good", "bad & worse"], [[41, 2], [0, 7]], title="Confusion")
+    words = words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+    assert words.count("bad & worse") == 2
+    assert {"41", "2", "7", "known", "given"} <= set(words)
+    assert "0" not in words
+    many = [f"label {i}" for i in range(20)]
+    counts = [[7 * (i == j) for i in range(20)] for j in range(20)]
+    words = words_of(
+        heat_map(many, counts, title="Many").replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    )
+    assert "7" not in words
+    assert words.count("label 19") == 2
+
+
+def test_a_reliability_diagram_has_a_bar_for_every_bin_with_answers() -> None:
+    found = reliability(np.array([0.1, 0.5, 0.9]), np.array([0, 1, 1]))
+    svg = reliability_diagram(found, title="Reliability")
+    assert svg.count("var(--series-0)") == len(found.bins) == 3
+    assert "probability of the answer" in svg

@@ -184,7 +184,7 @@ def test_scores_decide_the_objective() -> None:
     assert task_of().fitted(pairs(0.0, 1.0, 1.0)).settings.objective == "pair"
     fitted = task_of().fitted(pairs(0.5, 1.0)).settings
     assert (fitted.objective, fitted.score_range) == ("cosine", (0.0, 1.0))
-    assert task_of().fitted(pairs(5.0, 0.0, 2.5)).settings.score_range == (0.0, 5.0)
+    assert task_of().fitted(pairs(4.8, 0.2, 2.5)).settings.score_range == (0.0, 5.0)
     assert task_of(objective="contrastive").fitted(pairs(5.0, 0.0)).settings.objective == "contrastive"
 
 
@@ -193,7 +193,11 @@ def test_scores_decide_the_objective() -> None:
     [
         ({}, (1.0, None, 0.5), r"1 of 3 pairs have no score, .*'cosine' needs:\n  row 2: None"),
         ({"objective": "pair"}, (1.0, 0.5), r"1 of 2 pairs have a score that is neither 0 nor 1:\n  row 2: 0\.5"),
-        ({"objective": "cosine", "score_range": (0, 5)}, (3.0, 6.0), r"outside of score_range, 0 to 5:\n  row 2: 6\.0"),
+        (
+            {"objective": "cosine", "score_range": (0, 5)},
+            (3.0, 6.0),
+            r"outside of score_range, 0 to 5: .*:\n  row 2: 6\.0",
+        ),
         ({}, (3.0, 3.0), "all pairs have the score 3"),
     ],
 )
@@ -264,6 +268,21 @@ def test_metrics_depend_on_the_objective() -> None:
         task_of(objective="cosine").marks(pairs(None), given[:1])
 
 
+@pytest.mark.parametrize(
+    ("scores", "metrics"),
+    [
+        ((0.0, 1.0), {"average_precision", "accuracy"}),
+        ((0.0, 4.5), {"spearmanr", "pearson"}),
+        ((None, None), {"mrr@10", "recall@1"}),
+    ],
+)
+def test_an_encoder_from_elsewhere_is_judged_by_what_the_pairs_allow(scores: Any, metrics: set[str]) -> None:
+    task, known = task_of(), pairs(*scores)
+    marks = task.marks(known, predictor_of(task).run(known).predictions)
+    assert task.metrics_of(marks).keys() == metrics <= task.metrics.keys()
+    assert task.credit(marks).shape == (2,)
+
+
 def test_retrieval_counts_own_negatives_but_not_the_partner_among_them() -> None:
     vectors = [(1.0, 0.0), (0.0, 1.0)]
     requests = [EmbeddingRequest("a", "A", ("A", "n")), EmbeddingRequest("b", "B", ("n",))]
@@ -279,12 +298,15 @@ def test_retrieval_counts_own_negatives_but_not_the_partner_among_them() -> None
     assert task.credit(task.marks(known, given)).tolist() == [0.5, 1.0]
 
 
-def test_the_baseline_of_scored_pairs() -> None:
-    rows = [("red apple", "red apple", 1.0), ("red apple", "green pear", 0.0)]
+def test_baselines() -> None:
+    rows = [("red apple", "a red apple", 1.0), ("green pear", "old tin", 0.0), ("old tin can", "old tin", 1.0)]
     known = [Example(EmbeddingRequest(first, second), score) for first, second, score in rows]
     (answers,) = task_of(objective="cosine").baselines(known, known).values()
-    assert [answer.similarity for answer in answers] == [pytest.approx(1.0), pytest.approx(0.0)]
-    assert task_of(objective="contrastive").baselines(known, known) == {}
+    first, second, third = (answer.similarity for answer in answers)
+    assert second == 0.0 < 0.5 < third < first
+    unscored = [replace(example, answer=None) for example in known[::2]]
+    task = task_of(objective="contrastive")
+    assert task.score(unscored, task.baselines(known, unscored)["LSA"]) == {"mrr@10": 1.0, "recall@1": 1.0}
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -422,6 +444,10 @@ def test_embed_is_predict_as_one_array(tmp_path: Path) -> None:
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 32))
     np.testing.assert_array_equal(vectors, [prediction.embedding for prediction in predictor.predict(texts)])
     assert predictor.embed([]).shape == (0, 32)
+    with pytest.raises(DataError, match="a list of texts"):
+        predictor.embed("ba be")
+    with pytest.raises(DataError, match="text 2: field 'text'"):
+        predictor.embed(["ba", None])  # type: ignore[list-item]
 
 
 def test_embed_of_another_model_says_what_it_is_for() -> None:

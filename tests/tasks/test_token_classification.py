@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from bertsmith.tasks.tag_windows import TagWindow
 from bertsmith.tasks.task import Example
 from bertsmith.tasks.token_classification import TokenClassification, TokenClassificationSettings
 from bertsmith.text.tags import grammar_of, read_spans
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.trainer import TrainingSettings, train
 
 LABELS = ("O", "B-A", "I-A", "B-B", "I-B")
@@ -421,7 +423,7 @@ def test_variants_learn_and_are_saved(variant: dict[str, Any], tmp_path: Path) -
     task = TokenClassification(TokenClassificationSettings(max_length=16, **variant)).fitted(rows)
     torch.manual_seed(0)
     network = task.build(toy_config())
-    steps = TrainingSettings(max_steps=40, per_device_train_batch_size=16, learning_rate=5e-3, precision="fp32")
+    steps = TrainingSettings(max_steps=60, per_device_train_batch_size=16, learning_rate=5e-3, precision="fp32")
     train(task, network, toy_tokenizer(), rows, steps)
     predictor = Predictor(task, network.eval(), toy_tokenizer(), precision="fp32")
     fresh = learnable(80)[48:]
@@ -472,3 +474,38 @@ def test_transformers_reads_what_is_saved(tmp_path: Path) -> None:
         ours = task.outputs(network, task.collate([window]))[0].logits
         other = theirs(input_ids=torch.tensor(window.input_ids, dtype=torch.int64)[None]).logits[0]
     torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_real_files_are_read_as_they_are_published(shared: Path) -> None:
+    conll, _ = read_examples(TokenClassification(), shared / "ner/conll2003_en/valid.txt.xz", {}, Reading())
+    fitted = TokenClassification().fitted(conll)
+    assert (len(conll), fitted.scheme, fitted.notices(conll)) == (3250, "BIO", [])
+    counts = Counter(span.type for row in conll for span in read_spans(row.answer))
+    assert counts == {"LOC": 1837, "PER": 1842, "ORG": 1341, "MISC": 922}
+    assert any(row.request.before for row in conll)
+    parts, _ = read_examples(TokenClassification(), shared / "pos/ud_english_ewt/dev.conllu.xz", {}, Reading())
+    words = TokenClassification().fitted(parts)
+    assert (len(parts), words.scheme, len(words.labels())) == (2001, "plain", 17)
+
+
+@pytest.mark.shared
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("crf", [False, True])
+def test_a_real_encoder_learns_names_from_a_few_sentences(shared: Path, minilm: Path, crf: bool) -> None:
+    rows, _ = read_examples(TokenClassification(), shared / "ner/conll2003_en/valid.txt.xz", {}, Reading())
+    train_rows, test_rows = rows[:3000:6], rows[3000:]
+    task = TokenClassification(TokenClassificationSettings(context_tokens=0, crf=crf)).fitted(rows)
+    torch.manual_seed(0)
+    network, _ = start_network(task, minilm, heads="new")
+    tokenizer = Tokenizer.load(minilm)
+    steps = TrainingSettings(num_train_epochs=3, per_device_train_batch_size=16, learning_rate=3e-4, precision="fp32")
+    train(task, network, tokenizer, train_rows, steps)
+    run = Predictor(task, network, tokenizer, precision="fp32").run(test_rows, keep_parts=True)
+    usual = next(iter(task.baselines(train_rows, test_rows).values()))
+    ours, theirs = (task.score(test_rows, answers)["overall_f1"] for answers in (run.predictions, usual))
+    assert ours > theirs + 0.1
+    tuned = task.tuned(test_rows, run.parts)
+    assert 0.5 < tuned.settings.temperature < 3

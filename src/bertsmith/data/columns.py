@@ -69,7 +69,8 @@ def find_columns(
 ) -> Columns:
     """The text column or columns and, if `labelled`, the label column; those given by name are only checked.
 
-    classes: whether a label is one of few; else it is a number or a list, and its column is found by name alone. Raises `DataError` where a given name is unknown or where there is doubt: the message lists the columns with what
+    classes: whether a label is one of few; else it is a number or a list, and its column is found by name alone.
+    Raises `DataError` where a given name is unknown or where there is doubt: the message lists the columns with what
     they look like.
     """
     sample = rows[:: max(1, len(rows) // _SAMPLE_ROWS)]

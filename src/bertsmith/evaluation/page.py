@@ -9,7 +9,7 @@ from bertsmith.evaluation.evaluate import Evaluation
 from bertsmith.evaluation.findings import Baseline, Findings
 from bertsmith.evaluation.intervals import Interval
 from bertsmith.evaluation.mistakes import Mistake
-from bertsmith.evaluation.plots import Bar, bars, heat_map, reliability_diagram
+from bertsmith.evaluation.plots import MAX_NUMBERED, Bar, bars, heat_map, reliability_diagram
 from bertsmith.evaluation.report import (
     Example,
     Markup,
@@ -31,7 +31,7 @@ TONES: dict[Verdict, Tone] = {"better": "good", "worse": "bad", "no difference s
 
 def page(found: Findings, *, model: str, file: str, other_file: str = "") -> Page:
     """The page of `found`; the names are those of the folder and of the files."""
-    made = Page(f"What {model} is worth", f"{found.task} on {file}, {found.evaluation.num_examples:,} examples")
+    made = Page(f"Evaluation of {model}", f"{found.task} on {file}, {found.evaluation.num_examples:,} examples")
     made.section("In short", *_in_short(found))
     made.section("Figures", *_figures(found, other_file))
     if found.reliability:
@@ -86,7 +86,11 @@ def _figures(found: Findings, other_file: str) -> list[Markup]:
     shown = [(name, figures[found.main]) for name, figures in rows if found.main in figures]
     drawn = [Bar(name, i.value, i.low, i.high, 0 if name.startswith(MODEL) else 4) for name, i in shown]
     are_fractions = all(0 <= bound <= 1 for _, interval in shown for bound in (interval.low, interval.high))
-    parts = [figure(bars(drawn, title=found.main, x_label=found.main), found.main)] if are_fractions else []
+    parts = (
+        [figure(bars(drawn, title=found.main, x_label=found.main), found.main)]
+        if are_fractions and len(drawn) > 1
+        else []
+    )
     return [
         *parts,
         table(
@@ -144,7 +148,8 @@ def _confusion(found: Findings) -> list[Markup]:
         ]
     drawing = heat_map(confusion.labels, confusion.counts, title="Confusion")
     caption = "Rows are known labels, columns the given ones; the stronger a cell, the larger its share of the row."
-    return [side_by_side(figure(drawing, "Known and given labels", caption), confused)]
+    shown = figure(drawing, "Known and given labels", caption)
+    return [side_by_side(shown, confused)] if len(confusion.labels) <= MAX_NUMBERED else [shown, confused]
 
 
 def _slices(part: Slices) -> Markup:

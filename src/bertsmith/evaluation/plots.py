@@ -19,7 +19,7 @@ from bertsmith.runtime.progress import shorten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_NUMBERED, LABEL_CHARACTERS = 12, 22
+MAX_NUMBERED, LABEL_CHARACTERS = 12, 22  # labels of a map whose cells hold their counts; characters of one
 WIDTH_INCHES = 4.8  # Set in points on a page: letters keep their size from a phone's width up.
 # matplotlib wants colours, a page that is light or dark wants variables: each stand-in is replaced in the finished SVG.
 INK, FAINT, PAPER = "#010101", "#020202", "#030303"
@@ -147,17 +147,13 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], *, title: s
     def draw(axes: Axes) -> None:
         from matplotlib.patches import Rectangle
 
-        for y, row in enumerate(counts):
-            total = sum(row) or 1
-            for x, count in enumerate(row):
-                color = SERIES[0] if x == y else SERIES[1]
-                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, alpha=count / total, linewidth=0))
-                if count and num <= MAX_NUMBERED:
-                    on_strong = count / total > 0.6
-                    axes.text(
-                        x + 0.5, y + 0.5, f"{count:,}", ha="center", va="center", fontsize=size,
-                        color=PAPER if on_strong else INK,
-                    )  # fmt: skip
+        cells = [(x, y, count, sum(row)) for y, row in enumerate(counts) for x, count in enumerate(row) if count]
+        for x, y, count, total in cells:
+            color = SERIES[0] if x == y else SERIES[1]
+            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, alpha=count / total, linewidth=0))
+            if num <= MAX_NUMBERED:
+                ink = PAPER if count / total > 0.6 else INK
+                axes.text(x + 0.5, y + 0.5, f"{count:,}", ha="center", va="center", fontsize=size, color=ink)
         places = [place + 0.5 for place in range(num)]
         names = [shorten(label, LABEL_CHARACTERS) for label in labels]
         axes.set(xlim=(0, num), ylim=(num, 0), xlabel="given", ylabel="known")

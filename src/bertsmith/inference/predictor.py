@@ -19,7 +19,7 @@ from torch import nn
 from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
-from bertsmith.errors import SettingsError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.runtime.device import Precision, autocast, pick_device
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.embedding import Embedding
@@ -82,15 +82,16 @@ class Predictor:
                 f"this model is for {self.task.name}, embed is for models of the task embedding, for folders of "
                 "sentence-transformers and for bare encoders"
             )
+        if isinstance(texts, str):
+            raise DataError("embed takes a list of texts, found a single one")
         width: int = self.network.config.hidden_size  # type: ignore[assignment, union-attr]
         vectors = np.empty((len(texts), width), dtype=np.float32)
         num_cut = 0
         with (progress or Progress()).phase("embedding", total=len(texts), unit="texts") as phase:
             for start in range(0, len(texts), BLOCK_REQUESTS):
                 block = texts[start : start + BLOCK_REQUESTS]
-                result = self.run(
-                    [self.task.request(text, f"text {place}") for place, text in enumerate(block, start + 1)]
-                )
+                requests = [self.task.request({"text": text}, f"text {n}") for n, text in enumerate(block, start + 1)]
+                result = self.run(requests)
                 vectors[start : start + len(block)] = [prediction.embedding for prediction in result.predictions]
                 num_cut += result.num_cut_requests
                 phase.advance(len(block))

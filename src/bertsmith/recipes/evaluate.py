@@ -43,7 +43,9 @@ class EvaluateSettings(Settings):
     )
     dataset: str | None = Field(None, description="a public data set by its name, instead of a file")
     split: str = Field("test", description="which split of the data set")
-    data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
+    data_dir: Path | None = Field(
+        None, description="folder with the data set's files, and the model's training files if they have moved"
+    )
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
     slice_column: tuple[str, ...] = Field((), description="columns by whose values the report tells results apart")
     other_file: Path | None = Field(None, description="examples of another domain, for the report")
@@ -72,7 +74,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress | None = None) -> Ev
         return _on_corpus(artifact, predictor, settings, progress)
     source, reading = _source(settings), Reading(errors=settings.errors)
     judged = judge(predictor, _examples(artifact, source, settings, reading, settings.slice_column), progress)
-    training = recorded_training(artifact)
+    training = recorded_training(artifact, settings.data_dir)
     warnings = (*reading.notices(), *_trained_on(artifact, source))
     if settings.report_dir is None:
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()

@@ -118,7 +118,7 @@ def sources_of(settings: DataSettings) -> dict[str, Source]:
         sources = {
             side: Source(None, settings.dataset, side, settings.data_dir)
             for side in ("train", "validation", "test")
-            if side in known.split_names(settings.data_dir)
+            if side == "train" or side in known.split_names(settings.data_dir)
         }
     files = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     return sources | {side: Source(file) for side, file in files.items() if file is not None}
@@ -140,10 +140,15 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
     sides = {
         side: sources[side].examples(task, by_field, reading)[0] for side in ("validation", "test") if side in sources
     }
-    for held_out in sides.values():
+    for side, held_out in sides.items():
         task.fitted(held_out)  # refuses labels that training data lacks, all at once
+        warnings += [f"{side}: {notice}" for notice in task.notices(held_out)]
     empty = sum(not "".join(task.texts(example.request)).strip() for example in examples)
-    warnings += [*reading.notices(), *([f"{empty} of {len(examples)} training texts are empty"] if empty else [])]
+    warnings += [
+        *reading.notices(),
+        *task.notices(examples),
+        *([f"{empty} of {len(examples)} training texts are empty"] if empty else []),
+    ]
     train: Sequence[Example[Any]] = examples
     if "validation" not in sides:
         keys = [task.split_key(example.request) for example in examples]

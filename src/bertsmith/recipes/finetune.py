@@ -12,15 +12,14 @@ from pydantic import Field, create_model
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.catalog import data_set
-from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.errors import SettingsError
+from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks import task_class
 from bertsmith.tasks.reading import field_names
 from bertsmith.training.adaptation import (

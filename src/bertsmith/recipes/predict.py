@@ -13,7 +13,7 @@ from pydantic import Field
 from bertsmith.artifact import load_artifact
 from bertsmith.data.batch import blocks
 from bertsmith.data.lines import ErrorPolicy, Reading
-from bertsmith.errors import SettingsError
+from bertsmith.errors import SettingsError, nearest
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
 from bertsmith.recipes.evaluate import known_columns
@@ -30,6 +30,7 @@ class PredictSettings(Settings):
     text: tuple[str, ...] = Field((), description="texts to predict for")
     file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
     output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
+    output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
@@ -61,18 +62,41 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     if settings.output_file is not None and settings.output_file.is_dir():
         raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
     run = _Run(settings, progress)
+    rows: tuple[int, ...] = ()
+    predictions: tuple[Any, ...] = ()
     if settings.output_file is None:
         answers = tuple(run.answers())
-        rows, predictions = tuple(row for row, _ in answers), tuple(prediction for _, prediction in answers)
+        rows, predictions = tuple(a.row for a in answers), tuple(a.prediction for a in answers)
     else:
-        rows = predictions = ()
-        with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as lines:
-            for row, prediction in run.answers():
-                lines.write(json.dumps({"row": row, **asdict(prediction)}, ensure_ascii=False, allow_nan=False) + "\n")
+        with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for text in _written(run, settings.output_format):
+                file.write(text + "\n")
     warnings = tuple(run.reading.notices())
     return PredictReport(
         run.num_requests, run.num_cut, run.num_cut_tokens, settings.output_file, rows, predictions, warnings
     )
+
+
+def _written(run: _Run, output_format: str) -> Iterator[str]:
+    """The lines of the output file."""
+    if output_format == "jsonl":
+        for answer in run.answers():
+            yield json.dumps({"row": answer.row, **asdict(answer.prediction)}, ensure_ascii=False, allow_nan=False)
+        return
+    writers = run.artifact.task.writers
+    if output_format not in writers:
+        known = ["jsonl", *writers]
+        raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
+    answers = list(run.answers())
+    document = writers[output_format]([a.request for a in answers], [a.prediction for a in answers])
+    yield json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    row: int
+    request: Any
+    prediction: Any
 
 
 class _Run:
@@ -84,7 +108,7 @@ class _Run:
         self.reading = Reading(errors=settings.errors)
         self.num_requests = self.num_cut = self.num_cut_tokens = 0
 
-    def answers(self) -> Iterator[tuple[int, Any]]:
+    def answers(self) -> Iterator[_Answer]:
         settings = self.settings
         predictor = Predictor.of(self.artifact, device=settings.device, precision=settings.precision)
         for block in blocks(self.requests(), BLOCK_REQUESTS):
@@ -92,7 +116,8 @@ class _Run:
             self.num_requests += len(block)
             self.num_cut += result.num_cut_requests
             self.num_cut_tokens += result.num_cut_tokens
-            yield from zip((placed.row for placed in block), result.predictions, strict=True)
+            for placed, prediction in zip(block, result.predictions, strict=True):
+                yield _Answer(placed.row, placed.request, prediction)
 
     def requests(self) -> Iterator[Placed]:
         task, file = self.artifact.task, self.settings.file

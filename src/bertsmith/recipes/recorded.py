@@ -17,7 +17,7 @@ from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 def recorded_examples(artifact: Artifact, data_dir: Path | None = None) -> Examples:
     """All sides of the model's data, split as they were.
 
-    data_dir: where the files, or the data set's, are now, if not where they were. Raises `DataError` where one is
+    data_dir: looked in before the places where the files, or the data set's, were. Raises `DataError` where one is
     missing or was changed since.
     """
     data, settings = artifact.record.get("data", {}), artifact.record.get("settings", {})
@@ -46,7 +46,9 @@ def _found(side: str, file: Mapping[str, Any], data_dir: Path | None) -> dict[st
         folder = data_dir or Path(file["data_dir"])
         _check(data_set(file["dataset"]).file(file["split"], folder), file)
         return {"data_dir": folder}
-    path = Path(file["path"]) if data_dir is None else data_dir / file["name"]
+    path = Path(file["path"])
+    if data_dir is not None and (data_dir / file["name"]).is_file():
+        path = data_dir / file["name"]
     _check(path, file)
     return {f"{side}_file": path}
 

@@ -24,7 +24,7 @@ class VerifySettings(Settings):
     """One verification."""
 
     folder: Path = Field(description="saved model")
-    data_dir: Path | None = Field(None, description="folder that the data files are in now; None: where they were")
+    data_dir: Path | None = Field(None, description="folder that the data files are in, if they have moved")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from bertsmith.baselines import tfidf_cosine
+from bertsmith.baselines import lsa_vectors, tfidf_cosine
 from bertsmith.data.batch import Batch, Window, pack
 from bertsmith.data.columns import find_columns
 from bertsmith.data.readers import Row
@@ -37,12 +37,16 @@ from bertsmith.tasks.pair_objectives import (
     ObjectiveName,
     PairObjective,
     StepTexts,
+    Unsaid,
     need_scores,
+    suited_objective,
 )
 from bertsmith.tasks.sentence_folder import sentence_files
 from bertsmith.tasks.task import CoupledTask, Coupling, Example, FoundColumns, Marks
 from bertsmith.text.tokenizer import Ids, Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
+
+Vector: TypeAlias = NDArray[np.floating]
 
 # Column names are compared in lower case, without signs; a pair of the first ones comes before a pair by content.
 _PAIR_NAMES = (
@@ -68,7 +72,8 @@ class EmbeddingSettings(WindowSettings):
     scale: float = Field(20.0, gt=0, description="contrastive: what cosines are multiplied by, 1 / temperature")
     margin: float = Field(0.5, gt=0, le=2, description="pair: cosine distance from which unlike texts are far enough")
     score_range: tuple[float, float] | None = Field(
-        None, description="cosine: the scores that mean cosine 0 and 1; None: 0 to 1, or what the training data reaches"
+        None,
+        description="cosine: the scores that mean cosine 0 and 1; None: the whole numbers around those of the training data",
     )
 
     @field_validator("score_range")
@@ -85,7 +90,7 @@ class TextPart:
 
     role: int
     num_tokens: int
-    vector: NDArray[np.float32]
+    vector: Vector
 
 
 class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
@@ -106,7 +111,9 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
                 return Cosine(*(self.settings.score_range or (0.0, 1.0)))
             case "pair":
                 return Alike(self.settings.margin)
-        return Contrastive(self.settings.scale)
+            case "contrastive":
+                return Contrastive(self.settings.scale)
+        return Unsaid(self.settings.scale)
 
     @property
     def metrics(self) -> Mapping[str, int]:
@@ -162,19 +169,13 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         return [request.text, *([] if request.text_pair is None else [request.text_pair]), *request.negatives]
 
     def fitted(self, examples: Sequence[Example[EmbeddingRequest]]) -> Self:
-        """The objective and the range of scores, where the settings leave them open; every score has to fit them.
-
-        Pairs without scores mean `contrastive`, those with 0 and 1 alone `pair`, any other scores `cosine`.
-        """
-        scores = [example.answer for example in examples if example.answer is not None]
-        objective = self.settings.objective
-        if objective is None:
-            objective = "contrastive" if not scores else "pair" if {0.0, 1.0}.issuperset(scores) else "cosine"
+        """The objective and the range of scores, where the settings leave them open; every score has to fit them."""
+        objective = self.settings.objective or suited_objective(examples)
         changes: dict[str, Any] = {"objective": objective}
         if objective != "contrastive":
             need_scores(examples, objective)
         if objective == "cosine" and self.settings.score_range is None:
-            changes["score_range"] = _range(scores)
+            changes["score_range"] = _range([example.answer for example in examples])
         task = type(self)(self.settings.model_copy(update=changes))
         task.objective.check(examples)
         return task
@@ -238,23 +239,26 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         by_role: dict[int, list[TextPart]] = {}
         for part in parts:
             by_role.setdefault(part.role, []).append(part)
-        vectors = {role: self.vector(windows) for role, windows in by_role.items()}
-        text, pair = vectors[TEXT], vectors.get(PAIR)
+        prediction = self._prediction(request, [self._vector(windows) for windows in by_role.values()])
+        return replace(prediction, num_cut_tokens=num_cut_tokens, num_windows=len(parts))
+
+    def _prediction(self, request: EmbeddingRequest, vectors: Sequence[Vector]) -> EmbeddingPrediction:
+        """From the vectors of the request's texts, in their order."""
+        text, *others = vectors
+        pair = None if request.text_pair is None else others.pop(0)
         return EmbeddingPrediction(
             tuple(text.tolist()),
             None if pair is None else tuple(pair.tolist()),
             None if pair is None else _cosine(text, pair),
-            tuple(_cosine(text, vector) for role, vector in vectors.items() if role >= FIRST_NEGATIVE),
-            num_cut_tokens,
-            len(parts),
+            tuple(_cosine(text, negative) for negative in others),
         )
 
-    def vector(self, parts: Sequence[TextPart]) -> NDArray[np.float32]:
-        """A text's vector from those of its windows: float32 [H]."""
+    def _vector(self, parts: Sequence[TextPart]) -> Vector:
+        """A text's vector from those of its windows: [H]."""
         if len(parts) == 1:
             return parts[0].vector
         weights = np.array([part.num_tokens for part in parts], dtype=np.float32)
-        vector: NDArray[np.float32] = weights @ np.stack([part.vector for part in parts]) / weights.sum()
+        vector: Vector = weights @ np.stack([part.vector for part in parts]) / weights.sum()
         if self.settings.normalize:
             vector /= max(float(np.linalg.norm(vector)), 1e-12)
         return vector
@@ -262,8 +266,6 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     # Judging
 
     def marks(self, examples: Sequence[Example[EmbeddingRequest]], predictions: Sequence[EmbeddingPrediction]) -> Marks:
-        if not isinstance(self.objective, Contrastive):
-            need_scores(examples, self.objective.name)
         return self.objective.marks(examples, predictions)
 
     def metrics_of(self, marks: Marks) -> dict[str, float]:
@@ -275,13 +277,17 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     def baselines(
         self, train: Sequence[Example[EmbeddingRequest]], test: Sequence[Example[EmbeddingRequest]]
     ) -> dict[str, Sequence[EmbeddingPrediction]]:
-        """The cosine of TF-IDF rows, where pairs have scores."""
-        if isinstance(self.objective, Contrastive):
-            return {}
+        """The cosine of TF-IDF rows where all pairs have scores; else vectors by latent semantic analysis."""
         known = [text for example in train for text in self.texts(example.request)]
-        first, second = ([getattr(example.request, name) or "" for example in test] for name in ("text", "text_pair"))
-        cosines = tfidf_cosine(known, first, second).tolist()
-        return {"TF-IDF cosine": [EmbeddingPrediction((), similarity=cosine) for cosine in cosines]}
+        requests = [example.request for example in test]
+        if all(example.answer is not None for example in test):
+            pairs = [request.text for request in requests], [request.text_pair or "" for request in requests]
+            cosines = tfidf_cosine(known, *pairs).tolist()
+            return {"TF-IDF cosine": [EmbeddingPrediction((), similarity=cosine) for cosine in cosines]}
+        vectors = iter(lsa_vectors(known, [text for request in requests for text in self.texts(request)]))
+        return {
+            "LSA": [self._prediction(request, [next(vectors) for _ in self.texts(request)]) for request in requests]
+        }
 
     # Keeping
 
@@ -305,12 +311,14 @@ def _key(ids: Ids) -> int:
     return int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
-def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def _cosine(first: Vector, second: Vector) -> float:
     return float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
 
 
 def _range(scores: Sequence[float]) -> tuple[float, float]:
+    """The scale that the scores seem to be on."""
     low, high = min(scores), max(scores)
     if low == high:
         raise DataError(f"all pairs have the score {low:g}, from which nothing can be learned")
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    # Scales end at whole numbers, and other files may reach what the training data does not.
+    return float(math.floor(low)), float(math.ceil(high))

@@ -116,6 +116,8 @@ class PairObjective(ABC):
         """Summed over the pairs."""
 
     def marks(self, examples: Examples, predictions: Predictions) -> Marks:
+        """The cosine and the score of each pair."""
+        need_scores(examples, self.name)
         rows = [(given.similarity, known.answer) for known, given in zip(examples, predictions, strict=True)]
         return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
@@ -190,7 +192,9 @@ class Cosine(PairObjective):
     metrics: ClassVar = {"spearmanr": 1, "pearson": 1}
 
     def check(self, examples: Examples) -> None:
-        outside = f"have a score outside of score_range, {self.low:g} to {self.high:g}"
+        outside = (
+            f"have a score outside of score_range, {self.low:g} to {self.high:g}: set it to the scale of the scores"
+        )
         _refuse(examples, lambda score: not self.low <= score <= self.high, outside)
 
     def cosine(self, score: Any) -> float:
@@ -243,6 +247,37 @@ class Alike(PairObjective):
         threshold = best_threshold(marks[:, 0], marks[:, 1]).threshold
         right: NDArray[np.float64] = ((marks[:, 0] >= threshold) == (marks[:, 1] > 0.5)).astype(np.float64)
         return right
+
+
+class Unsaid(Contrastive):
+    """Of an encoder that was trained elsewhere: pairs are judged by what their scores allow; the marks say how."""
+
+    metrics: ClassVar = {**Contrastive.metrics, **Cosine.metrics, **Alike.metrics}
+
+    def marks(self, examples: Examples, predictions: Predictions) -> Marks:
+        """The marks of the objective that suits the examples, and its place in `_judges`."""
+        kind = [judge.name for judge in self._judges].index(suited_objective(examples))
+        marks = self._judges[kind].marks(examples, predictions)
+        return np.column_stack([marks, np.full(len(marks), kind)])
+
+    def metrics_of(self, marks: Marks) -> dict[str, float]:
+        return self._judge(marks).metrics_of(marks[:, :-1])
+
+    def credit(self, marks: Marks) -> NDArray[np.float64]:
+        return self._judge(marks).credit(marks[:, :-1])
+
+    @property
+    def _judges(self) -> tuple[PairObjective, ...]:
+        return Contrastive(self.scale), Cosine(0.0, 1.0), Alike(0.5)
+
+    def _judge(self, marks: Marks) -> PairObjective:
+        return self._judges[int(marks[0, -1])]
+
+
+def suited_objective(examples: Examples) -> ObjectiveName:
+    """Pairs without scores are to be found again, those with 0 and 1 alone are alike or not."""
+    scores = {example.answer for example in examples} - {None}
+    return "contrastive" if not scores else "pair" if scores <= {0.0, 1.0} else "cosine"
 
 
 def need_scores(examples: Examples, objective: str) -> None:

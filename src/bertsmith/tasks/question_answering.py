@@ -26,7 +26,7 @@ from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SpanNetwork
 from bertsmith.tasks.answer_fitting import best_no_answer_threshold, fit_candidates_temperature
-from bertsmith.tasks.task import Example, Marks, RowReader, Task
+from bertsmith.tasks.task import Example, Marks, RowReader, Task, Writer
 from bertsmith.text.sentences import split_sentences
 from bertsmith.text.spans import best_spans, pieces_within
 from bertsmith.text.tokenizer import Tokenizer
@@ -110,6 +110,30 @@ class SpanPart:
     logits: NDArray[np.float32]
 
 
+def to_squad(requests: Sequence[QuestionRequest], predictions: Sequence[AnswerPrediction]) -> dict[str, str]:
+    """Predictions as SQuAD's evaluation reads them: the answer of each question by its id, "" for no answer."""
+    return {_id(request): prediction.answer for request, prediction in zip(requests, predictions, strict=True)}
+
+
+def to_no_answer_odds(requests: Sequence[QuestionRequest], predictions: Sequence[AnswerPrediction]) -> dict[str, float]:
+    """The second file of SQuAD 2.0's evaluation: by id a number that grows with the odds of there being no answer.
+
+    Raises `DataError` where the model always gives an answer.
+    """
+    odds = {}
+    for request, prediction in zip(requests, predictions, strict=True):
+        if prediction.no_answer_odds is None:
+            raise DataError("this model was trained on questions that all have an answer; there are no odds of none")
+        odds[_id(request)] = prediction.no_answer_odds
+    return odds
+
+
+def _id(request: QuestionRequest) -> str:
+    if not request.id:
+        raise DataError(f"SQuAD's format needs an id for each question; none for {request.question!r:.80}")
+    return request.id
+
+
 class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     """A start and an end over the tokens of a window; both at [CLS] where the window lacks the answer."""
 
@@ -119,6 +143,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     Prediction = AnswerPrediction
     answer_field = "answers"
     readers: ClassVar[Mapping[str, RowReader]] = {".json": read_squad}
+    writers: ClassVar[Mapping[str, Writer]] = {"squad": to_squad, "squad-odds": to_no_answer_odds}
     settings: QuestionAnsweringSettings
 
     @property
@@ -152,6 +177,10 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
             shown = ", ".join(without[:_FAULTS_SHOWN])
             raise DataError(f"{len(without)} questions have no answer, but allow_no_answer is false: {shown}")
         return self
+
+    def split_key(self, request: QuestionRequest) -> str:
+        """Questions about one text belong together."""
+        return request.context
 
     def notices(self, examples: Sequence[Example[QuestionRequest]]) -> list[str]:
         """What of the known answers is not as the file says, for people."""
@@ -331,30 +360,6 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         if self.settings.allow_no_answer:
             answers["no answer"] = [_certain(example.request, 0, 0) for example in test]
         return answers
-
-
-def to_squad(requests: Sequence[QuestionRequest], predictions: Sequence[AnswerPrediction]) -> dict[str, str]:
-    """Predictions as SQuAD's evaluation reads them: the answer of each question by its id, "" for no answer."""
-    return {_id(request): prediction.answer for request, prediction in zip(requests, predictions, strict=True)}
-
-
-def to_no_answer_odds(requests: Sequence[QuestionRequest], predictions: Sequence[AnswerPrediction]) -> dict[str, float]:
-    """The second file of SQuAD 2.0's evaluation: by id a number that grows with the odds of there being no answer.
-
-    Raises `DataError` where the model always gives an answer.
-    """
-    odds = {}
-    for request, prediction in zip(requests, predictions, strict=True):
-        if prediction.no_answer_odds is None:
-            raise DataError("this model was trained on questions that all have an answer; there are no odds of none")
-        odds[_id(request)] = prediction.no_answer_odds
-    return odds
-
-
-def _id(request: QuestionRequest) -> str:
-    if not request.id:
-        raise DataError(f"SQuAD's format needs an id for each question; none for {request.question!r:.80}")
-    return request.id
 
 
 def _targets(window: TextWindow, span: tuple[int, int] | None) -> dict[str, int]:

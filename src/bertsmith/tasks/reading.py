@@ -127,7 +127,9 @@ def _request(task: Task[Any, Any], row: Row, columns: FoundColumns) -> Placed | 
 
 
 def _fault(row: Row, error: DataError) -> Fault:
-    return Fault(row.where, str(error).removeprefix(f"{row.where}: "))
+    """What is counted is the kind of error, up to its first colon; what follows is this row's own."""
+    kind, _, detail = str(error).removeprefix(f"{row.where}: ").partition(": ")
+    return Fault(row.where, kind, detail)
 
 
 def _record(row: Row, columns: FoundColumns) -> dict[str, Any]:

@@ -156,6 +156,10 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
             for query, same in by_query.items()
         ]
 
+    def split_key(self, request: RerankingRequest) -> str:
+        """What is asked: its passages may stand under other queries too."""
+        return request.query
+
     def fitted(self, examples: Sequence[Example[RerankingRequest]]) -> Self:
         """The highest label, where the settings leave it open. Refuses data from which no order can be learned."""
         labels = [label for example in examples for label in example.answer]

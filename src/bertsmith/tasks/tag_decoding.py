@@ -45,21 +45,18 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class TagPrediction:
-    """Words and entities, the latter empty for plain tags, in order; the tags are a valid sequence of their scheme.
+    """tags: one a word, a valid sequence of their scheme. words: the same with their places and probabilities.
 
-    Places count characters of the request's text, or, where it gave words, of those words with one blank between any
-    two. num_cut_tokens: tokens that were not read; num_windows: windows that the words were read in.
+    entities: in order, none for plain tags. Places count characters of the request's text, or, where it gave words, of
+    those words with one blank between any two. num_cut_tokens: tokens that were not read; num_windows: windows that the
+    words were read in.
     """
 
+    tags: tuple[str, ...]
     entities: tuple[Entity, ...]
     words: tuple[TaggedWord, ...]
     num_cut_tokens: int = 0
     num_windows: int = 1
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """One a word."""
-        return tuple(word.tag for word in self.words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,4 +138,5 @@ def tagged(words: Separated, tags: Sequence[str], scores: Sequence[float], schem
         start, stop = borders[first][0], borders[end - 1][1]
         mean = sum(scores[first:end]) / (end - first)
         entities.append(Entity(kind, mean, words.text[start:stop], start, stop))
-    return TagPrediction(tuple(entities), tuple(TaggedWord(word, tag, score, *at) for word, tag, score, at in rows))
+    tagged_words = tuple(TaggedWord(word, tag, score, *at) for word, tag, score, at in rows)
+    return TagPrediction(tuple(tags), tuple(entities), tagged_words)

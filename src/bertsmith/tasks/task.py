@@ -31,6 +31,7 @@ RequestT = TypeVar("RequestT")
 PredictionT = TypeVar("PredictionT")
 
 RowReader: TypeAlias = Callable[[Path, Reading], Iterator[Row]]
+Writer: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], Any]
 Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
 NO_NUMBERS = np.empty(0)
@@ -68,7 +69,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     Request, Prediction: frozen dataclasses; a request's fields are also the columns of a file and the body of a web
     request. metrics: what `score` gives, 1 where higher is better, -1 where lower is; training chooses the best
     checkpoint by the first unless told otherwise. answer_optional: whether examples may go without. readers: file
-    formats beyond tables, by suffix. coupling: what must stay in one batch for the loss to be right: a window stands
+    formats beyond tables, by suffix. writers: formats in which the field exchanges predictions, by name: requests and
+    predictions to one JSON document. coupling: what must stay in one batch for the loss to be right: a window stands
     alone, an example's windows belong together (a softmax over choices), or a whole step's do (in-batch negatives: see
     `CoupledTask`).
     """
@@ -80,6 +82,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     answer_field: ClassVar[str] = "label"
     answer_optional: ClassVar[bool] = False
     readers: ClassVar[Mapping[str, RowReader]] = {}
+    writers: ClassVar[Mapping[str, Writer]] = {}
     coupling: ClassVar[Coupling] = "window"
 
     @property
@@ -147,6 +150,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def split_key(self, request: RequestT) -> str:
         """Requests with equal keys stay on one side of a split, and are not to be in both training and testing."""
         return "\0".join(self.texts(request))
+
+    def notices(self, examples: Sequence[Example[RequestT]]) -> list[str]:
+        """What people should know of the examples: what was mended or cannot be used, with numbers."""
+        return []
 
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
         """This task with what training data teaches it before any network exists, such as its label names."""
@@ -218,7 +225,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def confidences(
         self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of each decision its probability, and 1 where it was right, else 0; empty where there are no probabilities."""
+        """Of each decision its probability, and 1 where it was right, else 0; empty without probabilities."""
         return NO_NUMBERS, NO_NUMBERS
 
     def confusion(

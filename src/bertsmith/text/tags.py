@@ -1,6 +1,6 @@
 """Tags of words and the spans that they stand for: BIO and BIOES, read leniently or strictly, written validly.
 
-Knows strings alone, no words and no model. A tag is `O`, outside of everything, or a prefix and a type as `B-PER`; tags
+Also where in a text the words to tag are. Knows no vocabulary and no model. A tag is `O`, outside of everything, or a prefix and a type as `B-PER`; tags
 without such prefixes, parts of speech say, are the scheme `plain`.
 """
 

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from toy_models import toy_bert, toy_classifier, toy_reviews
+
+from bertsmith.errors import DataError, SettingsError
+from bertsmith.recipes.evaluate import EvaluateReport, EvaluateSettings, evaluate
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier, the reviews that it was trained on, others, and some of another kind."""
+    folder = tmp_path_factory.mktemp("house")
+    train = toy_reviews(folder / "train.csv", 120, seed=0)
+    toy_classifier(folder / "model", train, model=str(toy_bert(folder / "bert")))
+    test = toy_reviews(folder / "test.csv", 60, seed=1, wrong=6)
+    seen, again = train.read_text().splitlines()[1:21], test.read_text().splitlines()[-1]
+    turned = again.replace("good", "BAD").replace("bad", "good").replace("BAD", "bad")
+    test.write_text("\n".join([test.read_text().rstrip(), *seen, again, turned]) + "\n")
+    toy_reviews(folder / "other.csv", 40, seed=2, wrong=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(house: Path) -> EvaluateReport:
+    return evaluate(
+        EvaluateSettings(
+            folder=house / "model",
+            file=house / "test.csv",
+            slice_column=("shop",),
+            other_file=house / "other.csv",
+            report_dir=house / "report",
+        )
+    )
+
+
+def test_figures_have_intervals_that_hold_them(report: EvaluateReport) -> None:
+    assert report.num_examples == 82
+    for name, value in report.metrics.items():
+        assert report.intervals[name].value == value
+        assert report.intervals[name].low <= value <= report.intervals[name].high
+    assert report.intervals["accuracy"].low < report.metrics["accuracy"] < report.intervals["accuracy"].high
+
+
+def test_without_a_report_the_figures_and_warnings_are_the_same(house: Path, report: EvaluateReport) -> None:
+    plain = evaluate(EvaluateSettings(folder=house / "model", file=house / "test.csv"))
+    assert plain.intervals == report.intervals
+    assert plain.warnings == report.warnings
+    assert (plain.report, plain.findings) == (None, None)
+
+
+def test_repeats_contradictions_and_trained_on_rows_are_told(report: EvaluateReport) -> None:
+    assert report.findings is not None
+    data = report.findings.data
+    # The last row stands there three times, once with the other label. Of 20 rows of training some are validation.
+    assert (data.num_repeats, data.num_conflicting) == (2, 3)
+    assert data.num_trained_on is not None
+    assert 15 <= data.num_trained_on <= 20
+    assert any("2 of 82" in warning for warning in report.warnings)
+
+
+def test_baselines_stand_beside_the_model(report: EvaluateReport) -> None:
+    assert report.findings is not None
+    by_name = {baseline.name: baseline for baseline in report.findings.baselines.scores}
+    assert set(by_name) == {"majority", "TF-IDF + logistic regression"}
+    assert by_name["majority"].verdicts["accuracy"] == "better"
+    assert by_name["majority"].metrics["accuracy"].value == pytest.approx(0.5, abs=0.1)
+
+
+def test_slices_are_by_length_label_and_the_named_column(report: EvaluateReport) -> None:
+    assert report.findings is not None
+    slices = {part.kind: part for part in report.findings.slices}
+    assert {"length", "label", "shop"} <= set(slices)
+    assert {part.name for part in slices["shop"].slices} == {"north", "south"}
+    for part in slices.values():
+        assert sum(one.num for one in part.slices) == 82
+    of_labels = {one.name: one for one in slices["label"].slices}
+    assert set(of_labels) == {"bad", "good"}
+
+
+def test_the_worst_answers_are_wrong_and_the_surest_first(report: EvaluateReport) -> None:
+    assert report.findings is not None
+    mistakes = report.findings.mistakes
+    assert mistakes
+    assert all(mistake.known != mistake.given["label"] and mistake.credit == 0 for mistake in mistakes)
+    scores = [float(mistake.given["score"]) for mistake in mistakes]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_another_domain_has_figures_of_its_own(report: EvaluateReport) -> None:
+    assert report.findings is not None
+    assert report.findings.other is not None
+    assert report.findings.other.num_examples == 40
+    assert report.findings.other.metrics["accuracy"] < report.metrics["accuracy"]
+
+
+def test_the_page_and_the_facts_are_files_that_need_nothing_else(house: Path, report: EvaluateReport) -> None:
+    assert report.report == house / "report" / "report.html"
+    html = report.report.read_text(encoding="utf-8")
+    assert "http" not in html.replace("http://www.w3.org/1999/xlink", "")
+    for said in ("majority", "Expected calibration error", "Known and given labels", "By shop", "other.csv"):
+        assert said in html
+    facts = json.loads((house / "report" / "evaluation.json").read_text(encoding="utf-8"))
+    assert facts["evaluation"]["intervals"]["accuracy"]["value"] == report.metrics["accuracy"]
+    assert len(facts["marks"]) == 82
+    assert facts["task"]["labels"] == ["bad", "good"]
+
+
+def test_without_the_training_file_the_report_says_so(house: Path, tmp_path: Path) -> None:
+    train = toy_reviews(tmp_path / "train.csv", 40, seed=3)
+    toy_classifier(tmp_path / "model", train, model=str(house / "bert"), max_steps=2)
+    train.write_text(train.read_text() + "ba de,good,north\n")
+    settings = EvaluateSettings(folder=tmp_path / "model", file=house / "other.csv", report_dir=tmp_path / "report")
+    found = evaluate(settings).findings
+    assert found is not None
+    assert found.baselines.scores == ()
+    assert "changed since the model was made" in found.baselines.missing
+    assert found.data.num_trained_on is None
+    train.unlink()
+    found = evaluate(settings).findings
+    assert found is not None
+    assert "not there" in found.baselines.missing
+    assert "No baseline" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_training_file_itself_is_no_test(house: Path) -> None:
+    shutil.copy(house / "train.csv", house / "copy.csv")
+    report = evaluate(EvaluateSettings(folder=house / "model", file=house / "copy.csv"))
+    assert any("trained on this very file" in warning for warning in report.warnings)
+
+
+def test_bad_questions(house: Path) -> None:
+    with pytest.raises(SettingsError, match="one of the two"):
+        evaluate(EvaluateSettings(folder=house / "model"))
+    with pytest.raises(DataError, match="did you mean 'shop'"):
+        evaluate(EvaluateSettings(folder=house / "model", file=house / "test.csv", slice_column=("shops",)))
+    (house / "unseen.csv").write_text("review,sentiment\nba de,good\nku lo,dreadful\n")
+    with pytest.raises(DataError, match="dreadful"):
+        evaluate(EvaluateSettings(folder=house / "model", file=house / "unseen.csv"))
