@@ -351,6 +351,17 @@ def test_a_bare_encoder_gives_means_and_says_so(tmp_path: Path) -> None:
     assert "encoder without a task" in artifact.record["notes"][0]
 
 
+def test_heads_of_a_pretrained_model_are_left_out(tmp_path: Path) -> None:
+    toy = toy_task("pretraining")
+    network = toy.task.build(toy_config()).eval()  # with a pooler and both heads
+    save_artifact(tmp_path / "model", Artifact(toy.task, network, toy_tokenizer()))
+    (tmp_path / "model" / RECORD).unlink()
+    encoder = network_of(task_of())
+    encoder.encoder.load_state_dict(network.encoder.state_dict())
+    expected = Predictor(task_of(), encoder, toy_tokenizer(), precision="fp32").embed(TEXTS)
+    np.testing.assert_array_equal(load(tmp_path / "model", precision="fp32").embed(TEXTS), expected)
+
+
 def test_an_encoder_that_only_we_know_has_no_companions(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", task_of(), toy_config(normalization={"kind": "rms_norm"}))
     assert not (folder / "modules.json").exists()

@@ -209,7 +209,7 @@ def test_answers_are_found_where_they_are() -> None:
     assert notice.endswith("row 9")
     assert windows_of(own)[0].targets == windows_of(right)[0].targets != {"start": 0, "end": 0}
     assert it.texts(moved.request) == ["ga", CONTEXT]
-    with pytest.raises(DataError, match="row 3: an answer that is not in its context \('zo'\)"):
+    with pytest.raises(DataError, match=r"row 3: an answer that is not in its context \('zo'\)"):
         it.example({**record, "answers": ["zo"]}, "row 3")
     with pytest.raises(DataError, match="row 4: no value in 'answers'; a question without an answer has an empty list"):
         it.example(record, "row 4")

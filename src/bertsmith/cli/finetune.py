@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from inspect import getdoc, getmodule
+from itertools import pairwise
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -22,7 +23,7 @@ app = App("finetune", help_format="plaintext")
 @app.default
 def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
     """Fine-tune for a task, or on a public data set, which knows its task: finetune --dataset NAME."""
-    names = [after for option, after in zip(arguments, arguments[1:], strict=False) if option == "--dataset"]
+    names = [after for option, after in pairwise(arguments) if option == "--dataset"]
     names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--dataset=")]
     if names:
         app([data_set(names[0]).task, *arguments], exit_on_error=False, print_error=False, result_action="return_none")

@@ -155,13 +155,13 @@ class _Finder:
             if len(candidates) != 1:
                 raise self._doubt("label", candidates, _LABEL_WAY_OUT)
             named, why = candidates[0], "the only column with few distinct values"
-        classes = {str(value) for value in self.values[named]}
-        if named in classes:
+        found = {str(value) for value in self.values[named]}
+        if named in found:
             raise DataError(
                 f"{self.path}: the first line seems to be data, not a header: {named!r} is also a value of its column; "
                 "put a first line with names into the file, such as text and label"
             )
-        return _Found(named, f"{why}, {len(classes)} distinct values")
+        return _Found(named, f"{why}, {len(found)} distinct values")
 
     def _by_name(self, names: list[str], groups: Sequence[set[str]]) -> str | None:
         for group in groups:

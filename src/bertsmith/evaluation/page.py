@@ -39,7 +39,7 @@ def page(found: Findings, *, model: str, file: str, other_file: str = "") -> Pag
     if found.confusion:
         made.section("What it takes for what", *_confusion(found))
     if found.slices:
-        made.section("Where it is better and worse", side_by_side(*map(_slices, found.slices)))
+        made.section("Where it is better and worse", *map(_slices, found.slices))
     made.section("Its worst answers", *_mistakes(found.mistakes))
     made.section("The examples, and what was read of them", *_data(found))
     return made
@@ -139,7 +139,7 @@ def _reliability(found: Findings) -> list[Markup]:
 def _confusion(found: Findings) -> list[Markup]:
     assert found.confusion is not None
     confusion = found.confusion
-    pairs = table(["known", "given", "times"], [[a, b, f"{count:,}"] for a, b, count in confusion.pairs])
+    pairs = table(["what", "times"], [[f"{a} taken for {b}", f"{count:,}"] for a, b, count in confusion.pairs])
     confused = pairs if confusion.pairs else paragraph("No label was taken for another.")
     if not confusion.can_be_drawn:
         return [

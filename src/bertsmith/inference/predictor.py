@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
+from bertsmith.model.networks import Network
 from bertsmith.runtime.device import Precision, autocast, pick_device
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.embedding import Embedding
@@ -54,7 +54,7 @@ class Predictor:
     """
 
     task: Task[Any, Any]
-    network: nn.Module
+    network: Network
     tokenizer: Tokenizer
     precision: Precision = "auto"
     max_tokens_per_batch: int = 8192
@@ -84,7 +84,8 @@ class Predictor:
             )
         if isinstance(texts, str):
             raise DataError("embed takes a list of texts, found a single one")
-        width: int = self.network.config.hidden_size  # type: ignore[assignment, union-attr]
+        texts = list(texts)
+        width: int = self.network.config.hidden_size
         vectors = np.empty((len(texts), width), dtype=np.float32)
         num_cut = 0
         with (progress or Progress()).phase("embedding", total=len(texts), unit="texts") as phase:

@@ -98,6 +98,7 @@ class DataSettings(Settings):
     data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
     max_train_samples: int | None = Field(None, ge=1, description="train on so many examples, always the same ones")
+    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
@@ -114,6 +115,8 @@ def sources_of(settings: DataSettings) -> dict[str, Source]:
         raise SettingsError("finetune needs --train-file, or --dataset with the name of a data set, one of the two")
     sources = {}
     if settings.dataset is not None:
+        if settings.column_names:
+            raise SettingsError("column_names are for files; the columns of a data set by name are known")
         known = data_set(settings.dataset)
         sources = {
             side: Source(None, settings.dataset, side, settings.data_dir)
@@ -129,7 +132,8 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
 
     Raises `DataError` for examples that cannot be used and labels that training lacks, all at once.
     """
-    sources, reading = sources_of(settings), Reading(errors=settings.errors)
+    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    sources = sources_of(settings)
     examples, by_field, reason = sources["train"].examples(task, given, reading)
     warnings = [] if settings.dataset is None else list(_notes(settings.dataset))
     if settings.max_train_samples is not None and settings.max_train_samples < len(examples):

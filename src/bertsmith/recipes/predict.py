@@ -32,6 +32,7 @@ class PredictSettings(Settings):
     output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
     output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
+    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
@@ -105,7 +106,7 @@ class _Run:
     def __init__(self, settings: PredictSettings, progress: Progress | None):
         self.settings, self.progress = settings, progress
         self.artifact = load_artifact(settings.folder)
-        self.reading = Reading(errors=settings.errors)
+        self.reading = Reading(errors=settings.errors, column_names=settings.column_names)
         self.num_requests = self.num_cut = self.num_cut_tokens = 0
 
     def answers(self) -> Iterator[_Answer]:

@@ -73,7 +73,7 @@ class EmbeddingSettings(WindowSettings):
     margin: float = Field(0.5, gt=0, le=2, description="pair: cosine distance from which unlike texts are far enough")
     score_range: tuple[float, float] | None = Field(
         None,
-        description="cosine: the scores that mean cosine 0 and 1; None: the whole numbers around those of the training data",
+        description="cosine: the scores that mean cosine 0 and 1; None: whole numbers around those of training",
     )
 
     @field_validator("score_range")

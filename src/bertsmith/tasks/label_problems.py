@@ -74,12 +74,15 @@ class Verdict:
 
 
 class Problem(ABC):
-    """Shapes: n texts, L labels. metrics: as in the task contract."""
-
-    metrics: Mapping[str, int]
+    """Shapes: n texts, L labels."""
 
     def __init__(self, settings: ClassificationSettings):
         self.settings = settings
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, int]:
+        """As in the task contract."""
 
     @property
     def num_logits(self) -> int:
@@ -144,10 +147,10 @@ class Problem(ABC):
 class SingleLabel(Problem):
     """One of L labels: a softmax. An answer is its name."""
 
-    def __init__(self, settings: ClassificationSettings):
-        super().__init__(settings)
-        f1 = {"f1": 1} if len(settings.labels) == 2 else {}
-        self.metrics = {"accuracy": 1, **f1, "f1_macro": 1, "matthews_correlation": 1}
+    @property
+    def metrics(self) -> Mapping[str, int]:
+        f1 = {"f1": 1} if len(self.settings.labels) == 2 else {}
+        return {"accuracy": 1, **f1, "f1_macro": 1, "matthews_correlation": 1}
 
     def answer(self, value: Any, where: str) -> str:
         """White space is dropped, `1` and `1.0` of typed files are both `"1"`."""
@@ -201,7 +204,8 @@ class SingleLabel(Problem):
         return {name: metrics[name] for name in self.metrics}
 
     def credit(self, marks: Marks) -> Array:
-        return (marks[:, 0] == marks[:, 1]).astype(float)
+        right: Array = (marks[:, 0] == marks[:, 1]).astype(float)
+        return right
 
     def confidences(self, answers: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[Array, Array]:
         right = [answer == verdict.label for answer, verdict in zip(answers, verdicts, strict=True)]
@@ -291,7 +295,8 @@ class MultiLabel(Problem):
 
     def credit(self, marks: Marks) -> Array:
         known, given = np.split(marks, 2, axis=1)
-        return (known == given).all(axis=1).astype(float)
+        right: Array = (known == given).all(axis=1).astype(float)
+        return right
 
     def confidences(self, answers: Sequence[tuple[str, ...]], verdicts: Sequence[Verdict]) -> tuple[Array, Array]:
         """Of every label of every text: the probability of the label being there, or not there, as was said."""
@@ -375,7 +380,8 @@ class Regression(Problem):
         """1 for the very number, falling with the distance in units of the known numbers' spread."""
         known, given = marks.T
         spread = float(np.ptp(known)) or 1.0
-        return np.clip(1 - np.abs(known - given) / spread, 0.0, 1.0)
+        nearness: Array = np.clip(1 - np.abs(known - given) / spread, 0.0, 1.0)
+        return nearness
 
     def baselines(self, train: Texts, answers: Sequence[float], test: Texts) -> dict[str, list[Verdict]]:
         mean = math.fsum(answers) / len(answers)
@@ -429,8 +435,10 @@ def _likeliest(scores: dict[str, float]) -> Verdict:
 
 def _softmax(logits: Array) -> Array:
     exponentials: Array = np.exp(logits - logits.max())
-    return exponentials / exponentials.sum()
+    probabilities: Array = exponentials / exponentials.sum()
+    return probabilities
 
 
 def _sigmoid(logits: Array) -> Array:
-    return 1 / (1 + np.exp(-logits))
+    probabilities: Array = 1 / (1 + np.exp(-logits))
+    return probabilities

@@ -133,7 +133,8 @@ class Contrastive(PairObjective):
     """The partner against all others of a step: cross-entropy of cosines times `scale`, one over the temperature.
 
     Henderson et al. 2017; sentence-transformers' MultipleNegativesRankingLoss. Negatives are the partners of the step's
-    other pairs and the negatives of all; a text that is the anchor's own, or its partner's once more, is none.
+    other pairs and the negatives of all, in whatever pieces the step is computed; a text that is the anchor's own, or
+    its partner's once more, is none.
     """
 
     scale: float

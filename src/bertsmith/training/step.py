@@ -118,7 +118,7 @@ def _coupled_backward(
     _total(named, counts).backward()  # type: ignore[no-untyped-call]
     if not once:
         assert representations.grad is not None
-        gradients = representations.grad.split([len(piece) for piece in pieces])
+        gradients = torch.split(representations.grad, [len(piece) for piece in pieces])
         for batch, state, gradient in zip(step.batches, states, gradients, strict=True):
             _set_random_state(device, state)
             with autocast(precision, device):
