@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank, reciprocal_ranks_among
@@ -40,6 +40,7 @@ def test_a_query_without_a_relevant_candidate_counts_as_zero() -> None:
     assert ndcg(nothing, scores) == reciprocal_rank(nothing, scores) == average_precision(nothing, scores) == 0.0
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), min_size=2, max_size=15), st.integers(1, 12))
 def test_ndcg_is_that_of_scikit_learn(rows: list[tuple[int, int]], k: int) -> None:
     from sklearn.metrics import ndcg_score

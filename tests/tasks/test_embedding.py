@@ -220,6 +220,11 @@ def test_a_row_that_cannot_be_is_named(record: dict[str, Any], message: str) -> 
         task_of().example(record, "row 1")
 
 
+def test_repeated_partners_are_counted() -> None:
+    assert task_of(objective="contrastive").notices(pairs(None, None, None))[0].startswith("2 of 3 pairs repeat")
+    assert task_of(objective="pair").notices(pairs(0, 1)) == []
+
+
 def test_a_range_that_falls_is_refused() -> None:
     with pytest.raises(BertsmithError, match="lower score first, not 5 and 0"):
         Embedding.from_dict({"score_range": [5, 0]}, "test")

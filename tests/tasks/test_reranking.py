@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from toys import WORDS, toy_config, toy_task, toy_text, toy_tokenizer
@@ -192,6 +192,15 @@ def test_labels_decide_what_wholly_relevant_means() -> None:
         task_of(objective="pairwise").fitted([ranking((1,)), ranking((0,))])
 
 
+def test_queries_with_nothing_to_find_are_counted() -> None:
+    known = [ranking((0, 1)), ranking((0, 0)), ranking((1,)), ranking((2, 2))]
+    assert task_of().notices(known) == [
+        "1 of 4 queries have no relevant passage, and count as 0 in the metrics",
+        "2 of 4 queries have equally relevant passages alone",
+    ]
+    assert task_of().notices(known[:1]) == []
+
+
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +216,7 @@ def test_metrics_are_means_over_queries() -> None:
     assert metrics["mrr@10"] == metrics["map"] == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
+@settings(max_examples=20)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 2), st.integers(-9, 9)), min_size=2, max_size=12), min_size=1, max_size=4

@@ -200,10 +200,28 @@ def test_context_fills_the_window_and_is_not_answered_for() -> None:
     assert pieces(none) == "[CLS] ba ##s be [SEP]"
 
 
+def test_sentences_are_joined_within_their_document_for_training(tmp_path: Path) -> None:
+    # Two documents: sentences of 2, 1 and 2 words, then one of 1; up to 3 words together. The second sentence begins
+    # with an I-, which goes on from nothing, so that it is no part of the entity that ends the first.
+    path = tmp_path / "two.conll"
+    path.write_text("-DOCSTART- O\n\nba O\nbe B-X\n\nbi I-X\n\nbo O\nbu O\n\n-DOCSTART- O\n\nda O\n")
+    rows, _ = read_examples(TokenClassification(), path, {}, Reading())
+    task = task_with(joined_words=3, labels=("O", "B-X", "I-X"))
+    found = task.training_examples(rows)
+    assert [(e.request.words, list(e.answer)) for e in found] == [
+        (("ba", "be", "bi"), ["O", "B-X", "B-X"]),
+        (("bo", "bu"), ["O", "O"]),
+        (("da",), ["O"]),
+    ]
+    assert (found[0].request.before, found[0].request.after) == ((), ("bo", "bu"))
+    assert found[1].request.before == ("ba", "be", "bi")
+    assert task_with().training_examples(rows) == rows
+
+
 def test_context_changes_the_answer_and_its_own_words_have_none() -> None:
     torch.manual_seed(0)
-    network = task_with().build(toy_config()).eval()
-    predictor = Predictor(task_with(), network, toy_tokenizer(), precision="fp32")
+    network = task_with(context_tokens=8).build(toy_config()).eval()
+    predictor = Predictor(task_with(context_tokens=8), network, toy_tokenizer(), precision="fp32")
     alone, within = predictor.predict([{"words": ["ba", "be"]}, {"words": ["ba", "be"], "before": ["da", "de"]}])
     assert len(alone.words) == len(within.words) == 2
     assert alone.words[0].score != within.words[0].score

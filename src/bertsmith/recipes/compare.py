@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,12 @@ class _Run:
         return self.task.credit(self.marked.marks)
 
 
-def compare(settings: CompareSettings, progress: Progress | None = None) -> CompareReport:
+def compare(settings: CompareSettings | Mapping[str, Any], progress: Progress | None = None) -> CompareReport:
     """Paired bootstrap over the examples, and over the runs of a model where it has several.
 
     Raises `DataError` where the evaluations are about other examples, `SettingsError` where there is nothing to read.
     """
+    settings = settings if isinstance(settings, CompareSettings) else CompareSettings.of(settings)
     sides = [[_run(path, settings, progress) for path in runs_in(place)] for place in (settings.first, settings.second)]
     _check_same([run for side in sides for run in side])
     first, second = sides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,18 @@ class EvaluateReport(Evaluation):
     findings: Findings | None = None
 
 
-def evaluate(settings: EvaluateSettings, progress: Progress | None = None) -> EvaluateReport:
+def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress | None = None) -> EvaluateReport:
     """Score the model in `folder` on the examples in `file`; warnings tell where it has trained on them, and more."""
+    settings = settings if isinstance(settings, EvaluateSettings) else EvaluateSettings.of(settings)
     progress = progress or Progress()
     artifact = load_artifact(settings.folder)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
     if isinstance(artifact.task, Pretraining):
         return _on_corpus(artifact, predictor, settings, progress)
-    source, reading = _source(settings), Reading(errors=settings.errors)
-    judged = judge(predictor, _examples(artifact, source, settings, reading, settings.slice_column), progress)
+    source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
+    reading = Reading(errors=settings.errors)
+    examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
+    judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
     warnings = (*reading.notices(), *_trained_on(artifact, source))
     if settings.report_dir is None:
@@ -113,16 +116,6 @@ def examples_for(
     return examples
 
 
-def _source(settings: EvaluateSettings) -> Source:
-    return source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
-
-
-def _examples(
-    artifact: Artifact, source: Source, settings: EvaluateSettings, reading: Reading, groups: Sequence[str] = ()
-) -> list[Example[Any]]:
-    return examples_for(artifact, source, settings.columns, reading, groups)
-
-
 def _trained_on(artifact: Artifact, source: Source) -> list[str]:
     trained = artifact.record.get("data", {}).get("files", {}).get("train", {}).get("sha256")
     same = trained is not None and trained == source.record().get("sha256")
@@ -133,6 +126,7 @@ def _on_corpus(
     artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
 ) -> EvaluateReport:
     """A pre-trained model on a prepared corpus: figures, and no report."""
+    assert isinstance(artifact.task, Pretraining)
     if settings.file is None or settings.report_dir is not None:
         raise SettingsError("a pre-trained model is evaluated on a folder made by prepare, without a report")
     corpus = Corpus.open(settings.file)

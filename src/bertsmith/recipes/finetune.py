@@ -110,7 +110,7 @@ def finetune(
             start.task,
             start.network,
             start.tokenizer,
-            examples.train,
+            start.task.training_examples(examples.train),
             training,
             rate_factors=rate_factors(start.network, settings.adaptation),
             hooks=Hooks(run.evaluate, run.keep),

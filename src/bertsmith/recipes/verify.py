@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -51,11 +53,12 @@ class VerifyReport:
     figures: tuple[Verified, ...]
 
 
-def verify(settings: VerifySettings, progress: Progress | None = None) -> VerifyReport:
+def verify(settings: VerifySettings | Mapping[str, Any], progress: Progress | None = None) -> VerifyReport:
     """Check every file of the model and every file of its data, and compute all recorded figures again.
 
     Raises `DataError` where a data file is missing or was changed, or a figure differs by more than a thousandth.
     """
+    settings = settings if isinstance(settings, VerifySettings) else VerifySettings.of(settings)
     artifact = load_artifact(settings.folder)
     records = _records(settings.folder, artifact.record.get("evaluations"))
     examples = recorded_examples(artifact, settings.data_dir)

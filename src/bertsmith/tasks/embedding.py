@@ -168,6 +168,15 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     def texts(self, request: EmbeddingRequest) -> list[str]:
         return [request.text, *([] if request.text_pair is None else [request.text_pair]), *request.negatives]
 
+    def notices(self, examples: Sequence[Example[EmbeddingRequest]]) -> list[str]:
+        """Partners that stand in several pairs, which are then no negatives of one another."""
+        repeated = len(examples) - len({example.request.text_pair for example in examples})
+        if self.settings.objective != "contrastive" or not repeated:
+            return []
+        return [
+            f"{repeated} of {len(examples)} pairs repeat another's second text, which is then no negative of theirs"
+        ]
+
     def fitted(self, examples: Sequence[Example[EmbeddingRequest]]) -> Self:
         """The objective and the range of scores, where the settings leave them open; every score has to fit them."""
         objective = self.settings.objective or suited_objective(examples)

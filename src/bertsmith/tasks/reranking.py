@@ -160,6 +160,16 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         """What is asked: its passages may stand under other queries too."""
         return request.query
 
+    def notices(self, examples: Sequence[Example[RerankingRequest]]) -> list[str]:
+        """Queries of which there is nothing to find, or nothing to compare."""
+        irrelevant = sum(max(example.answer) == 0 for example in examples)
+        alike = sum(not _differ(example) for example in examples) - irrelevant
+        counts = {
+            "have no relevant passage, and count as 0 in the metrics": irrelevant,
+            "have equally relevant passages alone": alike,
+        }
+        return [f"{count} of {len(examples)} queries {what}" for what, count in counts.items() if count]
+
     def fitted(self, examples: Sequence[Example[RerankingRequest]]) -> Self:
         """The highest label, where the settings leave it open. Refuses data from which no order can be learned."""
         labels = [label for example in examples for label in example.answer]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bertsmith.data.columns import class_name
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
-from bertsmith.tasks.task import FoundColumns
+from bertsmith.tasks.task import Example, FoundColumns
 from bertsmith.text.align import tags_of_spans
 from bertsmith.text.tags import Span, word_borders
 
@@ -74,6 +74,37 @@ def request_record(record: Any) -> Any:
         return record
     given = {name: value for name, value in record.items() if value is not None}
     return given | {name: _words(given[name]) for name in WORD_FIELDS if isinstance(given.get(name), str)}
+
+
+def joined(examples: Sequence[Example[TagRequest]], max_words: int) -> list[Example[TagRequest]]:
+    """Examples that follow each other in a document as one, up to `max_words` words; their answers are tags.
+
+    One follows another where it has the other's words before it.
+    """
+    groups: list[list[Example[TagRequest]]] = []
+    num_words = 0
+    for example in examples:
+        num_words += len(example.request.words)
+        if groups and num_words <= max_words and _follows(groups[-1][-1].request, example.request):
+            groups[-1].append(example)
+        else:
+            groups.append([example])
+            num_words = len(example.request.words)
+    return [_as_one(group) for group in groups]
+
+
+def _follows(first: TagRequest, second: TagRequest) -> bool:
+    words = first.words
+    return bool(words) and second.text is None and second.before[-len(words) :] == words
+
+
+def _as_one(group: Sequence[Example[TagRequest]]) -> Example[TagRequest]:
+    first, last = group[0].request, group[-1].request
+    if first is last:
+        return group[0]
+    words = tuple(word for example in group for word in example.request.words)
+    tags = [tag for example in group for tag in example.answer]
+    return Example(TagRequest(words, None, first.before, last.after), tags, group[0].where)
 
 
 def check_request(request: TagRequest, where: str) -> TagRequest:

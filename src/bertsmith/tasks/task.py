@@ -167,6 +167,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     # Training
 
+    def training_examples(self, examples: Sequence[Example[RequestT]]) -> Sequence[Example[RequestT]]:
+        """The examples in the shape that training learns from, if that is another than they are asked in."""
+        return examples
+
     @abstractmethod
     def encode(
         self, item: Example[RequestT] | RequestT, tokenizer: Tokenizer, rng: np.random.Generator

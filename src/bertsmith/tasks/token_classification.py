@@ -26,7 +26,15 @@ from bertsmith.model.crf import Chain
 from bertsmith.model.networks import CrfTokenNetwork, TokenNetwork
 from bertsmith.tasks.tag_decoding import PieceScores, TagPrediction, TokenOutputs, WordScores, score_words, tagged
 from bertsmith.tasks.tag_measure import TagMeasure
-from bertsmith.tasks.tag_records import TagRequest, check_request, find_tag_columns, request_record, separated, tags_of
+from bertsmith.tasks.tag_records import (
+    TagRequest,
+    check_request,
+    find_tag_columns,
+    joined,
+    request_record,
+    separated,
+    tags_of,
+)
 from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows
 from bertsmith.tasks.task import Example, FoundColumns, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
@@ -44,7 +52,10 @@ class TokenClassificationSettings(WindowSettings):
     )
     crf: bool = Field(False, description="learn which tag follows which, in a linear chain over the words")
     context_tokens: int = Field(
-        64, ge=0, description="tokens of the same document read on each side of a sentence, as far as there is room"
+        0, ge=0, description="tokens of the same document read on each side of a sentence, as far as there is room"
+    )
+    joined_words: int = Field(
+        0, ge=0, description="train on a document's sentences joined up to so many words, each the others' context"
     )
     strict_entities: bool = Field(
         False,
@@ -148,6 +159,11 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         return [f"{num_repaired} of {len(pairs)} tags break {scheme} and were mended"] if num_repaired else []
 
     # Training
+
+    def training_examples(self, examples: Sequence[Example[TagRequest]]) -> Sequence[Example[TagRequest]]:
+        """Sentences joined, if asked for: context at no cost, where reading it beside every sentence costs severalfold."""
+        known = [replace(example, answer=self._known(example)) for example in examples]
+        return joined(known, self.settings.joined_words) if self.settings.joined_words else examples
 
     def encode(
         self, item: Example[TagRequest] | TagRequest, tokenizer: Tokenizer, rng: np.random.Generator
