@@ -49,7 +49,7 @@ def test_probabilities_add_up(predictor: Predictor) -> None:
 
 
 def test_what_was_cut_is_in_the_answer_and_in_the_sum(predictor: Predictor) -> None:
-    task = Classification(predictor.task.settings.model_copy(update={"max_length": 6}))
+    task = Classification(predictor.task.settings.model_copy(update={"max_length": 6, "truncation": "head"}))
     short = Predictor(task, predictor.network, predictor.tokenizer, precision="fp32")
     answers = short.run([TextRequest(text) for text in TEXTS])
     # 4 of 6 places are left by [CLS] and [SEP]: ten words lose six, the others fit.

@@ -11,6 +11,8 @@ from bertsmith.cli.output import Output, cell
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.runtime.progress import shorten
 
+SHOWN_NUMBERS = 6
+
 
 @verb("folder", "text")
 def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
@@ -25,6 +27,8 @@ def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
         output.say(f"warning: {warning}")
     if report.num_cut_requests:
         output.say(f"cut: {report.num_cut_tokens:,} tokens of {report.num_cut_requests:,} requests were not read")
+    if report.num_windowed_requests:
+        output.say(f"{report.num_windowed_requests:,} requests were too long for one window and were read in several")
     return asdict(report)
 
 
@@ -40,13 +44,15 @@ def _table(
 
 
 def _shown(value: object) -> object | None:
-    """What fits into a cell: a text, a number, names, or things with names; None for tables of numbers."""
+    """What fits into a cell: a text, a number, names, the first numbers of many, or things with names."""
     if isinstance(value, str | float):
         return value
     if not isinstance(value, list | tuple) or not value:
         return None
     if all(isinstance(part, str) for part in value):
         return ", ".join(map(str, value))
+    if all(isinstance(part, int | float) for part in value):
+        return ", ".join(map(cell, value[:SHOWN_NUMBERS])) + (" ..." if len(value) > SHOWN_NUMBERS else "")
     if all(isinstance(part, dict) for part in value):
         return "; ".join(" ".join(cell(v) for v in part.values() if isinstance(v, str | float)) for part in value)
     return None

@@ -67,7 +67,7 @@ def _against(baseline: Baseline, name: str) -> Markup:
     comparison = baseline.model_against[name]
     said = {
         "better": f"The model beats {baseline.name}",
-        "worse": f"{baseline.name} beats the model",
+        "worse": f"{baseline.name[:1].upper()}{baseline.name[1:]} beats the model",
         "no difference shown": f"No difference between the model and {baseline.name} can be shown",
     }[comparison.verdict]
     difference = comparison.difference
@@ -94,9 +94,9 @@ def _figures(found: Findings, other_file: str) -> list[Markup]:
     return [
         *parts,
         table(
-            ["", *intervals],
-            [[name, *(_with_span(figures.get(metric)) for metric in intervals)] for name, figures in rows],
-            emphasis=0,
+            ["", *(name for name, _ in rows)],
+            [[metric, *(_with_span(figures.get(metric)) for _, figures in rows)] for metric in intervals],
+            emphasis=list(intervals).index(found.main),
         ),
         paragraph(
             f"In brackets the 95% interval: the middle of {found.num_draws:,} draws of as many examples, with "
@@ -202,7 +202,8 @@ def _value(interval: Interval) -> str:
 
 
 def _span(interval: Interval) -> str:
-    return f"{interval.low:.3f} to {interval.high:.3f}"
+    """With spaces at which no line breaks."""
+    return f"{interval.low:.3f}\xa0to\xa0{interval.high:.3f}"
 
 
 def _with_span(interval: Interval | None) -> str:

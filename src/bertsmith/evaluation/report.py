@@ -150,10 +150,10 @@ svg { width: 100%; max-width: 38rem; height: auto; display: block; overflow: vis
 svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif !important; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.4rem 0.9rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; white-space: normal; min-width: 9rem; }
+th, td { padding: 0.4rem 0.9rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child { text-align: left; padding-left: 0; min-width: 9rem; }
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; } tbody th { font-weight: 400; }
-@media (max-width: 34rem) { table { font-size: 0.85rem; } th, td { padding: 0.35rem 0.45rem; white-space: normal; }
+@media (max-width: 34rem) { table { font-size: 0.85rem; } th, td { padding: 0.35rem 0.45rem; }
   th:first-child { min-width: 5.5rem; } }
 .emphasis > * { font-weight: 650 !important; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 0.9rem;

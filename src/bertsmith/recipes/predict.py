@@ -44,12 +44,14 @@ class PredictSettings(Settings):
 class PredictReport:
     """predictions: one a request; rows: its row or line in the file, from 1; both empty where they were written.
 
-    num_cut_requests, num_cut_tokens: what did not fit and was not read. warnings: what was skipped or mended.
+    num_cut_requests, num_cut_tokens: what did not fit and was not read. num_windowed_requests: read in several windows.
+    warnings: what was skipped or mended.
     """
 
     num_requests: int
     num_cut_requests: int
     num_cut_tokens: int
+    num_windowed_requests: int
     output_file: Path | None
     rows: tuple[int, ...]
     predictions: tuple[Any, ...]
@@ -72,9 +74,16 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
         with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as file:
             for text in _written(run, settings.output_format):
                 file.write(text + "\n")
-    warnings = tuple(run.reading.notices())
+    warnings = (*run.artifact.record.get("notes", ()), *run.reading.notices())
     return PredictReport(
-        run.num_requests, run.num_cut, run.num_cut_tokens, settings.output_file, rows, predictions, warnings
+        run.num_requests,
+        run.num_cut,
+        run.num_cut_tokens,
+        run.num_windowed,
+        settings.output_file,
+        rows,
+        predictions,
+        warnings,
     )
 
 
@@ -107,7 +116,7 @@ class _Run:
         self.settings, self.progress = settings, progress
         self.artifact = load_artifact(settings.folder)
         self.reading = Reading(errors=settings.errors, column_names=settings.column_names)
-        self.num_requests = self.num_cut = self.num_cut_tokens = 0
+        self.num_requests = self.num_cut = self.num_cut_tokens = self.num_windowed = 0
 
     def answers(self) -> Iterator[_Answer]:
         settings = self.settings
@@ -117,6 +126,7 @@ class _Run:
             self.num_requests += len(block)
             self.num_cut += result.num_cut_requests
             self.num_cut_tokens += result.num_cut_tokens
+            self.num_windowed += result.num_windowed_requests
             for placed, prediction in zip(block, result.predictions, strict=True):
                 yield _Answer(placed.row, placed.request, prediction)
 
