@@ -161,7 +161,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     # Training
 
     def training_examples(self, examples: Sequence[Example[TagRequest]]) -> Sequence[Example[TagRequest]]:
-        """Sentences joined, if asked for: context at no cost, where reading it beside every sentence costs severalfold."""
+        """Sentences joined, if asked for: each is the others' context, at no cost."""
         known = [replace(example, answer=self._known(example)) for example in examples]
         return joined(known, self.settings.joined_words) if self.settings.joined_words else examples
 

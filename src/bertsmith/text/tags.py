@@ -1,7 +1,7 @@
 """Tags of words and the spans that they stand for: BIO and BIOES, read leniently or strictly, written validly.
 
-Also where in a text the words to tag are. Knows no vocabulary and no model. A tag is `O`, outside of everything, or a prefix and a type as `B-PER`; tags
-without such prefixes, parts of speech say, are the scheme `plain`.
+Also where in a text the words to tag are. Knows no vocabulary and no model. A tag is `O`, outside of everything, or a
+prefix and a type as `B-PER`; tags without such prefixes, parts of speech say, are the scheme `plain`.
 """
 
 from __future__ import annotations
