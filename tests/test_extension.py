@@ -16,12 +16,16 @@ import pytest
 import torch
 from toys import WORDS, toy_config, toy_tokenizer
 
+from bertsmith.catalog import DATA_SETS
+from bertsmith.catalog.dataset import DataSet, Files
 from bertsmith.files import write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model import checkpoints, feedforward, name_tables, positions, safe_weights
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import TokenNetwork
 from bertsmith.model.packed import Packed
+from bertsmith.recipes.examples import load_examples
+from bertsmith.recipes.finetune import finetune_settings
 from bertsmith.settings import Settings
 from bertsmith.tasks import TASKS
 from bertsmith.tasks.classification import Classification, LabelPrediction
@@ -153,3 +157,37 @@ def test_a_verb_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setitem(main.VERBS, "root", ("toy_verb:run", "The square root of a number."))
     assert main.main(["root", "--number", "9"]) == 0
     assert capsys.readouterr().out.strip() == f"{math.sqrt(9):.3f}"
+
+
+# A data set: rows of a headerless file
+
+
+def colours(values: Any) -> dict[str, Any]:
+    return {"text": values["description"], "label": values["colour"]}
+
+
+COLOURS = DataSet(
+    name="colours",
+    title="What is of which colour",
+    task="classification",
+    metric="accuracy",
+    licence="CC0",
+    source="this file",
+    splits={
+        "train": Files(("colours/train.tsv",), record=colours),
+        "test": Files(("colours/test.tsv",), record=colours),
+    },
+)
+
+
+def test_a_data_set_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(DATA_SETS, "colours", COLOURS)
+    (tmp_path / "colours").mkdir()
+    for split in ("train", "test"):
+        lines = [f"{word} {i}\t{'red' if i % 2 else 'blue'}" for i, word in enumerate(WORDS)]
+        (tmp_path / "colours" / f"{split}.tsv").write_text("\n".join(["description\tcolour", *lines]) + "\n")
+    settings = finetune_settings("classification").of({"dataset": "colours", "data_dir": tmp_path})
+    examples = load_examples(Classification(), settings, {})
+    assert examples.task.labels() == ("blue", "red")
+    assert (len(examples.train) + len(examples.validation), len(examples.test)) == (40, 40)
+    assert num_lines(colours) + 11 < 20
