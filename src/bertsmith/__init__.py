@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         BertTokenizer,
     )
     from bertsmith.inference.predictor import load
+    from bertsmith.recipes.compare import compare
     from bertsmith.recipes.evaluate import evaluate
     from bertsmith.recipes.finetune import finetune
     from bertsmith.recipes.prepare import prepare
     from bertsmith.recipes.pretrain import pretrain
+    from bertsmith.recipes.verify import verify
 
 __version__ = "0.1.0"
 
@@ -42,20 +44,24 @@ __all__ = [
     "BertForTokenClassification",
     "BertModel",
     "BertTokenizer",
+    "compare",
     "evaluate",
     "finetune",
     "load",
     "prepare",
     "pretrain",
+    "verify",
 ]
 
 _HOMES = {name: "bertsmith.hf" for name in __all__ if name.startswith("Bert")} | {
     "BertClassifier": "bertsmith.estimator",
+    "compare": "bertsmith.recipes.compare",
     "evaluate": "bertsmith.recipes.evaluate",
     "finetune": "bertsmith.recipes.finetune",
     "load": "bertsmith.inference.predictor",
     "prepare": "bertsmith.recipes.prepare",
     "pretrain": "bertsmith.recipes.pretrain",
+    "verify": "bertsmith.recipes.verify",
 }
 
 
