@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bertsmith.recipes.finetune import finetune
     from bertsmith.recipes.prepare import prepare
     from bertsmith.recipes.pretrain import pretrain
+    from bertsmith.recipes.seeds import finetune_seeds
     from bertsmith.recipes.verify import verify
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "compare",
     "evaluate",
     "finetune",
+    "finetune_seeds",
     "load",
     "prepare",
     "pretrain",
@@ -58,6 +60,7 @@ _HOMES = {name: "bertsmith.hf" for name in __all__ if name.startswith("Bert")} |
     "compare": "bertsmith.recipes.compare",
     "evaluate": "bertsmith.recipes.evaluate",
     "finetune": "bertsmith.recipes.finetune",
+    "finetune_seeds": "bertsmith.recipes.seeds",
     "load": "bertsmith.inference.predictor",
     "prepare": "bertsmith.recipes.prepare",
     "pretrain": "bertsmith.recipes.pretrain",

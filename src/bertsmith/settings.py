@@ -97,7 +97,7 @@ def _is_part(annotation: Any) -> bool:
 def _laid_over(default: Any, value: Any) -> Any:
     if not (isinstance(default, Settings) and isinstance(value, Mapping)):
         return value
-    parts = {name: getattr(default, name) for name in type(default).model_fields}
+    parts = {name: getattr(default, name) for name in default.model_fields_set}
     return parts | {name: _laid_over(parts.get(name), inner) for name, inner in value.items()}
 
 

@@ -10,7 +10,7 @@ import pytest
 from cyclopts import App, CoercionError, UnknownOptionError
 from pydantic import Field
 
-from bertsmith.cli.options import options_of, spellings, verb
+from bertsmith.cli.options import command, options_of, spellings, verb
 from bertsmith.cli.output import Output
 from bertsmith.errors import SettingsError
 from bertsmith.settings import Settings
@@ -50,6 +50,20 @@ class Run(Settings):
 def run(settings: Run, output: Output) -> dict[str, Any]:
     """Do nothing, and say with what."""
     return settings.model_dump(mode="json")
+
+
+class Names(Settings):
+    labels: tuple[str, ...] = Field((), description="names")
+    seed: int = Field(0, description="decides the order")
+
+
+def test_an_option_of_many_values_takes_all_that_follow_where_nothing_has_a_place() -> None:
+    found: list[Settings] = []
+    app = App("toy")
+    app.default(command(lambda settings, output: found.append(settings), Names))
+    for written in ("--labels pos neg --seed 1", "--labels pos --seed 1 --labels neg"):
+        app(written.split(), exit_on_error=False, print_error=False, result_action="return_none")
+    assert found == [Names(labels=("pos", "neg"), seed=1)] * 2
 
 
 def call(arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

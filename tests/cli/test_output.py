@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bertsmith.cli.output import Output, cell, rows_of
@@ -75,3 +76,4 @@ def test_nan_is_no_json() -> None:
 def test_cells() -> None:
     assert [cell(value) for value in (True, False, 1234, 0.12346, "x")] == ["yes", "no", "1,234", "0.1235", "x"]
     assert rows_of({"a": {"b": {"c": 1}}}) == [("a.b.c", 1)]
+    assert rows_of({"f1": np.float64(0.5), "none": (), "two": (1, 2)}) == [("f1", 0.5), ("two", "1, 2")]

@@ -144,6 +144,11 @@ def test_predict_a_file_to_a_file(house: Path, tmp_path: Path, capsys: pytest.Ca
     assert json.loads(lines[0])["label"] in ("good", "bad")
 
 
+def test_predict_writes_a_format_of_the_field_to_a_file_alone(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(house / "classifier"), "the cat", "--output-format", "squad"]) == 2
+    assert "squad is written to a file: name it with --output-file" in capsys.readouterr().err
+
+
 def test_fill_mask(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "the [MASK] loves a [MASK]."
     (answer,) = ask(capsys, "fill-mask", house / "bert", text, "--top-k", 3)["predictions"]

@@ -62,8 +62,8 @@ def test_what_was_cut_is_in_the_answer_and_in_the_sum(predictor: Predictor) -> N
     [
         (3, "request 1"),
         ({"txt": "ba"}, "request 1: no field 'txt'; did you mean 'text'"),
-        ({}, "request 1: field 'text': Field required"),
-        ({"text": None}, "request 1: field 'text'"),
+        ({}, "request 1: no value in 'text'; classification is asked with text, text_pair"),
+        ({"text": None}, "request 1: no value in 'text'"),
         ({"text": "ba", "text_pair": 5}, "request 1: field 'text_pair'"),
         ("a lone surrogate \ud800", "surrogate"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.metrics.similarity import best_threshold, correlations, rank_credit
+from bertsmith.metrics.similarity import accuracy_threshold, correlations, rank_credit
 
 
 def test_ties_in_spearman_have_their_mean_rank() -> None:
@@ -28,14 +28,12 @@ def test_credit_by_ranks() -> None:
 
 def test_the_best_threshold_by_hand() -> None:
     # Right from 0.9: 3 of 4; from 0.8: 4 of 4.
-    found = best_threshold(np.array([0.9, 0.1, 0.8, 0.3]), np.array([1.0, 0.0, 1.0, 0.0]))
-    assert (found.threshold, found.accuracy) == (0.8, 1.0)
+    assert accuracy_threshold(np.array([0.9, 0.1, 0.8, 0.3]), np.array([1.0, 0.0, 1.0, 0.0])) == 0.8
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=20))
 def test_no_threshold_is_better(rows: list[tuple[int, bool]]) -> None:
     similarities, alike = np.array(rows, dtype=float).T
-    found = best_threshold(similarities, alike)
+    found = accuracy_threshold(similarities, alike)
     accuracies = [np.mean((similarities >= t) == (alike > 0.5)) for t in [*similarities, np.inf]]
-    assert found.accuracy == pytest.approx(max(accuracies))
-    assert np.mean((similarities >= found.threshold) == (alike > 0.5)) == pytest.approx(found.accuracy)
+    assert np.mean((similarities >= found) == (alike > 0.5)) == pytest.approx(max(accuracies))

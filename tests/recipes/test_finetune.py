@@ -14,7 +14,8 @@ from toys import WORDS, toy_config, toy_text, toy_tokenizer
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference.predictor import load
-from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings
+from bertsmith.recipes.examples import DataSettings, load_examples
+from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.seeds import finetune_seeds
 from bertsmith.tasks import TASKS
 
@@ -72,7 +73,7 @@ def test_the_temperature_is_fitted_after_training_and_kept(tmp_path: Path, pretr
 
 def test_training_rows_in_the_test_file_are_told_with_their_number(tmp_path: Path, pretrained: Path) -> None:
     report = classify(tmp_path, pretrained, test_file=tmp_path / "train.csv")
-    assert f"{report.num_train_examples} of 120 test texts are in the training file too" in " ".join(report.warnings)
+    assert "120 of 120 test texts are in the training file too" in " ".join(report.warnings)  # those split off as well
 
 
 def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path, pretrained: Path) -> None:
@@ -108,7 +109,51 @@ def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path,
 def test_a_subset_is_the_same_for_every_seed(tmp_path: Path, pretrained: Path) -> None:
     report = classify(tmp_path, pretrained, max_train_samples=50, training=QUICK | {"max_steps": 2})
     assert report.num_train_examples + report.num_validation_examples == 50
-    assert "training on 50 of 120 examples, chosen at random" in report.warnings
+    assert "using 50 of 120 examples, chosen at random" in report.warnings
+
+
+def test_a_subset_that_lacks_a_label_leaves_the_test_file_readable(tmp_path: Path, pretrained: Path) -> None:
+    for name, num in (("train.csv", 20), ("test.csv", 1)):
+        lines = [f"{name} {i} {label},{label}" for label in WORDS[:5] for i in range(num)]
+        (tmp_path / name).write_text("\n".join(["text,label", *lines]) + "\n")
+    settings = DataSettings(train_file=tmp_path / "train.csv", test_file=tmp_path / "test.csv", max_train_samples=6)
+    examples = load_examples(TASKS["classification"](), settings, {})
+    assert examples.task.labels() == tuple(sorted(WORDS[:5]))
+    assert len(examples.train) + len(examples.validation) == 6
+    assert len({example.answer for example in (*examples.train, *examples.validation)}) < 5
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "test"),
+    [
+        ("classification", [{"text": f"ba {i}", "label": i / 2} for i in range(20)], {"text": "be", "label": 3.5}),
+        (
+            "reranking",
+            [{"query": f"ba {i}", "passages": ["bo", "bu"], "labels": [1, 0]} for i in range(20)],
+            {"query": "be", "passages": ["bo"], "labels": [1]},
+        ),
+    ],
+)
+def test_held_out_answers_may_be_all_the_same(
+    task: str, train: list[dict[str, Any]], test: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in train))
+    (tmp_path / "test.jsonl").write_text(json.dumps(test) + "\n")
+    kind = TASKS[task].from_dict({"problem_type": "regression"} if task == "classification" else {}, "test")
+    settings = DataSettings(train_file=tmp_path / "train.jsonl", test_file=tmp_path / "test.jsonl")
+    assert len(load_examples(kind, settings, {}).test) == 1
+
+
+def test_one_run_does_not_pass_for_several(tmp_path: Path, pretrained: Path) -> None:
+    with pytest.raises(SettingsError, match="finetune_seeds makes 5 runs"):
+        classify(tmp_path, pretrained, seeds=5)
+
+
+def test_what_the_user_says_stands_even_where_it_is_the_default(tmp_path: Path) -> None:
+    kind = finetune_settings("classification")
+    asked = with_data_set("classification", kind.of({"dataset": "ag_news", "task": {"max_length": 512}}))
+    unsaid = with_data_set("classification", kind.of({"dataset": "ag_news", "task": {"stride": 64}}))
+    assert (asked.task.max_length, unsaid.task.max_length) == (512, 128)  # type: ignore[attr-defined]
 
 
 def test_adapters_are_saved_apart_and_merged_into_the_model(tmp_path: Path, pretrained: Path) -> None:

@@ -59,7 +59,14 @@ def test_a_head_is_taken_over_for_the_same_labels_only(classifier: Path) -> None
     assert start_from(others, str(classifier), {}).notes == ("new weights, to be trained: classifier",)
 
 
-def test_a_model_with_fewer_positions_cuts_and_says_so(classifier: Path) -> None:
+def test_a_crf_over_a_tagger_of_the_same_labels_starts_new_and_says_so(tmp_path: Path) -> None:
+    task = toy_task("token_classification").task
+    save_artifact(tmp_path / "tagger", Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    chained = type(task)(task.settings.model_copy(update={"crf": True}))
+    assert start_from(chained, str(tmp_path / "tagger"), {}).notes == ("new weights, to be trained: crf",)
+
+
+def test_a_model_with_fewer_positions_lowers_the_length_and_says_so(classifier: Path) -> None:
     labels = toy_task("classification").task.settings.labels
     start = start_from(Classification(ClassificationSettings(labels=labels, max_length=512)), str(classifier), {})
     assert start.task.settings.max_length == 64

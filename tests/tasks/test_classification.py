@@ -75,3 +75,11 @@ def test_a_missing_column_names_what_there_is(tmp_path: Path) -> None:
         read_examples(Seq2Seq(), tmp_path / "data.csv", {"txt": "source"}, Reading())
     examples, _ = read_examples(Seq2Seq(), tmp_path / "data.csv", {"text": "source", "target": "aim"}, Reading())
     assert [(example.request.text, example.answer) for example in examples] == [("a b c", "d"), ("b c d", "e")]
+
+
+def test_bad_numbers_are_counted_by_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("text,score\nba,1\nbe,high\nbi,low\nbo,nan\nbu,\n")
+    reading = Reading(errors="skip")
+    task = Classification(ClassificationSettings(problem_type="regression"))
+    assert len(read_examples(task, tmp_path / "data.csv", {}, reading)[0]) == 1
+    assert reading.skipped == {"not a number": 3, "not a finite number": 1}

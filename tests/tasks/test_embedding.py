@@ -79,6 +79,7 @@ def test_a_long_text_is_the_mean_of_its_windows_weighted_by_tokens() -> None:
     mean = (12 * vectors[0] + 12 * vectors[1] + 11 * vectors[2]) / 35
     np.testing.assert_allclose(whole.embedding, mean / np.linalg.norm(mean), atol=1e-6)
     assert (whole.num_windows, whole.num_cut_tokens) == (3, 0)
+    assert predictor.predict([{"text": TEXTS[0], "text_pair": TEXTS[1]}])[0].num_windows == 1
     head = predictor_of(task_of(max_length=12, truncation="head")).predict([" ".join(words)])[0]
     assert (head.num_windows, head.num_cut_tokens) == (1, 15)
     np.testing.assert_allclose(head.embedding, vectors[0], atol=1e-6)
@@ -210,8 +211,8 @@ def test_scores_that_cannot_be_are_shown(settings: Any, scores: Any, message: st
     ("record", "message"),
     [
         ({"text": "ba"}, "row 1: no value in 'text_pair'"),
-        ({"text": "ba", "text_pair": "be", "score": "high"}, "row 1: expected a number in 'score', found 'high'"),
-        ({"text": "ba", "text_pair": "be", "score": math.nan}, "expected a number in 'score', found nan"),
+        ({"text": "ba", "text_pair": "be", "score": "high"}, "row 1: no number in 'score': 'high'"),
+        ({"text": "ba", "text_pair": "be", "score": math.nan}, "no number in 'score': nan"),
         ({"text": "ba", "text_pair": "be", "negatives": [3]}, r"field 'negatives\.0'"),
     ],
 )
@@ -462,7 +463,7 @@ def test_embed_is_predict_as_one_array(tmp_path: Path) -> None:
     assert predictor.embed([]).shape == (0, 32)
     with pytest.raises(DataError, match="a list of texts"):
         predictor.embed("ba be")
-    with pytest.raises(DataError, match="text 2: field 'text'"):
+    with pytest.raises(DataError, match="text 2: no value in 'text'"):
         predictor.embed(["ba", None])  # type: ignore[list-item]
 
 

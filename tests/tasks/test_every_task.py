@@ -14,6 +14,7 @@ from toys import ToyTask, toy_config, toy_task, toy_tokenizer
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng
+from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.tasks import TASKS, Task
 from bertsmith.training.step import backward, make_step
@@ -126,6 +127,8 @@ def test_request_is_read_from_a_record_a_tuple_or_a_text_alike(name: str) -> Non
     request = toy.requests[0]
     record = _fields(request)
     assert toy.task.request(record) == toy.task.request(tuple(record.values())) == request
+    with pytest.raises(DataError, match="values for"):
+        toy.task.request((*record.values(), "more"))
 
 
 def test_a_target_is_one_number_that_depends_on_the_network(name: str) -> None:

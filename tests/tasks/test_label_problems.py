@@ -13,7 +13,9 @@ from toys import WORDS, toy_config, toy_tokenizer
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.classification import Classification, TextRequest
-from bertsmith.tasks.label_problems import ClassificationSettings, MultiLabel, Regression, SingleLabel, Verdict
+from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
+from bertsmith.tasks.label_numbers import Regression
+from bertsmith.tasks.label_problems import ClassificationSettings, Verdict
 from bertsmith.tasks.task import Example
 from bertsmith.training.trainer import TrainingSettings, train
 
@@ -38,6 +40,14 @@ def test_class_weights_weigh_the_loss_and_what_it_is_divided_by() -> None:
     torch.testing.assert_close(values.sum() / weights.sum(), expected)
 
 
+@pytest.mark.parametrize(
+    ("answers", "labels"),
+    [(["10", "-1", "9"], ("-1", "9", "10")), (["²", "1"], ("1", "²")), (["--1", "2"], ("--1", "2"))],
+)
+def test_labels_that_are_whole_numbers_stand_in_their_order(answers: list[str], labels: tuple[str, ...]) -> None:
+    assert SingleLabel(ClassificationSettings()).learned(answers, [""] * len(answers))["labels"] == labels
+
+
 def test_balanced_weights_are_the_inverse_of_frequency() -> None:
     # 3 a, 1 b: 4 / (2 * 3) and 4 / (2 * 1).
     learned = SingleLabel(ClassificationSettings(balanced=True)).learned(["a", "a", "b", "a"], [""] * 4)
@@ -48,6 +58,14 @@ def test_focal_loss_by_hand() -> None:
     # p of the label is 0.5: (1 - 0.5)^2 ln 2.
     values, _ = SingleLabel(AB.model_copy(update={"focal_gamma": 2.0})).loss(torch.zeros(1, 2), torch.tensor([0]))
     assert values.item() == pytest.approx(0.25 * math.log(2))
+
+
+def test_focal_loss_of_a_certain_answer_has_a_gradient() -> None:
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    values, _ = SingleLabel(AB.model_copy(update={"focal_gamma": 0.5})).loss(logits, torch.tensor([0]))
+    values.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0.0, 0.0]]
 
 
 def test_temperature_softens_and_keeps_the_order() -> None:
@@ -119,7 +137,7 @@ def test_correlations_by_hand_ties_have_their_mean_rank() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), "nan", "inf", "four", None, True])
 def test_a_target_that_is_no_finite_number_is_refused_with_its_place(value: Any) -> None:
-    with pytest.raises(DataError, match="row 3: expected a"):
+    with pytest.raises(DataError, match=r"row 3: not a .*number: "):
         Regression(ClassificationSettings(problem_type="regression")).answer(value, "row 3")
 
 

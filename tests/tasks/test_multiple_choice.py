@@ -114,12 +114,12 @@ def test_a_text_goes_before_a_letter() -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (2, "row 3: label 2 of 2 choices, which count from 0"),
-        ("C", "row 3: label 'C' is no choice"),
-        ("Irn", "row 3: label 'Irn' is no choice; did you mean 'Iron'"),
+        (2, "row 3: a label that is no choice: 2 of 2, which count from 0"),
+        ("C", "row 3: a label that is no choice: 'C'"),
+        ("Irn", "row 3: a label that is no choice: 'Irn'; did you mean 'Iron'"),
         (None, "row 3: no value in 'label'"),
         ("", "row 3: expected the right choice's index"),
-        (-1, "row 3: label -1 of 2 choices"),
+        (-1, "row 3: a label that is no choice: -1 of 2"),
         (0.5, "row 3: expected the right choice's index"),
         (True, "row 3: expected the right choice's index"),
     ],

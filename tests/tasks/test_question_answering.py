@@ -106,6 +106,8 @@ def test_a_long_question_is_cut_and_counted() -> None:
         QuestionRequest(question, CONTEXT), toy_tokenizer(), RNG
     )
     assert [window.num_cut_tokens for window in windows] == [7, 0]
+    with pytest.raises(DataError, match="row 1: a question of 10 tokens, more than max_question_tokens 3"):
+        windows_of(Example(QuestionRequest(question, "ba"), (), "row 1"), max_question_tokens=3, truncation="error")
 
 
 @given(st.data())
@@ -209,7 +211,7 @@ def test_answers_are_found_where_they_are() -> None:
     assert notice.endswith("row 9")
     assert windows_of(own)[0].targets == windows_of(right)[0].targets != {"start": 0, "end": 0}
     assert it.texts(moved.request) == ["ga", CONTEXT]
-    with pytest.raises(DataError, match=r"row 3: an answer that is not in its context \('zo'\)"):
+    with pytest.raises(DataError, match="row 3: an answer that is not in its context: 'zo', question '7'"):
         it.example({**record, "answers": ["zo"]}, "row 3")
     with pytest.raises(DataError, match="row 4: no value in 'answers'; a question without an answer has an empty list"):
         it.example(record, "row 4")

@@ -91,7 +91,7 @@ def test_the_best_window_of_a_passage_counts() -> None:
     assert count == 2
     merged = task.merge(request, [PassagePart(0, -4.0), PassagePart(0, 2.0), PassagePart(1, 0.0)], 0)
     assert merged.scores == (pytest.approx(1 / (1 + math.exp(-2))), 0.5)
-    assert (merged.ranking, merged.num_windows) == ((0, 1), 3)
+    assert (merged.ranking, merged.num_windows) == ((0, 1), 2)
 
 
 @pytest.mark.parametrize("objective", ["pointwise", "pairwise"])
@@ -168,9 +168,9 @@ def test_a_column_named_positive_beside_passages_is_left_alone(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"query": "q", "passages": ["a", "b"], "labels": [1]}, "row 1: 1 labels for 2 passages"),
+        ({"query": "q", "passages": ["a", "b"], "labels": [1]}, "labels and passages of different number: 1 and 2"),
         ({"query": "q", "passages": ["a"], "labels": ["good"]}, "row 1: expected labels that are numbers.*'good'"),
-        ({"query": "q", "passages": ["a"], "labels": [-1]}, "0 .irrelevant. or more, found -1"),
+        ({"query": "q", "passages": ["a"], "labels": [-1]}, "0 .irrelevant. or more: found -1"),
         ({"query": "q", "passages": ["a"], "labels": [math.nan]}, "found nan"),
         ({"query": "q", "passages": [], "labels": []}, "row 1: no passages"),
         ({"query": "q", "passages": ["a"]}, "row 1: no value in 'labels'"),
@@ -186,7 +186,7 @@ def test_labels_decide_what_wholly_relevant_means() -> None:
     assert task_of().fitted([ranking((0, 3))]).settings.max_relevance == 3.0
     with pytest.raises(DataError, match="row 1: the label 3 is above max_relevance, 2"):
         task_of(max_relevance=2.0).fitted([ranking((0, 3))])
-    with pytest.raises(DataError, match="all passages have the label 1"):
+    with pytest.raises(DataError, match="all 2 passages have the label 1"):
         task_of().fitted([ranking((1, 1))])
     with pytest.raises(DataError, match="no query has passages of different relevance"):
         task_of(objective="pairwise").fitted([ranking((1,)), ranking((0,))])

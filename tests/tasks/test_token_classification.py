@@ -97,19 +97,19 @@ def test_spans_of_characters_become_tags_of_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"words": "ba be", "tags": "O"}, "row 7: 2 words but 1 tags; every word needs one"),
-        ({"words": ["ba", "be"], "tags": ["O", None]}, "row 7: word 2, 'be', has no tag: None"),
-        ({"words": "ba", "tags": 5}, "row 7: expected a list of tags or of spans, found 5"),
+        ({"words": "ba be", "tags": "O"}, "row 7: words and tags of different number: 2 words but 1 tags; every"),
+        ({"words": ["ba", "be"], "tags": ["O", None]}, "row 7: a word without a tag: word 2, 'be', has None"),
+        ({"words": "ba", "tags": 5}, "row 7: expected a list of tags or of spans: found 5"),
         ({"words": "ba", "tags": None}, "row 7: no value in 'tags'"),
         ({"words": "ba", "text": "ba", "tags": "O"}, "row 7: expected 'words' .* or a 'text', found both"),
         ({"words": "", "tags": "O"}, "row 7: expected 'words' .* or a 'text', found neither"),
         ({"text": "ba-be", "tags": "O O"}, "3 words but 2 tags.*at every blank and punctuation"),
-        ({"text": "ba be", "tags": [{"start": 0, "end": 6, "label": "A"}]}, "0 to 6 is not within the text of 5 "),
-        ({"text": "ba be", "tags": [{"start": 2, "end": 3, "label": "A"}]}, "2 to 3, ' ', holds no word of the text"),
-        ({"text": "ba be", "tags": [{"start": 1, "end": 5, "label": "A"}]}, "1 to 5, 'a be', cuts a word"),
-        ({"text": "ba be", "tags": [{"start": 0, "end": 2, "label": ""}]}, "0 to 2 has no label"),
-        ({"text": "ba be", "tags": [{"from": 0, "end": 2}]}, 'expected a span such as {"start": 0'),
-        ({"text": "ba be", "tags": [[0, 5, "A"], [3, 5, "B"]]}, "3 to 5, 'be', shares a word with another"),
+        ({"text": "ba be", "tags": [{"start": 0, "end": 6, "label": "A"}]}, "not within its text: 0 to 6 of 5 char"),
+        ({"text": "ba be", "tags": [{"start": 2, "end": 3, "label": "A"}]}, "holds no word of the text: 2 to 3, ' '"),
+        ({"text": "ba be", "tags": [{"start": 1, "end": 5, "label": "A"}]}, "cuts a word, .*: 1 to 5, 'a be'"),
+        ({"text": "ba be", "tags": [{"start": 0, "end": 2, "label": ""}]}, "a span that has no label: 0 to 2"),
+        ({"text": "ba be", "tags": [{"from": 0, "end": 2}]}, 'no span of a text: .*, where one is {"start": 0'),
+        ({"text": "ba be", "tags": [[0, 5, "A"], [3, 5, "B"]]}, "shares a word with another span: 3 to 5, 'be'"),
     ],
 )
 def test_bad_records_are_told(record: dict[str, Any], message: str) -> None:
@@ -343,6 +343,19 @@ def test_figures_are_seqevals_in_both_modes(strict: bool) -> None:
         assert ours[f"overall_{name}"] == pytest.approx(report["micro avg"][theirs])
     assert [ours["A_f1"], ours["B_f1"]] == pytest.approx([report[kind]["f1-score"] for kind in "AB"])
     assert 0 < ours["overall_f1"] < 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "written", "given"), [("BIOES", "B-A I-A O", "B-A E-A O"), ("BIO", "B-A E-A S-B", "B-A I-A B-B")]
+)
+def test_tags_of_another_scheme_are_turned_into_ours_before_they_are_read_strictly(
+    scheme: str, written: str, given: str
+) -> None:
+    task = task_with(scheme=scheme, strict_entities=True, labels=())
+    examples = [Example(TagRequest(("a", "b", "c")), tuple(written.split()), "row 1")]
+    task = task.fitted([*examples, example("d", "B-B")])
+    metrics = task.score(examples, [TagPrediction(tuple(given.split()), (), ())])
+    assert (metrics["overall_f1"], metrics["overall_accuracy"]) == (1.0, 1.0)
 
 
 def test_accuracy_is_of_tags_as_they_are_mended() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.text.align import WordTags, bert_words, pieces_of_span, span_of_pieces, tags_of_spans, word_spans
+from bertsmith.text.align import WordTags, pieces_within, span_of_pieces, tags_of_spans
+from bertsmith.text.tags import word_borders
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import pieces_of
 
@@ -34,9 +34,9 @@ def test_pieces_of_a_span() -> None:
         (11, 20): None,
         (0, 99): (0, 3),
     }.items():
-        assert pieces_of_span(text.offsets, start, end) == expected, (start, end)
-    assert pieces_of_span([], 0, 5) is None
-    assert pieces_of_span([(0, 2), (2, 5), (6, 9)], 4, 7) == (1, 2)
+        assert pieces_within(text.offsets, start, end) == expected, (start, end)
+    assert pieces_within([], 0, 5) is None
+    assert pieces_within([(0, 2), (2, 5), (6, 9)], 4, 7) == (1, 2)
 
 
 def test_the_span_of_pieces() -> None:
@@ -45,18 +45,9 @@ def test_the_span_of_pieces() -> None:
     assert span_of_pieces([(0, 2), (2, 5), (6, 9)], 1, 2) == (2, 9)
 
 
-def test_words_as_bert_sees_them() -> None:
-    text = "It's  un\u0301affable中a. [MASK]"
-    words = bert_words(TOKENIZER, text)
-    assert [text[start:end] for start, end in words] == ["It", "'", "s", "un\u0301affable", "中", "a", ".", "[MASK]"]
-    assert words[:4] == [(0, 2), (2, 3), (3, 4), (6, 16)]
-    assert bert_words(TOKENIZER, "") == bert_words(TOKENIZER, " \u200b\t") == []
-    assert [type(number) for number in words[0]] == [int, int]
-
-
 def test_tags_by_hand() -> None:
     # words:  It 0-2  ' 2-3  s 3-4  a 5-6  b 7-8
-    words = bert_words(TOKENIZER, "It's a b")
+    words = word_borders("It's a b").tolist()
     assert tags_of_spans(words, [], []) == WordTags(["O"] * 5, [], [], [])
     assert tags_of_spans(words, [(7, 8), (0, 4)], ["LOC", "PER"]) == WordTags(
         ["B-PER", "I-PER", "I-PER", "O", "B-LOC"], [], [], []
@@ -79,33 +70,15 @@ def test_of_overlapping_spans_the_earlier_and_longer_stays() -> None:
     assert tags_of_spans([(0, 4)], [(0, 2), (2, 4)], ["X", "Y"]) == WordTags(["B-X"], [0], [], [1])
 
 
-@pytest.mark.parametrize("options", [{}, {"lowercase": False}, {"strip_accents": False}])
-def test_words_cut_out_of_any_text_are_read_as_they_were_in_it(options: dict[str, bool]) -> None:
-    tokenizer = Tokenizer.from_vocab(VOCAB, **options)  # type: ignore[arg-type]
-
-    @given(ANY_TEXT)
-    def check(text: str) -> None:
-        (whole,) = pieces_of(tokenizer, [text])
-        spans = word_spans(whole)
-        assert spans == bert_words(tokenizer, text)
-        assert all(0 <= start < end <= len(text) for start, end in spans)
-        assert spans == sorted(spans)
-        (words,) = pieces_of(tokenizer, [[text[start:end] for start, end in spans]])
-        assert words.ids.tolist() == whole.ids.tolist()
-        assert words.word_ids.tolist() == whole.word_ids.tolist()
-
-    check()
-
-
 @given(ANY_TEXT, st.data())
 def test_pieces_to_characters_and_back(text: str, data: st.DataObject) -> None:
     (whole,) = pieces_of(TOKENIZER, [text])
-    for offsets in (whole.offsets, bert_words(TOKENIZER, text)):
+    for offsets in (whole.offsets, word_borders(text)):
         if len(offsets):
             first = data.draw(st.integers(0, len(offsets) - 1))
             last = data.draw(st.integers(first, len(offsets) - 1))
             start, end = span_of_pieces(offsets, first, last)
-            found = pieces_of_span(offsets, start, end)
+            found = pieces_within(offsets, start, end)
             # Pieces that one character became, as an ellipsis may, are found together.
             assert found is not None
             assert found[0] <= first <= last <= found[1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.text.spans import best_spans, nearest_occurrence, pieces_within
+from bertsmith.text.spans import best_spans, nearest_occurrence
 
 
 @given(st.integers(0, 12), st.integers(1, 15), st.integers(1, 20), st.integers(0, 2**32 - 1))
@@ -41,16 +41,6 @@ def test_a_span_that_may_not_begin_there_loses_to_a_worse_one() -> None:
         (1, 2, 6.0),
         (2, 2, 5.0),
     ]
-
-
-def test_pieces_within_a_stretch_of_characters() -> None:
-    #                     he     ##llo   ,       worlds
-    offsets = np.array([[0, 2], [2, 5], [5, 6], [7, 13]])
-    assert pieces_within(offsets, 0, 5) == (0, 1)
-    assert pieces_within(offsets, 3, 8) == (1, 3)
-    assert pieces_within(offsets, 7, 12) == (3, 3)
-    assert pieces_within(offsets, 6, 7) is None
-    assert pieces_within(offsets, 20, 22) is None
 
 
 @pytest.mark.parametrize(("stated", "found"), [(-5, 0), (0, 0), (4, 0), (6, 0), (7, 13), (13, 13), (99, 13)])

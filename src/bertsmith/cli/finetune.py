@@ -7,7 +7,7 @@ from inspect import getdoc, getmodule
 from itertools import pairwise
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from bertsmith.catalog import data_set
 from bertsmith.cli.options import command
@@ -16,6 +16,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
 from bertsmith.recipes.seeds import finetune_seeds
 from bertsmith.tasks import TASKS, task_class
+from bertsmith.tasks.reading import required_fields
 
 app = App("finetune", help_format="plaintext")
 
@@ -26,7 +27,12 @@ def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, 
     names = [after for option, after in pairwise(arguments) if option == "--dataset"]
     names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--dataset=")]
     if names:
-        app([data_set(names[0]).task, *arguments], exit_on_error=False, print_error=False, result_action="return_none")
+        try:
+            words = [data_set(names[0]).task, *arguments]
+            app(words, exit_on_error=False, print_error=False, result_action="return_none")
+        except CycloptsError as error:
+            error.command_chain = ("finetune", *(error.command_chain or ()))
+            raise
     elif arguments and not arguments[0].startswith("-"):
         task_class(arguments[0])
     elif arguments:
@@ -49,7 +55,9 @@ def add_task(name: str) -> None:
             return asdict(report)
         result = finetune(name, settings, output.progress)
         output.facts(name, _facts(result))
-        output.say(f"next: bertsmith predict {result.output_dir} 'A text of yours.'")
+        needed = required_fields(TASKS[name])
+        asked = "'A text of yours.'" if len(needed) < 2 else f"--file FILE  # with {', '.join(needed)}"
+        output.say(f"next: bertsmith predict {result.output_dir} {asked}")
         return asdict(result)
 
     about = getdoc(getmodule(TASKS[name])) or ""

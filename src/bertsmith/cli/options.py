@@ -71,7 +71,7 @@ def command(run: Callable[[S, Output], Any], cls: type[S], positional: Sequence[
     signature = Signature(
         [
             *(_parameter(option, Parameter.POSITIONAL_ONLY) for option in by_place),
-            *(_parameter(option, Parameter.KEYWORD_ONLY) for option in by_name),
+            *(_parameter(option, Parameter.KEYWORD_ONLY, takes_all=not by_place) for option in by_name),
             *_general([option.setting for option in options if not option.names]),
         ]
     )
@@ -142,16 +142,21 @@ def spellings(name: str) -> tuple[str, ...]:
     return ("--" + name.strip("_").replace("_", "-"),)
 
 
-def _parameter(option: Option, kind: Any) -> Parameter:
+def _parameter(option: Option, kind: Any, *, takes_all: bool = False) -> Parameter:
+    """takes_all: an option of many values takes all words that follow, else one each time that it is written."""
     field = option.field
     is_table = get_origin(field.annotation) is dict
-    form = f" (as {option.names[0]}.name value)" if is_table else ""
+    is_many = get_origin(field.annotation) is tuple and kind is Parameter.KEYWORD_ONLY
+    form = (
+        f" (as {option.names[0]}.name value)" if is_table else " (once for each)" if is_many and not takes_all else ""
+    )
     unsaid = field.is_required() or is_table or option.default in (None, (), "")
     parameter = cyclopts.Parameter(
         name=option.names,
         help=(field.description or "") + form + (" [required]" if field.is_required() else ""),
         show_default=False if unsaid else lambda _: _shown(option.default),
         negative=None if field.annotation is bool else (),
+        consume_multiple=is_many and takes_all,
         group=cyclopts.Group(option.group, sort_key=1 if option.group == "Options" else 2),
     )
     return Parameter(

@@ -70,8 +70,10 @@ def rows_of(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, objec
             rows += rows_of(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple) and any(isinstance(part, str) and " " in part for part in value):
             rows += [(prefix + name, part) for part in value]  # sentences: a line each
-        elif value is not None and value != [] and value != ():
-            rows.append((prefix + name, ", ".join(map(cell, value)) if isinstance(value, list | tuple) else value))
+        elif isinstance(value, list | tuple):
+            rows += [(prefix + name, ", ".join(map(cell, value)))] if value else []
+        elif value is not None:
+            rows.append((prefix + name, value))
     return rows
 
 

@@ -20,8 +20,11 @@ _MIN_TEXT_CHARACTERS = 12  # mean length from which a column of unknown name may
 _MAX_LABEL_CHARACTERS = 40
 _MOST_CLASSES_OF_FEW = 10  # so many distinct labels are classes even where half of the rows differ
 _SHOWN = 10
-_TEXT_WAY_OUT = "name it with --text-column, and the second of a pair with --text-pair-column"
-_LABEL_WAY_OUT = "name the classes' column with --label-column"
+_TEXT_WAY_OUT = (
+    "name it with --text-column, and the second of a pair with --text-pair-column "
+    "(evaluate and predict: --columns.text, --columns.text_pair)"
+)
+_LABEL_WAY_OUT = "name the classes' column with --label-column (evaluate: --columns.label)"
 
 # Of each group the first with exactly one column of the table decides. Names are compared in lower case, without signs.
 _TEXT_NAMES = (
@@ -199,6 +202,15 @@ class _Finder:
                 f"  {name!r}{mark}: {len(set(values))} distinct in {len(values)} rows, such as {values[0]!r:.60}"
             )
         return DataError("\n".join(lines))
+
+
+def say_column(field: str) -> str:
+    """How to name a field's column, for the end of a message.
+
+    >>> say_column("answers")
+    'say which it is, with --answers-column (evaluate and predict: --columns.answers)'
+    """
+    return f"say which it is, with --{field.replace('_', '-')}-column (evaluate and predict: --columns.{field})"
 
 
 def class_name(value: Any) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertsmith.data.split import normalized
+from bertsmith.data.split import leaked, normalized
 from bertsmith.runtime.progress import shorten
 from bertsmith.tasks import Example, Task
 
@@ -28,7 +28,8 @@ class DataCheck:
     """Texts are equal up to case, white space and Unicode form.
 
     num_repeats: rows with the texts of an earlier row. num_conflicting: rows whose texts occur with another answer too;
-    `conflicts` are some of them. num_trained_on: rows whose texts are in the training examples; None: not known.
+    `conflicts` are some of them. num_trained_on: rows that share with training what a split keeps together (all texts;
+    of questions about a text, that text; of rankings, the query); None: not known.
     """
 
     num_examples: int
@@ -55,14 +56,18 @@ def check_data(
     for example in examples:
         rows[_key(task, example)].append(example)
     conflicting = [same for same in rows.values() if len({repr(example.answer) for example in same}) > 1]
-    seen = None if train is None else {_key(task, example) for example in train}
+    seen = None if train is None else leaked(*(map(task.split_key, _requests(rows)) for rows in (train, examples)))
     return DataCheck(
         len(examples),
         len(examples) - len(rows),
         sum(map(len, conflicting)),
         tuple(_conflict(task, same) for same in conflicting[:CONFLICTS_SHOWN]),
-        None if seen is None else sum(len(same) for key, same in rows.items() if key in seen),
+        seen,
     )
+
+
+def _requests(examples: Sequence[Example[Any]]) -> list[Any]:
+    return [example.request for example in examples]
 
 
 def _key(task: Task[Any, Any], example: Example[Any]) -> str:

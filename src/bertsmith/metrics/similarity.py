@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Pairs from `threshold` on are called alike; accuracy: of these calls."""
-
-    threshold: float
-    accuracy: float
 
 
 def correlations(first: Array, second: Array) -> dict[str, float]:
@@ -38,15 +28,15 @@ def rank_credit(first: Array, second: Array) -> Array:
     return credit
 
 
-def best_threshold(similarities: Array, alike: Array) -> Threshold:
-    """The threshold with the most right calls; of several the highest. Above all similarities if no call is best."""
+def accuracy_threshold(similarities: Array, alike: Array) -> float:
+    """From which similarity on pairs are best called alike, with the most right calls; of several the highest.
+
+    Above all similarities if no call is best.
+    """
     order = np.argsort(-similarities, kind="stable")
     ordered = similarities[order]
     gained = np.cumsum(np.where(alike[order] > 0.5, 1, -1))
     # Between equal similarities there is no threshold.
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     best = ends[np.argmax(gained[ends])]
-    num_unlike = np.count_nonzero(alike <= 0.5)
-    if gained[best] <= 0:
-        return Threshold(float(np.nextafter(ordered[0], np.inf)), num_unlike / len(ordered))
-    return Threshold(float(ordered[best]), float(num_unlike + gained[best]) / len(ordered))
+    return float(ordered[best] if gained[best] > 0 else np.nextafter(ordered[0], np.inf))

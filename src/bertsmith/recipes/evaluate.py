@@ -19,7 +19,7 @@ from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
 from bertsmith.evaluation.findings import Findings, findings
 from bertsmith.evaluation.intervals import bootstrap
 from bertsmith.evaluation.page import page
-from bertsmith.files import atomic_file, bare_suffix, write_json
+from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.examples import Source
 from bertsmith.recipes.recorded import recorded_training
@@ -28,7 +28,6 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks import Example
 from bertsmith.tasks.pretraining import Pretraining
-from bertsmith.tasks.reading import is_table, read_rows
 
 REPORT, FACTS = "report.html", "evaluation.json"
 """Files of a report: the page, and all of its facts with a row of marks for each example."""
@@ -78,7 +77,7 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
     judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
-    warnings = (*reading.notices(), *_trained_on(artifact, source))
+    warnings = (*reading.notices(), *artifact.task.notices(examples), *_trained_on(artifact, source))
     if settings.report_dir is None:
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()
         return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*warnings, *checked)))
@@ -87,16 +86,6 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
         found = findings(judged, training, other)
     found = replace(found, evaluation=replace(found.evaluation, warnings=warnings))
     return _written(found, judged, source, settings)
-
-
-def known_columns(artifact: Artifact, path: Path) -> dict[str, str]:
-    """The columns that the model was trained with, as far as the file at `path` has them."""
-    if not is_table(path) and bare_suffix(path) not in artifact.task.readers:
-        return {}
-    first = next(read_rows(artifact.task, path, Reading(errors="skip")), None)
-    there = {} if first is None else first.values
-    columns = artifact.record.get("data", {}).get("columns", {})
-    return {field: column for field, column in columns.items() if column in there}
 
 
 def source_of(file: Path | None, dataset: str | None, split: str, data_dir: Path | None) -> Source:
@@ -110,9 +99,12 @@ def examples_for(
     artifact: Artifact, source: Source, columns: dict[str, str], reading: Reading, groups: Sequence[str] = ()
 ) -> list[Example[Any]]:
     """The examples of a source as the model reads them; answers that it does not know are refused, all at once."""
-    given = columns or ({} if source.file is None else known_columns(artifact, source.file))
-    examples, _, _ = source.examples(artifact.task, given, reading, groups)
-    artifact.task.fitted(examples)
+    trained = artifact.record.get("data", {}).get("columns", {})
+    if columns:
+        examples, _, _ = source.examples(artifact.task, columns, reading, groups, expected=trained)
+    else:
+        examples = source.like(artifact.task, trained, reading, groups)
+    artifact.task.check(examples)
     return examples
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.files import sha256
 from bertsmith.settings import Settings
 from bertsmith.tasks import Example, Task
-from bertsmith.tasks.reading import examples_of, field_names, read_examples
+from bertsmith.tasks.reading import examples_of, field_names, known_columns, read_examples
 
 SPLIT_SEED = 0
 """Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
@@ -33,17 +33,36 @@ class Source:
     data_dir: Path | None = None
 
     def examples(
-        self, task: Task[Any, Any], given: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+        self,
+        task: Task[Any, Any],
+        given: Mapping[str, str],
+        reading: Reading,
+        groups: Sequence[str] = (),
+        expected: Collection[str] = (),
     ) -> tuple[list[Example[Any]], Mapping[str, str], str]:
-        """The examples, the columns of their fields, and why these; `groups` are columns to keep beside them."""
+        """The examples, the columns of their fields, and why these; `groups` are columns to keep beside them.
+
+        A data set by name knows its fields: what is `given` is for the files beside it. expected: the fields that the
+        model was, or is to be, trained with.
+        """
         if self.file is not None:
-            examples, columns = read_examples(task, self.file, given, reading, groups)
+            examples, columns = read_examples(task, self.file, given, reading, groups, expected)
             return examples, columns.by_field, columns.reason
-        rows = list(data_set(str(self.dataset)).rows(self.split, self.data_dir, reading))
+        known = data_set(str(self.dataset))
+        if known.task != task.name:
+            raise SettingsError(f"{known.name} is a data set for {known.task}, not for {task.name}")
+        rows = list(known.rows(self.split, self.data_dir, reading))
         there = {name for row in rows for name in row.values}
         fields = {name: name for name in field_names(type(task)) if name in there}
         examples, _ = examples_of(task, rows, fields, reading, groups)
-        return examples, {}, f"those of {self.dataset}: {', '.join(fields)}"
+        return examples, fields | dict(given), f"those of {self.dataset}: {', '.join(fields)}"
+
+    def like(
+        self, task: Task[Any, Any], columns: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+    ) -> list[Example[Any]]:
+        """The examples with the fields that training data had in `columns`, under these names or others."""
+        given = {} if self.file is None else known_columns(task, self.file, columns)
+        return self.examples(task, given, reading, groups, expected=columns)[0]
 
     def record(self) -> dict[str, Any]:
         """For the saved model: enough to find the examples again, and to see whether they are the same."""
@@ -97,7 +116,9 @@ class DataSettings(Settings):
     dataset: str | None = Field(None, description="a public data set by its name, instead of files; see datasets")
     data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
-    max_train_samples: int | None = Field(None, ge=1, description="train on so many examples, always the same ones")
+    max_train_samples: int | None = Field(
+        None, ge=1, description="use so many training examples, those split off among them; always the same ones"
+    )
     column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
@@ -136,16 +157,14 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
     sources = sources_of(settings)
     examples, by_field, reason = sources["train"].examples(task, given, reading)
     warnings = [] if settings.dataset is None else list(_notes(settings.dataset))
+    task = task.fitted(examples)  # before some are drawn, so that every label is known
     if settings.max_train_samples is not None and settings.max_train_samples < len(examples):
-        warnings.append(f"training on {settings.max_train_samples:,} of {len(examples):,} examples, chosen at random")
+        warnings.append(f"using {settings.max_train_samples:,} of {len(examples):,} examples, chosen at random")
         chosen = np.random.default_rng(SPLIT_SEED).permutation(len(examples))[: settings.max_train_samples]
         examples = [examples[i] for i in sorted(chosen.tolist())]
-    task = task.fitted(examples)
-    sides = {
-        side: sources[side].examples(task, by_field, reading)[0] for side in ("validation", "test") if side in sources
-    }
+    sides = {side: sources[side].like(task, by_field, reading) for side in ("validation", "test") if side in sources}
     for side, held_out in sides.items():
-        task.fitted(held_out)  # refuses labels that training data lacks, all at once
+        task.check(held_out)
         warnings += [f"{side}: {notice}" for notice in task.notices(held_out)]
     empty = sum(not "".join(task.texts(example.request)).strip() for example in examples)
     warnings += [
@@ -164,7 +183,7 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
         train = [examples[i] for i in split.train.tolist()]
     for side in ("validation", "test"):
         if side in sources:
-            warnings += _leaks(task, train, sides[side], side)
+            warnings += _leaks(task, examples, sides[side], side)
     return Examples(
         task,
         train,

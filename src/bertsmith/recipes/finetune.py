@@ -33,6 +33,11 @@ from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
+CHOSEN_BY = (
+    "the model and its thresholds were chosen by the validation examples, whose figures flatter it; for others give a "
+    "--test-file"
+)
+
 
 class FinetuneSettings(DataSettings):
     """What every fine-tuning run has; `finetune_settings` adds what one task has."""
@@ -95,6 +100,8 @@ def finetune(
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
+    if settings.seeds > 1:
+        raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
     progress = progress or Progress()
     settings = with_data_set(task_name, settings)
     torch.manual_seed(settings.training.seed)
@@ -123,7 +130,7 @@ def finetune(
         len(examples.train),
         len(examples.validation),
         examples.columns,
-        warnings,
+        warnings if examples.test else (*warnings, CHOSEN_BY),
         result,
         evaluation,
         test,
@@ -185,8 +192,8 @@ def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSetting
     known = data_set(settings.dataset)
     if known.task != task_name:
         raise SettingsError(f"{known.name} is a data set for {known.task}, not for {task_name}")
-    task, plain = settings.task, task_class(task_name).Settings()  # type: ignore[attr-defined]
-    unsaid = {name: value for name, value in known.task_settings.items() if getattr(task, name) == getattr(plain, name)}
+    task = settings.task  # type: ignore[attr-defined]
+    unsaid = {name: value for name, value in known.task_settings.items() if name not in task.model_fields_set}
     metric = settings.training.metric_for_best_model or known.metric
     return settings.model_copy(
         update={

@@ -16,11 +16,10 @@ from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import SettingsError, nearest
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
-from bertsmith.recipes.evaluate import known_columns
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
-from bertsmith.tasks.reading import Placed, read_requests
+from bertsmith.tasks.reading import Placed, known_columns, read_requests
 
 
 class PredictSettings(Settings):
@@ -64,6 +63,8 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
         raise SettingsError("predict needs texts or a file of requests, one of the two")
     if settings.output_file is not None and settings.output_file.is_dir():
         raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
+    if settings.output_file is None and settings.output_format != "jsonl":
+        raise SettingsError(f"{settings.output_format} is written to a file: name it with --output-file")
     run = _Run(settings, progress)
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
@@ -135,5 +136,6 @@ class _Run:
         if file is None:
             texts = enumerate(self.settings.text, start=1)
             return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
-        given = self.settings.columns or known_columns(self.artifact, file)
-        return read_requests(task, file, given, self.reading)
+        trained = self.artifact.record.get("data", {}).get("columns", {})
+        given = self.settings.columns or known_columns(task, file, trained)
+        return read_requests(task, file, given, self.reading, expected=trained)

@@ -17,8 +17,8 @@ from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 def recorded_examples(artifact: Artifact, data_dir: Path | None = None) -> Examples:
     """All sides of the model's data, split as they were.
 
-    data_dir: looked in before the places where the files, or the data set's, were. Raises `DataError` where one is
-    missing or was changed since.
+    data_dir: looked in before the places where the files, or the data set's, were; what came from the hub is fetched
+    from there again. Raises `DataError` where one is missing or was changed since.
     """
     data, settings = artifact.record.get("data", {}), artifact.record.get("settings", {})
     files = data.get("files", {})
@@ -41,9 +41,9 @@ def recorded_training(artifact: Artifact, data_dir: Path | None = None) -> Train
 def _found(side: str, file: Mapping[str, Any], data_dir: Path | None) -> dict[str, Any]:
     """The settings of one side, its file checked."""
     if file.get("dataset"):
-        if data_dir is None and file["data_dir"] is None:
-            return {}
-        folder = data_dir or Path(file["data_dir"])
+        if file["data_dir"] is None:
+            return {"data_dir": None}
+        folder = _folder(file, data_dir)
         _check(data_set(file["dataset"]).file(file["split"], folder), file)
         return {"data_dir": folder}
     path = Path(file["path"])
@@ -51,6 +51,15 @@ def _found(side: str, file: Mapping[str, Any], data_dir: Path | None) -> dict[st
         path = data_dir / file["name"]
     _check(path, file)
     return {f"{side}_file": path}
+
+
+def _folder(file: Mapping[str, Any], data_dir: Path | None) -> Path:
+    """Where the data set is: in `data_dir` if its file is there, else where it was."""
+    known = data_set(file["dataset"])
+    try:
+        return data_dir if data_dir is not None and known.file(file["split"], data_dir) else Path(file["data_dir"])
+    except DataError:
+        return Path(file["data_dir"])
 
 
 def _check(path: Path, file: Mapping[str, Any]) -> None:

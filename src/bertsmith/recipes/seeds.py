@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.intervals import Interval, over_seeds
 from bertsmith.files import write_json
-from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune
+from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
 from bertsmith.recipes.start import default_folder
 from bertsmith.runtime.progress import Progress
 
@@ -26,11 +27,15 @@ class SeedsReport:
     runs: tuple[FinetuneReport, ...]
 
 
-def finetune_seeds(task_name: str, settings: FinetuneSettings, progress: Progress | None = None) -> SeedsReport:
+def finetune_seeds(
+    task_name: str, settings: FinetuneSettings | Mapping[str, Any], progress: Progress | None = None
+) -> SeedsReport:
     """Fine-tune `settings.seeds` times, each run in a folder of its own: `OUTPUT_DIR/seed-0`, `seed-1`, ...
 
     All runs are split, chosen and measured on the same examples. Raises `SettingsError` for fewer than two seeds.
     """
+    if not isinstance(settings, FinetuneSettings):
+        settings = finetune_settings(task_name).of(settings)
     if settings.seeds < 2:
         raise SettingsError(f"seeds: an interval needs two runs or more, not {settings.seeds}")
     progress = progress or Progress()
@@ -40,7 +45,7 @@ def finetune_seeds(task_name: str, settings: FinetuneSettings, progress: Progres
     for seed in range(first, first + settings.seeds):
         progress.note(f"seed {seed}")
         training = settings.training.model_copy(update={"seed": seed})
-        update = {"output_dir": folder / f"seed-{seed}", "training": training}
+        update = {"output_dir": folder / f"seed-{seed}", "training": training, "seeds": 1}
         runs.append(finetune(task_name, settings.model_copy(update=update), progress))
     sides = {"validation": [run.evaluation for run in runs]}
     if runs[0].test is not None:

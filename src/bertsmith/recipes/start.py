@@ -54,10 +54,10 @@ def start_from(task: Task[Any, Any], model: str, changes: Mapping[str, Any]) -> 
     config = read_config(place)
     tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
     fitting = task.within(config.max_position_embeddings)
-    network, report = start_network(fitting, place, heads="load" if _is_for(place, fitting) else "new", changes=changes)
+    network, report = start_network(fitting, place, heads="fit" if _is_for(place, fitting) else "new", changes=changes)
     notes = [f"new weights, to be trained: {_parts(report.missing)}"] if report.missing else []
     if fitting != task:
-        notes.append(f"texts are cut to the model's {config.max_position_embeddings} positions, which is counted")
+        notes.append(f"max_length is lowered to the {config.max_position_embeddings} positions that the model has")
     return Start(fitting, network, tokenizer, tuple(notes))
 
 

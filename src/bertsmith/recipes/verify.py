@@ -19,7 +19,7 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 
 TOLERANCE = 1e-3
-"""By which a figure may differ: other hardware adds numbers up in another order."""
+"""By which a figure may differ, of one above 1 this share of it: other hardware adds numbers up in another order."""
 
 
 class VerifySettings(Settings):
@@ -42,7 +42,7 @@ class Verified:
     @property
     def holds(self) -> bool:
         pairs = zip(_bounds(self.recorded), _bounds(self.found), strict=True)
-        return all(abs(a - b) <= TOLERANCE for a, b in pairs)
+        return all(abs(a - b) <= TOLERANCE * max(1.0, abs(a)) for a, b in pairs)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,18 @@ from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
-from bertsmith.tasks.label_problems import PROBLEMS, ClassificationSettings, Problem, Verdict
+from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
+from bertsmith.tasks.label_numbers import Regression
+from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
 from bertsmith.tasks.task import Example, FoundColumns, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
+
+PROBLEMS: dict[ProblemType, type[Problem]] = {
+    "single_label": SingleLabel,
+    "multi_label": MultiLabel,
+    "regression": Regression,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,11 @@ class Classification(Task[TextRequest, LabelPrediction]):
         """Label names and weights from the examples; where the settings name labels already, they must be those."""
         learned = self.problem.learned([e.answer for e in examples], [e.where for e in examples])
         return type(self)(self.settings.model_copy(update=learned))
+
+    def check(self, examples: Sequence[Example[TextRequest]]) -> None:
+        """Numbers may be any, and all the same."""
+        if self.settings.problem_type != "regression":
+            super().check(examples)
 
     def encode(
         self, item: Example[TextRequest] | TextRequest, tokenizer: Tokenizer, rng: np.random.Generator

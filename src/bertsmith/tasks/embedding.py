@@ -22,6 +22,7 @@ from bertsmith.data.batch import Batch, Window, pack
 from bertsmith.data.columns import find_columns
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
+from bertsmith.metrics.similarity import accuracy_threshold
 from bertsmith.model.checkpoints import speaks_hugging_face
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import EmbeddingNetwork, Pooling
@@ -71,6 +72,9 @@ class EmbeddingSettings(WindowSettings):
     prompt: str = Field("", description="what stands before every text")
     scale: float = Field(20.0, gt=0, description="contrastive: what cosines are multiplied by, 1 / temperature")
     margin: float = Field(0.5, gt=0, le=2, description="pair: cosine distance from which unlike texts are far enough")
+    threshold: float | None = Field(
+        None, description="pair: similarity from which texts are alike; fitted on validation data"
+    )
     score_range: tuple[float, float] | None = Field(
         None,
         description="cosine: the scores that mean cosine 0 and 1; None: whole numbers around those of training",
@@ -102,6 +106,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     Prediction = EmbeddingPrediction
     answer_field = "score"
     answer_optional: ClassVar = True
+    spare_fields: ClassVar = frozenset({"text_pair", "negatives"})
     settings: EmbeddingSettings
 
     @property
@@ -110,7 +115,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
             case "cosine":
                 return Cosine(*(self.settings.score_range or (0.0, 1.0)))
             case "pair":
-                return Alike(self.settings.margin)
+                return Alike(self.settings.margin, self.settings.threshold)
             case "contrastive":
                 return Contrastive(self.settings.scale)
         return Unsaid(self.settings.scale)
@@ -148,7 +153,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         except (TypeError, ValueError):
             score = math.nan
         if not math.isfinite(score):
-            raise DataError(f"{where}: expected a number in {self.answer_field!r}, found {value!r:.60}")
+            raise DataError(f"{where}: no number in {self.answer_field!r}: {value!r:.60}")
         return score
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
@@ -249,7 +254,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         for part in parts:
             by_role.setdefault(part.role, []).append(part)
         prediction = self._prediction(request, [self._vector(windows) for windows in by_role.values()])
-        return replace(prediction, num_cut_tokens=num_cut_tokens, num_windows=len(parts))
+        return replace(prediction, num_cut_tokens=num_cut_tokens, num_windows=max(map(len, by_role.values())))
 
     def _prediction(self, request: EmbeddingRequest, vectors: Sequence[Vector]) -> EmbeddingPrediction:
         """From the vectors of the request's texts, in their order."""
@@ -283,6 +288,15 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     def credit(self, marks: Marks) -> NDArray[np.float64]:
         return self.objective.credit(marks)
 
+    def tuned(self, examples: Sequence[Example[EmbeddingRequest]], parts: Sequence[Sequence[TextPart]]) -> Self:
+        """With the threshold that calls most of the held-out pairs right, where pairs are alike or not."""
+        if self.settings.objective != "pair":
+            return self
+        predictions = [self.merge(e.request, row, 0) for e, row in zip(examples, parts, strict=True)]
+        similarities, alike = self.marks(examples, predictions)[:, :2].T
+        threshold = accuracy_threshold(similarities, alike)
+        return type(self)(self.settings.model_copy(update={"threshold": threshold}))
+
     def baselines(
         self, train: Sequence[Example[EmbeddingRequest]], test: Sequence[Example[EmbeddingRequest]]
     ) -> dict[str, Sequence[EmbeddingPrediction]]:
@@ -291,12 +305,20 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         requests = [example.request for example in test]
         if all(example.answer is not None for example in test):
             pairs = [request.text for request in requests], [request.text_pair or "" for request in requests]
-            cosines = tfidf_cosine(known, *pairs).tolist()
-            return {"TF-IDF cosine": [EmbeddingPrediction((), similarity=cosine) for cosine in cosines]}
+            cosines = tfidf_cosine(known, *pairs) + self._shift(known, train)
+            return {"TF-IDF cosine": [EmbeddingPrediction((), similarity=cosine) for cosine in cosines.tolist()]}
         vectors = iter(lsa_vectors(known, [text for request in requests for text in self.texts(request)]))
         return {
             "LSA": [self._prediction(request, [next(vectors) for _ in self.texts(request)]) for request in requests]
         }
+
+    def _shift(self, known: Sequence[str], train: Sequence[Example[EmbeddingRequest]]) -> float:
+        """What brings the cosines of TF-IDF to this model's threshold from their own best one in training."""
+        if self.settings.threshold is None:
+            return 0.0
+        pairs = [e.request.text for e in train], [e.request.text_pair or "" for e in train]
+        alike = np.array([e.answer for e in train], dtype=float)
+        return self.settings.threshold - accuracy_threshold(tfidf_cosine(known, *pairs), alike)
 
     # Keeping
 

@@ -89,7 +89,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> ChoiceRequest:
         request = Task.request(self, record, where)
         if len(request.choices) < 2:
-            raise DataError(f"{where}: expected two choices or more, found {list(request.choices)!r:.80}")
+            raise DataError(f"{where}: expected two choices or more: found {list(request.choices)!r:.80}")
         return request
 
     def example(self, record: Mapping[str, Any], where: str) -> Example[ChoiceRequest]:
@@ -104,7 +104,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
             return value
         if isinstance(value, str) and value.strip():
             return int(value) if value.strip().isdecimal() else value.strip()
-        raise DataError(f"{where}: expected the right choice's index, letter or text in 'label', found {value!r:.60}")
+        raise DataError(f"{where}: expected the right choice's index, letter or text in 'label': found {value!r:.60}")
 
     # Training
 
@@ -187,6 +187,13 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.array([p.score for p in predictions]), self.marks(examples, predictions)[:, 0]
 
+    def confusion(
+        self, examples: Sequence[Example[ChoiceRequest]], predictions: Sequence[ChoicePrediction]
+    ) -> tuple[list[str], list[str]]:
+        """The places of the known and of the given choice, from 1: a model may prefer a place."""
+        known = [f"choice {example.answer + 1}" for example in examples]
+        return known, [f"choice {prediction.label + 1}" for prediction in predictions]
+
     def tuned(self, examples: Sequence[Example[ChoiceRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         """The temperature under which the known choices are likeliest."""
         rows = [_best_logits(row) for row in parts]
@@ -243,10 +250,10 @@ def _index(answer: int | str, choices: Sequence[str], where: str) -> int:
     if isinstance(answer, int):
         if answer in range(len(choices)):
             return answer
-        raise DataError(f"{where}: label {answer} of {len(choices)} choices, which count from 0")
+        raise DataError(f"{where}: a label that is no choice: {answer} of {len(choices)}, which count from 0")
     if answer in choices:
         return choices.index(answer)
     place = ord(answer.upper()) - ord("A") if len(answer) == 1 else -1
     if place in range(len(choices)):
         return place
-    raise DataError(f"{where}: label {answer!r:.60} is no choice; {nearest(answer, choices)}")
+    raise DataError(f"{where}: a label that is no choice: {answer!r:.60}; {nearest(answer, choices)}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from bertsmith.data.batch import Batch
 from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import reciprocal_ranks_among
-from bertsmith.metrics.similarity import best_threshold, correlations, rank_credit
+from bertsmith.metrics.similarity import accuracy_threshold, correlations, rank_credit
 from bertsmith.tasks.task import Coupling, Example, Marks
 
 ObjectiveName: TypeAlias = Literal["contrastive", "cosine", "pair"]
@@ -44,8 +44,8 @@ class EmbeddingRequest:
 class EmbeddingPrediction:
     """embedding: of the text. embedding_pair, similarity: of the second text, and the cosine of both.
 
-    negative_similarities: the cosine of the text and each negative. num_windows: in which the texts were read.
-    num_cut_tokens: tokens that did not fit and were not read.
+    negative_similarities: the cosine of the text and each negative. num_windows: windows that a text was
+    read in, the most of them. num_cut_tokens: tokens that did not fit and were not read.
     """
 
     embedding: tuple[float, ...]
@@ -222,6 +222,7 @@ class Alike(PairObjective):
     """
 
     margin: float
+    threshold: float | None = None
     name = "pair"
     metrics: ClassVar = {"average_precision": 1, "accuracy": 1}
 
@@ -237,15 +238,20 @@ class Alike(PairObjective):
         return 0.5 * torch.where(texts.scores > 0.5, distances, lacking).square().sum()
 
     def metrics_of(self, marks: Marks) -> dict[str, float]:
-        """average_precision, 0 without a like pair; accuracy at the threshold that is best for these very pairs."""
+        """average_precision, 0 without a like pair; accuracy at the threshold fitted to held-out pairs.
+
+        Before one is fitted it is at the threshold that is best for these very pairs.
+        """
         from sklearn.metrics import average_precision_score
 
         precision = average_precision_score(marks[:, 1], marks[:, 0]) if marks[:, 1].any() else 0.0
-        return {"average_precision": float(precision), "accuracy": best_threshold(marks[:, 0], marks[:, 1]).accuracy}
+        return {"average_precision": float(precision), "accuracy": float(self.credit(marks).mean())}
 
     def credit(self, marks: Marks) -> NDArray[np.float64]:
-        """1 on the right side of the best threshold."""
-        threshold = best_threshold(marks[:, 0], marks[:, 1]).threshold
+        """1 on the right side of the threshold."""
+        threshold = self.threshold
+        if threshold is None:
+            threshold = accuracy_threshold(marks[:, 0], marks[:, 1])
         right: NDArray[np.float64] = ((marks[:, 0] >= threshold) == (marks[:, 1] > 0.5)).astype(np.float64)
         return right
 

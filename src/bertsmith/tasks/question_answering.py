@@ -27,8 +27,9 @@ from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SpanNetwork
 from bertsmith.tasks.answer_fitting import best_no_answer_threshold, fit_candidates_temperature
 from bertsmith.tasks.task import Example, Marks, RowReader, Task, Writer
+from bertsmith.text.align import pieces_within
 from bertsmith.text.sentences import split_sentences
-from bertsmith.text.spans import best_spans, pieces_within
+from bertsmith.text.spans import best_spans
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import TextWindow, WindowSettings, cut_windows, pieces_of
 
@@ -142,6 +143,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     Request = QuestionRequest
     Prediction = AnswerPrediction
     answer_field = "answers"
+    spare_fields: ClassVar = frozenset({"id"})
     readers: ClassVar[Mapping[str, RowReader]] = {".json": read_squad}
     writers: ClassVar[Mapping[str, Writer]] = {"squad": to_squad, "squad-odds": to_no_answer_odds}
     settings: QuestionAnsweringSettings
@@ -163,7 +165,10 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         request = self.request({name: record[name] for name in ("question", "context", "id") if name in record}, where)
         if record.get("answers") is None:
             raise DataError(f"{where}: no value in 'answers'; a question without an answer has an empty list")
-        return Example(request, known_answers(record["answers"], request.context, where), where)
+        try:
+            return Example(request, known_answers(record["answers"], request.context, where), where)
+        except DataError as error:
+            raise DataError(f"{error}, question {request.id!r}" if request.id else str(error)) from None
 
     def texts(self, request: QuestionRequest) -> list[str]:
         return [request.question, request.context]
@@ -204,6 +209,11 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         request, where = (item.request, item.where) if isinstance(item, Example) else (item, "request")
         question, context = pieces_of(tokenizer, [request.question, request.context])
         num_cut = max(0, len(question) - self.settings.max_question_tokens)
+        if num_cut and self.settings.truncation == "error":
+            raise DataError(
+                f"{where}: a question of {len(question)} tokens, more than max_question_tokens "
+                f"{self.settings.max_question_tokens}; raise it, or choose another truncation than 'error'"
+            )
         question = replace(question, ids=question.ids[: self.settings.max_question_tokens])
         cut = cut_windows(tokenizer, [question, context], self.settings, slide=1, where=where)
         span = None

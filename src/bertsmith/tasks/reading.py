@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from bertsmith.data.columns import say_column
 from bertsmith.data.lines import Fault, Reading, read_lines, sift
 from bertsmith.data.readers import Row, read_table
 from bertsmith.errors import DataError, nearest
@@ -31,12 +32,32 @@ def field_names(task: type[Task[Any, Any]]) -> list[str]:
     return [*(field.name for field in fields(task.Request)), task.answer_field]
 
 
+def required_fields(task: type[Task[Any, Any]]) -> list[str]:
+    """The fields that every request fills."""
+    return [f.name for f in fields(task.Request) if f.default is MISSING and f.default_factory is MISSING]
+
+
+def known_columns(task: Task[Any, Any], path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """Those of `columns`, by field, that the file at `path` has; another file may call them otherwise."""
+    if not is_table(path) and bare_suffix(path) not in task.readers:
+        return {}
+    first = next(read_rows(task, path, Reading(errors="skip")), None)
+    there = {} if first is None else first.values
+    return {field: column for field, column in columns.items() if column in there}
+
+
 def find_columns(
-    task: Task[Any, Any], rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool
+    task: Task[Any, Any],
+    rows: Sequence[Row],
+    given: Mapping[str, str],
+    *,
+    labelled: bool,
+    expected: Collection[str] = (),
 ) -> FoundColumns:
     """The columns that fill the task's fields: those `given` by field, else as the task finds them in `rows`.
 
-    labelled: whether the answer is needed too. Raises `DataError` where a column is not there, or is in doubt.
+    labelled: whether the answer is needed too. expected: fields that the model was trained with, which must be filled
+    again. Raises `DataError` where a column is not there, or is in doubt.
     """
     path, known = rows[0].path, list(dict.fromkeys(name for row in rows for name in row.values))
     for name, column in given.items():
@@ -44,23 +65,31 @@ def find_columns(
             raise DataError(f"no field {name!r} in {task.name}; {nearest(name, field_names(type(task)))}")
         if column not in known:
             raise DataError(f"{path}: no column {column!r}; {nearest(column, known)}")
-    required = [f.name for f in fields(task.Request) if f.default is MISSING and f.default_factory is MISSING]
+    required = required_fields(type(task))
     needed = [*required, *([task.answer_field] if labelled and not task.answer_optional else [])]
-    if required and all(name in given for name in needed) and not (labelled and task.answer_optional):
+    missing = [name for name in (*needed, *expected) if name not in given]
+    if required and not missing and not (labelled and task.answer_optional):
         return FoundColumns(given, ", ".join(f"{name}: column {column!r}" for name, column in given.items()))
     found = task.find_columns(rows, given, labelled=labelled)
     by_field = {**found.by_field, **given}
+    needed += [name for name in expected if name not in (*task.spare_fields, *needed, task.answer_field)]
     for name in needed:
         if name not in by_field:
-            raise DataError(f"{path}: no column for {name!r} among {', '.join(map(repr, known))}; say which it is")
+            names = ", ".join(map(repr, known))
+            raise DataError(f"{path}: no column for {name!r} among {names}; {say_column(name)}")
     return FoundColumns(by_field, found.reason)
 
 
 def read_examples(
-    task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+    task: Task[Any, Any],
+    path: Path,
+    given: Mapping[str, str],
+    reading: Reading,
+    groups: Sequence[str] = (),
+    expected: Collection[str] = (),
 ) -> tuple[list[Example[Any]], FoundColumns]:
     """The examples in a file and the columns that they were taken from; see `examples_of`."""
-    return examples_of(task, list(read_rows(task, path, reading)), given, reading, groups)
+    return examples_of(task, list(read_rows(task, path, reading)), given, reading, groups, expected)
 
 
 def examples_of(
@@ -69,13 +98,14 @@ def examples_of(
     given: Mapping[str, str],
     reading: Reading,
     groups: Sequence[str] = (),
+    expected: Collection[str] = (),
 ) -> tuple[list[Example[Any]], FoundColumns]:
     """The examples in a file's rows, and the columns that they were taken from.
 
     Rows without a text or an answer are told, the first ten, or skipped and counted, as `reading` says. groups: columns
-    that every example keeps beside its request and answer.
+    that every example keeps beside its request and answer. expected: as in `find_columns`.
     """
-    columns = find_columns(task, rows, given, labelled=True)
+    columns = find_columns(task, rows, given, labelled=True, expected=expected)
     known = {name for row in rows for name in row.values}
     for name in groups:
         if name not in known:
@@ -90,7 +120,9 @@ def read_rows(task: Task[Any, Any], path: Path, reading: Reading) -> Iterator[Ro
     return reader(path, reading)
 
 
-def read_requests(task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading) -> Iterator[Placed]:
+def read_requests(
+    task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading, expected: Collection[str] = ()
+) -> Iterator[Placed]:
     """The requests in a table, one at a time, a column with answers left aside; of a `.txt` file one a line.
 
     A blank line is a request too. Bad rows are told, or skipped and counted, as `reading` says.
@@ -101,7 +133,7 @@ def read_requests(task: Task[Any, Any], path: Path, given: Mapping[str, str], re
         return
     rows = read_rows(task, path, reading)
     sample = list(islice(rows, SAMPLED_ROWS))
-    columns = find_columns(task, sample, given, labelled=False)
+    columns = find_columns(task, sample, given, labelled=False, expected=expected)
     yield from sift((_request(task, row, columns) for row in chain(sample, rows)), reading)
 
 

@@ -6,6 +6,7 @@ One logit a pair (Nogueira and Cho 2019); a long passage is read in windows, and
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
-from bertsmith.tasks.task import Coupling, Example, FoundColumns, Marks, RowReader, Task
+from bertsmith.tasks.task import Coupling, Example, FoundColumns, Marks, RowReader, Task, by_place
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -60,7 +61,7 @@ class RerankingRequest:
 class RankingPrediction:
     """scores: from 0 to 1, one a passage; ranking: their places in the request, the most relevant first.
 
-    num_windows: in which the pairs were read. num_cut_tokens: tokens that did not fit and were not read.
+    num_windows: windows that a pair was read in, the most of them. num_cut_tokens: tokens that were not read.
     """
 
     scores: tuple[float, ...]
@@ -111,7 +112,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RerankingRequest:
         """As every request; a single passage may be a text by itself."""
         if isinstance(record, tuple):
-            record = dict(zip(("query", "passages"), record, strict=False))
+            record = by_place(record, ("query", "passages"), where)
         if isinstance(record, Mapping) and isinstance(record.get("passages"), str):
             record = {**record, "passages": (record["passages"],)}
         request = super().request(record, where)
@@ -124,7 +125,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         example = super().example(record, where)
         num_labels, num_passages = len(example.answer), len(example.request.passages)
         if num_labels != num_passages:
-            raise DataError(f"{where}: {num_labels} labels for {num_passages} passages, expected one each")
+            raise DataError(f"{where}: labels and passages of different number: {num_labels} and {num_passages}")
         return example
 
     def answer(self, value: Any, where: str) -> tuple[float, ...]:
@@ -176,14 +177,21 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         if self.settings.objective == "pairwise" and not any(_differ(example) for example in examples):
             raise DataError("no query has passages of different relevance, which the objective 'pairwise' compares")
         if len(set(labels)) < 2:
-            raise DataError(f"all passages have the label {labels[0]:g}" if labels else "there are no passages")
+            alike = f"all {len(labels)} passages have the label {labels[0]:g}: there is no order to learn or to measure"
+            raise DataError(alike if labels else "there are no passages")
         highest = self.settings.max_relevance or max(1.0, *labels)
+        task = type(self)(self.settings.model_copy(update={"max_relevance": highest}))
+        task.check(examples)
+        return task
+
+    def check(self, examples: Sequence[Example[RerankingRequest]]) -> None:
+        """No label is above the highest; held-out passages may all be alike."""
+        highest = self.settings.max_relevance or math.inf
         for example in examples:
             if max(example.answer) > highest:
                 raise DataError(
                     f"{example.where}: the label {max(example.answer):g} is above max_relevance, {highest:g}"
                 )
-        return type(self)(self.settings.model_copy(update={"max_relevance": highest}))
 
     # Training
 
@@ -250,7 +258,8 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         for part in parts:
             logits[part.passage] = max(logits[part.passage], part.logit)
         scores = torch.tensor(logits, dtype=torch.float64).sigmoid().tolist()
-        return _ranked(logits, scores, num_cut_tokens, len(parts))
+        num_windows = max(Counter(part.passage for part in parts).values())
+        return _ranked(logits, scores, num_cut_tokens, num_windows)
 
     # Judging
 
@@ -283,7 +292,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         requests = [example.request for example in (*train, *test)]
         bm25 = Bm25(list(dict.fromkeys(passage for request in requests for passage in request.passages)))
         scores = [bm25.scores(example.request.query, example.request.passages).tolist() for example in test]
-        return {"BM25": [_ranked(row, row, 0, len(row)) for row in scores]}
+        return {"BM25": [_ranked(row, row, 0, 1) for row in scores]}
 
 
 def _listed(row: Row, *names: str) -> list[Any]:
@@ -298,7 +307,7 @@ def _relevance(label: Any, where: str) -> float:
     except (TypeError, ValueError):
         relevance = math.nan
     if not (math.isfinite(relevance) and relevance >= 0):
-        raise DataError(f"{where}: expected labels that are numbers, 0 (irrelevant) or more, found {label!r:.60}")
+        raise DataError(f"{where}: expected labels that are numbers, 0 (irrelevant) or more: found {label!r:.60}")
     return relevance
 
 

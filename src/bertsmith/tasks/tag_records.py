@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.data.columns import class_name
+from bertsmith.data.columns import class_name, say_column
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
-from bertsmith.tasks.task import Example, FoundColumns
+from bertsmith.tasks.task import Example, FoundColumns, by_place
 from bertsmith.text.align import tags_of_spans
 from bertsmith.text.tags import Span, word_borders
 
@@ -62,14 +62,14 @@ def separated(request: TagRequest) -> Separated:
     return Separated(request.words, " ".join(request.words), np.stack([ends - lengths, ends], axis=1))
 
 
-def request_record(record: Any) -> Any:
+def request_record(record: Any, where: str) -> Any:
     """A record of the fields of `TagRequest`: of a string the text, of a list the words; strings of words separated."""
     if isinstance(record, str):
         return {"text": record}
     if isinstance(record, list):
         return {"words": record}
     if isinstance(record, tuple):
-        record = dict(zip(("words", "text", "before", "after"), record, strict=False))
+        record = by_place(record, ("words", "text", "before", "after"), where)
     if not isinstance(record, Mapping):
         return record
     given = {name: value for name, value in record.items() if value is not None}
@@ -123,7 +123,7 @@ def tags_of(value: Any, request: TagRequest, where: str) -> tuple[str, ...]:
     """
     values = _words(value) if isinstance(value, str) else value
     if not isinstance(values, list | tuple):
-        raise DataError(f"{where}: expected a list of tags or of spans, found {value!r:.80}")
+        raise DataError(f"{where}: expected a list of tags or of spans: found {value!r:.80}")
     words = separated(request)
     if any(isinstance(item, Mapping | list | tuple) for item in values) or (not values and request.text is not None):
         return _span_tags(values, words, where)
@@ -131,11 +131,14 @@ def tags_of(value: Any, request: TagRequest, where: str) -> tuple[str, ...]:
         hint = (
             "" if request.text is None else "; a text has words at every blank and punctuation, else give its 'words'"
         )
-        raise DataError(f"{where}: {len(words.words)} words but {len(values)} tags; every word needs one{hint}")
+        counts = f"{len(words.words)} words but {len(values)} tags; every word needs one{hint}"
+        raise DataError(f"{where}: words and tags of different number: {counts}")
     tags = tuple(class_name(item) or "" for item in values)
     if "" in tags:
         place = tags.index("")
-        raise DataError(f"{where}: word {place + 1}, {words.words[place]!r:.40}, has no tag: {values[place]!r:.40}")
+        raise DataError(
+            f"{where}: a word without a tag: word {place + 1}, {words.words[place]!r:.40}, has {values[place]!r:.40}"
+        )
     return tags
 
 
@@ -153,7 +156,7 @@ def find_tag_columns(rows: Sequence[Row], given: Mapping[str, str], *, labelled:
         del found["words" if wanted == "text" else "text"]
     if "words" not in found and "text" not in found:
         names = ", ".join(map(repr, known))
-        raise DataError(f"{rows[0].path}: no column for 'words' or 'text' among {names}; say which it is")
+        raise DataError(f"{rows[0].path}: no column for 'words' or 'text' among {names}; {say_column('words')}")
     return FoundColumns(found, ", ".join(f"{name}: column {column!r}" for name, column in found.items()))
 
 
@@ -179,11 +182,11 @@ def _span_tags(values: Sequence[Any], words: Separated, where: str) -> tuple[str
     for problem, indices in (
         ("holds no word of the text", found.wordless),
         ("shares a word with another span", found.overlapping),
-        ("cuts a word, and words are tagged: move its ends to theirs", found.widened),
+        ("cuts a word, which is tagged as a whole", found.widened),
     ):
         for index in indices:
             start, end = spans[index].start, spans[index].end
-            raise DataError(f"{where}: the span {start} to {end}, {words.text[start:end]!r:.40}, {problem}")
+            raise DataError(f"{where}: a span that {problem}: {start} to {end}, {words.text[start:end]!r:.40}")
     return tuple(found.tags)
 
 
@@ -194,8 +197,8 @@ def _span(value: Any, num_characters: int, where: str) -> Span:
         start, end, kind = int(start), int(end), class_name(label)
     except (KeyError, TypeError, ValueError):
         shape = '{"start": 0, "end": 4, "label": "PER"}'
-        raise DataError(f"{where}: expected a span such as {shape}, found {value!r:.80}") from None
+        raise DataError(f"{where}: no span of a text: {value!r:.80}, where one is {shape}") from None
     if not kind or not 0 <= start < end <= num_characters:
-        problem = f"is not within the text of {num_characters} characters" if kind else "has no label"
-        raise DataError(f"{where}: the span {start} to {end} {problem}")
+        problem = "is not within its text" if kind else "has no label"
+        raise DataError(f"{where}: a span that {problem}: {start} to {end} of {num_characters} characters")
     return Span(kind, start, end)

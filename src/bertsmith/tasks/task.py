@@ -70,9 +70,9 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     request. metrics: what `score` gives, 1 where higher is better, -1 where lower is; training chooses the best
     checkpoint by the first unless told otherwise. answer_optional: whether examples may go without. readers: file
     formats beyond tables, by suffix. writers: formats in which the field exchanges predictions, by name: requests and
-    predictions to one JSON document. coupling: what must stay in one batch for the loss to be right: a window stands
-    alone, an example's windows belong together (a softmax over choices), or a whole step's do (in-batch negatives: see
-    `CoupledTask`).
+    predictions to one JSON document. spare_fields: what a file may lack though that of training had it. coupling: what
+    must stay in one batch for the loss to be right: a window stands alone, an example's windows belong together (a
+    softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`).
     """
 
     name: ClassVar[str]
@@ -83,6 +83,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     answer_optional: ClassVar[bool] = False
     readers: ClassVar[Mapping[str, RowReader]] = {}
     writers: ClassVar[Mapping[str, Writer]] = {}
+    spare_fields: ClassVar[frozenset[str]] = frozenset()
     coupling: ClassVar[Coupling] = "window"
 
     @property
@@ -104,7 +105,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """A request from a record of its fields; a text or a tuple fills the first ones. Errors name `where`."""
         names = [field.name for field in fields(self.Request)]
         if isinstance(record, str | tuple):
-            record = dict(zip(names, (record,) if isinstance(record, str) else record, strict=False))
+            record = by_place((record,) if isinstance(record, str) else record, names, where)
         if not isinstance(record, Mapping):
             raise DataError(f"{where}: expected a text or a record of {', '.join(names)}, found {record!r:.80}")
         for name in record:
@@ -115,6 +116,9 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "missing" or problem["input"] is None:
+                said = f"no value in {field!r}; {self.name} is asked with {', '.join(names)}, in a file or a record"
+                raise DataError(f"{where}: {said}") from None
             raise DataError(f"{where}: field {field!r}: {problem['msg']} (given: {problem['input']!r:.80})") from None
         return request
 
@@ -158,6 +162,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
         """This task with what training data teaches it before any network exists, such as its label names."""
         return self
+
+    def check(self, examples: Sequence[Example[RequestT]]) -> None:
+        """Refuses held-out examples with answers that this task, fitted to others, does not know; all at once."""
+        self.fitted(examples)
 
     def within(self, num_positions: int) -> Self:
         """This task with its lengths cut to what a model has positions for."""
@@ -300,6 +308,13 @@ class CoupledTask(Task[RequestT, PredictionT]):
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return self.couple(self.represent(network, batch), batch)
+
+
+def by_place(values: Sequence[Any], names: Sequence[str], where: str) -> dict[str, Any]:
+    """A record of the first fields from values in their order; more values than fields are refused."""
+    if len(values) > len(names):
+        raise DataError(f"{where}: {len(values)} values for {len(names)} fields: {', '.join(names)}")
+    return dict(zip(names, values, strict=False))
 
 
 def _strings(value: Any) -> list[str]:

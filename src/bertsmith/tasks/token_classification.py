@@ -85,6 +85,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     Request = TagRequest
     Prediction = TagPrediction
     answer_field = "tags"
+    spare_fields: ClassVar = frozenset({"words", "text", "before", "after"})
     readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys((".conll", ".conllu", ".bio", ".txt"), read_conll)
     settings: TokenClassificationSettings
 
@@ -114,7 +115,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     def request(self, record: Any, where: str = "request") -> TagRequest:
         """From a record of the fields, a text, or a list of words; strings in the place of words are separated."""
-        return check_request(super().request(request_record(record), where), where)
+        return check_request(super().request(request_record(record, where), where), where)
 
     def example(self, record: Mapping[str, Any], where: str) -> Example[TagRequest]:
         """The answer is a list of tags, one a word, or of spans of characters; see `tags_of`."""
@@ -254,8 +255,13 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     def marks(self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]) -> Marks:
         """For each type what is right, what was given and what is known; then the right tags and all tags."""
-        pairs = zip(examples, predictions, strict=True)
-        rows = [self._measure.row(e.answer, self._known(e), p.tags, e.where) for e, p in pairs]
+        # What is written in another scheme has to be turned into this one before it can be read strictly.
+        as_written = self.scheme == "plain" or detect_scheme({tag for e in examples for tag in e.answer}) == self.scheme
+        known = [self._known(example) for example in examples]
+        rows = [
+            self._measure.row(e.answer if as_written else spelled, spelled, p.tags, e.where)
+            for e, spelled, p in zip(examples, known, predictions, strict=True)
+        ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), self._measure.width)
 
     def metrics_of(self, marks: Marks) -> dict[str, float]:

@@ -12,9 +12,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.windows import Pieces, pieces_of
-
 Span: TypeAlias = tuple[int, int]  # characters: start, and one past the end
 Offsets: TypeAlias = NDArray[Any] | Sequence[Span]
 
@@ -35,15 +32,18 @@ class WordTags:
     overlapping: list[int]
 
 
-def pieces_of_span(offsets: Offsets, start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last piece, or word, that the characters from `start` up to `end` touch; `None` if none.
+def pieces_within(offsets: Offsets, start: int, end: int) -> tuple[int, int] | None:
+    """The first and the last piece, or word, that share a character with [start, end) of the text; None if none does.
 
-    >>> pieces_of_span([(0, 2), (2, 5), (6, 9)], 4, 7)
+    offsets: ascending, as the tokenizer gives them.
+
+    >>> pieces_within([(0, 2), (2, 5), (6, 9)], 4, 7)
     (1, 2)
     """
     bounds = np.asarray(offsets).reshape(-1, 2)
-    touched = np.flatnonzero((bounds[:, 0] < end) & (bounds[:, 1] > start))
-    return (int(touched[0]), int(touched[-1])) if start < end and touched.size else None
+    first = int(np.searchsorted(bounds[:, 1], start, side="right"))
+    last = int(np.searchsorted(bounds[:, 0], end, side="left")) - 1
+    return (first, last) if start < end and first <= last else None
 
 
 def span_of_pieces(offsets: Offsets, first: int, last: int) -> Span:
@@ -55,18 +55,6 @@ def span_of_pieces(offsets: Offsets, first: int, last: int) -> Span:
     return int(offsets[first][0]), int(offsets[last][1])
 
 
-def word_spans(pieces: Pieces) -> list[Span]:
-    """Where each word of a string stands: the words that BERT sees, blanks between them and punctuation alone."""
-    starts = pieces.word_starts
-    lasts = np.append(starts[1:], len(pieces)) - 1 if len(starts) else starts
-    return list(zip(pieces.offsets[starts, 0].tolist(), pieces.offsets[lasts, 1].tolist(), strict=True))
-
-
-def bert_words(tokenizer: Tokenizer, text: str) -> list[Span]:
-    """Where each word that BERT sees stands in `text`: of "It's on." those are It, ', s, on and the full stop."""
-    return word_spans(pieces_of(tokenizer, [text])[0])
-
-
 def tags_of_spans(words: Offsets, spans: Sequence[Span], labels: Sequence[str]) -> WordTags:
     """Tags over `words` from labelled character spans, in any order; `widened` and its like say what is lost.
 
@@ -76,7 +64,7 @@ def tags_of_spans(words: Offsets, spans: Sequence[Span], labels: Sequence[str]) 
     found = WordTags(["O"] * len(words), [], [], [])
     for index in sorted(range(len(spans)), key=lambda index: (spans[index][0], -spans[index][1])):
         start, end = spans[index]
-        touched = pieces_of_span(words, start, end)
+        touched = pieces_within(words, start, end)
         if touched is None:
             found.wordless.append(index)
             continue

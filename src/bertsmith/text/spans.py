@@ -56,16 +56,6 @@ def _bands(values: NDArray[Any], width: int, beyond: float) -> NDArray[Any]:
     return sliding_window_view(np.append(values, np.full(width - 1, beyond, values.dtype)), width)
 
 
-def pieces_within(offsets: NDArray[Any], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last piece that share a character with [start, end) of the text; None if none does.
-
-    offsets: [n, 2], ascending, as the tokenizer gives them.
-    """
-    first = int(np.searchsorted(offsets[:, 1], start, side="right"))
-    last = int(np.searchsorted(offsets[:, 0], end, side="left")) - 1
-    return (first, last) if first <= last else None
-
-
 def nearest_occurrence(text: str, part: str, stated: int) -> int | None:
     """Where in `text` the `part` begins, of several places the nearest to `stated`; None if nowhere.
 
