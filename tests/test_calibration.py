@@ -36,8 +36,9 @@ def test_two_classes_and_their_difference_have_one_temperature() -> None:
 def test_little_data_gives_a_bounded_temperature() -> None:
     assert fit_temperature(np.empty((0, 2)), np.empty(0)) == 1.0
     assert fit_binary_temperature(np.empty(0), np.empty(0)) == 1.0
-    assert fit_temperature(np.array([[0.5, 0.0]]), np.array([0])) == pytest.approx(0.2, rel=1e-3)
-    assert fit_temperature(np.array([[0.5, 0.0]]), np.array([1])) == pytest.approx(HOTTEST, rel=1e-3)
+    assert fit_temperature(np.array([[0.5, 0.0]] * 9), np.zeros(9)) == 1.0
+    assert fit_temperature(np.array([[0.5, 0.0]] * 10), np.zeros(10)) == pytest.approx(0.2, rel=1e-3)
+    assert fit_temperature(np.array([[0.5, 0.0]] * 10), np.ones(10)) == pytest.approx(HOTTEST, rel=1e-3)
 
 
 def test_the_best_threshold_by_hand() -> None:

@@ -130,7 +130,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """`bertsmith.json` of a folder, its format checked; weights are not read."""
     file = folder / RECORD
     if not file.is_file():
+        if not folder.is_dir():
+            raise FileFormatError(f"{folder}: no such folder")
         hint = " It is a bare checkpoint: give it to finetune as --model." if (folder / CONFIG).is_file() else ""
+        runs = sorted(file.parent.name for file in folder.glob(f"seed-*/{RECORD}"))
+        hint = f" It holds runs with several seeds: name one, such as {folder / runs[0]}." if runs else hint
         raise FileFormatError(f"{folder}: not a model saved by bertsmith (no {RECORD}).{hint}")
     record = read_json(file)
     if record.get("format_version") != FORMAT_VERSION:

@@ -12,17 +12,20 @@ Floats: TypeAlias = NDArray[np.float64]
 
 COLDEST, HOTTEST = 0.2, 20.0
 """Bounds of a temperature: a few held-out examples, all answered right, would ask for zero."""
+FEWEST_DECISIONS = 10
+"""With fewer a temperature says nothing and stays 1."""
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     """The T for which softmax(logits / T) gives `labels` the greatest likelihood (Guo et al. 2017, section 4.2).
 
-    logits: [n, L]; labels: [n] indices. 1 for no examples. The order of the labels, so every answer, stays as it was.
+    logits: [n, L]; labels: [n] indices. 1 for fewer than ten examples. The order of the labels, so every answer, stays
+    as it was.
     """
     from scipy.special import logsumexp
 
     rows, known = np.asarray(logits, dtype=float), np.asarray(labels, dtype=int)
-    if not known.size:
+    if known.size < FEWEST_DECISIONS:
         return 1.0
     right = rows[np.arange(len(known)), known]
     return _fitted(lambda beta: float(np.mean(logsumexp(beta * rows, axis=1) - beta * right)))
@@ -31,10 +34,10 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
 def fit_binary_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """The T for which sigmoid(logits / T) gives `targets` (0 or 1, or between) the greatest likelihood.
 
-    Both of any one shape: all labels of a multi-label model share the temperature. 1 for no examples.
+    Both of any one shape: all labels of a multi-label model share the temperature. 1 for fewer than ten examples.
     """
     scores, known = np.asarray(logits, dtype=float).ravel(), np.asarray(targets, dtype=float).ravel()
-    if not known.size:
+    if known.size < FEWEST_DECISIONS:
         return 1.0
     return _fitted(lambda beta: float(np.mean(np.logaddexp(0.0, beta * scores) - beta * scores * known)))
 

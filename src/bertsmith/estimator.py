@@ -193,10 +193,10 @@ def _requests(texts: Any) -> list[TextRequest]:
 
 def _classes(labels: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """The different labels, sorted, and the place of each text's among them."""
-    values = column_or_1d(labels)
-    for place, label in enumerate(values.tolist(), start=1):
+    for place, label in enumerate(labels, start=1):  # an array of strings would make a name of a NaN
         if label is None or label != label:
             raise DataError(f"text {place}: no label")
+    values = column_or_1d(labels)
     check_classification_targets(values)
     classes, indices = np.unique(values, return_inverse=True)
     if len(classes) < 2:

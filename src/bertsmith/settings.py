@@ -36,6 +36,8 @@ class Settings(BaseModel):
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "settings") -> Self:
         """Validate `values`; a mistake becomes a `SettingsError` that names `where`, the field and the nearest name."""
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{where}: expected settings by name, found {values!r:.80}")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:

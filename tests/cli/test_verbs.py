@@ -72,7 +72,7 @@ def test_info_tells_task_labels_metrics_and_size(house: Path, capsys: pytest.Cap
     facts = ask(capsys, "info", house / "classifier")
     assert facts["task"]["name"] == "classification"
     assert facts["task"]["labels"] == ["bad", "good"]
-    assert set(facts["metrics"]["validation"]) >= {"accuracy"}
+    assert set(facts["figures"]["validation"]["accuracy"]) == {"value", "low", "high"}
     assert facts["num_parameters"] * 4 == facts["weights_bytes"]
 
 

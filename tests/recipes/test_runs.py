@@ -147,7 +147,7 @@ def test_a_file_is_enough(reviews: Path, tmp_path: Path, monkeypatch: pytest.Mon
     report = finetune("classification", settings)
     assert report.output_dir == Path("runs/classification-reviews")
     assert report.evaluation.metrics["accuracy"] > 0.9
-    assert "new weights" in report.warnings[-1]
+    assert any("new weights" in warning for warning in report.warnings)
     with pytest.raises(SettingsError, match=r"holds a model already.*--overwrite-output-dir"):
         finetune("classification", settings)
     assert load_artifact(report.output_dir).record["settings"]["training"]["learning_rate"] == 5e-4

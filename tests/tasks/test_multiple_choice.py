@@ -163,12 +163,12 @@ def test_metrics_and_confidences_by_hand() -> None:
 
 def test_temperature_is_fitted_over_questions_with_different_numbers_of_choices() -> None:
     # Two choices a logit of 4 apart, right in three of four cases: the odds are 3 at T = 4 / ln 3.
-    two = [[ChoicePart(0, 4.0), ChoicePart(1, 0.0)]] * 4
-    examples = [Example(ChoiceRequest("q", ("a", "b")), int(i == 0)) for i in range(4)]
+    two = [[ChoicePart(0, 4.0), ChoicePart(1, 0.0)]] * 12
+    examples = [Example(ChoiceRequest("q", ("a", "b")), int(i < 3)) for i in range(12)]
     tuned = task(temperature=9.0).tuned(examples, two)
     assert tuned.settings.temperature == pytest.approx(4 / math.log(3), rel=1e-3)
     three = [ChoicePart(0, 4.0), ChoicePart(1, 0.0), ChoicePart(2, -90.0)]
-    assert task().tuned(examples, [*two[:3], three]).settings.temperature == pytest.approx(4 / math.log(3), rel=1e-3)
+    assert task().tuned(examples, [*two[:11], three]).settings.temperature == pytest.approx(4 / math.log(3), rel=1e-3)
 
 
 def test_baselines_by_hand() -> None:

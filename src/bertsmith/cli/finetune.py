@@ -67,7 +67,6 @@ def add_task(name: str) -> None:
 def _facts(report: FinetuneReport) -> dict[str, Any]:
     return {
         "columns": report.columns,
-        "warnings": report.warnings,
         "training examples": report.num_train_examples,
         "validation examples": report.num_validation_examples,
         "steps": report.training.num_steps,

@@ -48,7 +48,13 @@ def _model(folder: Path) -> Facts:
 
     record = read_record(folder)
     kept: Facts = {name: record[name] for name in ("task", "metrics", "data", "training", "versions") if name in record}
-    return {**_checkpoint(folder), "kind": "model saved by bertsmith", **kept}
+    figures = {each["split"]: each["metrics"] for each in record.get("evaluations", ())}
+    return {
+        **_checkpoint(folder),
+        "kind": "model saved by bertsmith",
+        **kept,
+        **({"figures": figures} if figures else {}),
+    }
 
 
 def _checkpoint(folder: Path) -> Facts:

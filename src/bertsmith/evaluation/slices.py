@@ -96,7 +96,7 @@ def _by_reading(judged: Judged) -> dict[str, list[int]]:
 
 
 def _by_label(judged: Judged) -> dict[str, list[int]]:
-    """By the known label; an example with several stands under each of them."""
+    """By the known label; an example with several stands under each of them. Tags have figures of their own."""
     labels = judged.task.labels()
     if not labels:
         return {}
@@ -108,7 +108,7 @@ def _by_label(judged: Judged) -> dict[str, list[int]]:
 
 
 def _names(answer: Any) -> set[str]:
-    return {name for name in answer if isinstance(name, str)} if isinstance(answer, list | tuple) else set()
+    return {name for name in answer if isinstance(name, str)} if isinstance(answer, tuple) else set()
 
 
 def _columns(judged: Judged) -> Iterable[str]:

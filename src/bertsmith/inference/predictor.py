@@ -7,7 +7,7 @@ with the data set's logits.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +67,8 @@ class Predictor:
 
     def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
         """One prediction a request; a request is a text, a tuple, a mapping of fields, or a `Request`."""
+        if isinstance(requests, str | Mapping):
+            raise DataError("predict takes a list of requests, found a single one")
         read = [
             item if isinstance(item, self.task.Request) else self.task.request(item, f"request {place}")
             for place, item in enumerate(requests, start=1)

@@ -46,6 +46,7 @@ class EvaluateSettings(Settings):
         None, description="folder with the data set's files, and the model's training files if they have moved"
     )
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
+    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     slice_column: tuple[str, ...] = Field((), description="columns by whose values the report tells results apart")
     other_file: Path | None = Field(None, description="examples of another domain, for the report")
     report_dir: Path | None = Field(None, description=f"folder for {REPORT} and {FACTS}; None: no report")
@@ -72,14 +73,17 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
     if isinstance(artifact.task, Pretraining):
         return _on_corpus(artifact, predictor, settings, progress)
-    source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
-    reading = Reading(errors=settings.errors)
+    data_dir = settings.data_dir or _recorded_folder(artifact, settings.dataset)
+    source = source_of(settings.file, settings.dataset, settings.split, data_dir)
+    reading = Reading(errors=settings.errors, column_names=settings.column_names)
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
     judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
     warnings = (*reading.notices(), *artifact.task.notices(examples), *_trained_on(artifact, source))
     if settings.report_dir is None:
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()
+        if training.examples is None:
+            checked.append(f"whether rows were trained on is not known: {training.missing}")
         return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*warnings, *checked)))
     other = _other(artifact, predictor, settings, progress)
     with progress.phase("baselines, intervals and slices"):
@@ -108,9 +112,18 @@ def examples_for(
     return examples
 
 
+def _recorded_folder(artifact: Artifact, dataset: str | None) -> Path | None:
+    """Where the data set was when the model was trained on it."""
+    files = artifact.record.get("data", {}).get("files", {}).values()
+    folders = [file["data_dir"] for file in files if dataset and file.get("dataset") == dataset and file["data_dir"]]
+    return Path(folders[0]) if folders and Path(folders[0]).is_dir() else None
+
+
 def _trained_on(artifact: Artifact, source: Source) -> list[str]:
-    trained = artifact.record.get("data", {}).get("files", {}).get("train", {}).get("sha256")
-    same = trained is not None and trained == source.record().get("sha256")
+    trained = artifact.record.get("data", {}).get("files", {}).get("train", {})
+    here = source.record()
+    # The splits of a data set may share one file.
+    same = "sha256" in trained and all(trained.get(key) == here.get(key) for key in ("sha256", "dataset", "split"))
     return ["the model was trained on this very file: the score says nothing about new texts"] if same else []
 
 

@@ -12,7 +12,9 @@ from pydantic import Field, create_model
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.catalog import data_set
-from bertsmith.errors import SettingsError
+from bertsmith.data.lines import Fault, Reading, sift
+from bertsmith.data.order import sample_rng
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.model.lora import merged
@@ -20,7 +22,7 @@ from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks import task_class
+from bertsmith.tasks import Example, task_class
 from bertsmith.tasks.reading import field_names
 from bertsmith.training.adaptation import (
     ADAPTED_LEARNING_RATES,
@@ -109,8 +111,10 @@ def finetune(
     examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
+    warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
         progress.note(f"warning: {warning}")
+    _refuse_long(start, examples)
     run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
     with RunLog(folder / LOGS) as log:
         result = train(
@@ -130,7 +134,7 @@ def finetune(
         len(examples.train),
         len(examples.validation),
         examples.columns,
-        warnings if examples.test else (*warnings, CHOSEN_BY),
+        warnings,
         result,
         evaluation,
         test,
@@ -168,10 +172,7 @@ class _Run:
         evaluation = evaluate(best, self.examples.validation, intervals=True)
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
-        record = self._record(result.best_step) | {
-            "metrics": {side: found.metrics for side, found in sides.items()},
-            "evaluations": [found.record(side) for side, found in sides.items()],
-        }
+        record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
         artifact = Artifact(best.task, best.network, best.tokenizer, record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)
@@ -183,6 +184,22 @@ class _Run:
             "data": self.examples.record(),
             "training": {"best_step": step},
         }
+
+
+def _refuse_long(start: Start, examples: Examples) -> None:
+    """Where long texts are to be refused, before training and with the first ten of them."""
+    if getattr(start.task.settings, "truncation", None) != "error":
+        return
+
+    def fault(place: int, example: Example[Any]) -> int | Fault:
+        try:
+            start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
+        except DataError as error:
+            return Fault(example.where, str(error).removeprefix(f"{example.where}: "))
+        return place
+
+    sides = (*examples.train, *examples.validation, *examples.test)
+    list(sift((fault(place, example) for place, example in enumerate(sides)), Reading()))
 
 
 def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSettings:

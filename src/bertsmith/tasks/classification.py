@@ -93,12 +93,22 @@ class Classification(Task[TextRequest, LabelPrediction]):
         fields = {"text": found.text, "text_pair": found.pair, "label": found.label}
         return FoundColumns({name: column for name, column in fields.items() if column is not None}, found.reason)
 
+    def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> TextRequest:
+        request = super().request(record, where)
+        if self.settings.pairs is not None and self.settings.pairs != (request.text_pair is not None):
+            trained, found = ("two texts", "one") if self.settings.pairs else ("one text", "two")
+            raise DataError(f"{where}: the model was trained on {trained} a request, found {found}")
+        return request
+
     def answer(self, value: Any, where: str) -> Any:
         return self.problem.answer(value, where)
 
     def fitted(self, examples: Sequence[Example[TextRequest]]) -> Self:
         """Label names and weights from the examples; where the settings name labels already, they must be those."""
         learned = self.problem.learned([e.answer for e in examples], [e.where for e in examples])
+        kinds = {example.request.text_pair is not None for example in examples}
+        if self.settings.pairs is None and len(kinds) == 1:
+            learned["pairs"] = kinds.pop()
         return type(self)(self.settings.model_copy(update=learned))
 
     def check(self, examples: Sequence[Example[TextRequest]]) -> None:

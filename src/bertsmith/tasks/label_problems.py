@@ -34,6 +34,7 @@ class ClassificationSettings(WindowSettings):
         "single_label", description="one label a text, any number of labels (multi_label), or a number (regression)"
     )
     labels: tuple[str, ...] = Field((), description="label names in the order of the logits; empty: from the data")
+    pairs: bool | None = Field(None, description="whether texts come in pairs; None: as in training, or either way")
     label_separator: str = Field("|", min_length=1, description="between the labels of one cell, for multi_label")
     window_merging: Literal["mean", "max"] = Field(
         "mean", description="how the logits of a long text's windows become one: their mean, or the largest"

@@ -80,6 +80,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     Request = ChoiceRequest
     Prediction = ChoicePrediction
     coupling: ClassVar[Coupling] = "example"
+    spare_fields: ClassVar = frozenset({"context"})
     readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys(
         (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"), read_choices
     )
