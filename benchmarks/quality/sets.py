@@ -174,13 +174,13 @@ _SETS = (
         TAGS,
         3,
         max_length=256,
-        context_tokens=64,
+        context_tokens=32,
         joined_words=100,
         batch_size=5,
         bar=86.0,
         peer="conll2003",
         about=(
-            "bertsmith reads up to 64 tokens of the document on each side, and trains on its sentences joined to 100 "
+            "bertsmith reads up to 32 tokens of the document on each side, and trains on its sentences joined to 100 "
             "words, 5 of these a step (about as many words as 32 sentences); peer: sentence by sentence"
         ),
     ),

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_models import toy_bert, toy_classifier, toy_reviews
 
+from bertsmith.artifact import Artifact
 from bertsmith.errors import DataError, SettingsError
-from bertsmith.recipes.evaluate import EvaluateReport, EvaluateSettings, evaluate
+from bertsmith.recipes.evaluate import EvaluateReport, EvaluateSettings, _trained_on, evaluate
+from bertsmith.recipes.examples import Source
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,26 @@ def test_the_training_file_itself_is_no_test(house: Path) -> None:
     shutil.copy(house / "train.csv", house / "copy.csv")
     report = evaluate(EvaluateSettings(folder=house / "model", file=house / "copy.csv"))
     assert any("trained on this very file" in warning for warning in report.warnings)
+
+
+def test_the_splits_of_one_file_are_not_taken_for_one_another() -> None:
+    trained = {"sha256": "x", "dataset": "clinc150", "split": "train", "data_dir": "data"}
+    artifact = Artifact(None, None, None, {"data": {"files": {"train": trained}}})  # type: ignore[arg-type]
+
+    class Here(Source):
+        def record(self) -> dict[str, Any]:
+            return {"sha256": "x", "dataset": self.dataset, "split": self.split, "data_dir": "moved"}
+
+    assert _trained_on(artifact, Here(None, "clinc150", "test")) == []
+    assert len(_trained_on(artifact, Here(None, "clinc150", "train"))) == 1
+
+
+def test_a_file_without_training_data_at_hand_is_not_called_clean(house: Path, tmp_path: Path) -> None:
+    train = toy_reviews(tmp_path / "train.csv", 40, seed=3)
+    toy_classifier(tmp_path / "model", train, model=str(house / "bert"), max_steps=2)
+    train.unlink()
+    report = evaluate(EvaluateSettings(folder=tmp_path / "model", file=house / "other.csv"))
+    assert any("trained on is not known" in warning for warning in report.warnings)
 
 
 def test_bad_questions(house: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from toys import WORDS, toy_config, toy_text, toy_tokenizer
 
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
-from bertsmith.errors import DataError, SettingsError
+from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import load
 from bertsmith.recipes.examples import DataSettings, load_examples
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
@@ -211,3 +211,39 @@ def test_a_data_set_by_name_brings_its_task_settings_and_metric(tmp_path: Path, 
 def test_a_source_of_examples_is_one_that_exists_and_fits(values: dict[str, Any], message: str) -> None:
     with pytest.raises((SettingsError, DataError), match=message):
         finetune("classification", values)
+
+
+def test_long_texts_that_are_to_be_refused_are_told_before_training(tmp_path: Path, pretrained: Path) -> None:
+    with pytest.raises(DataError) as error:
+        classify(tmp_path, pretrained, task={"truncation": "error", "max_length": 6})
+    assert str(error.value).count("more than max_length 6") == 10
+    assert "120 examples are too long" in str(error.value)
+    assert "(line 3)" in str(error.value)
+    assert not (tmp_path / "run" / "bertsmith.json").exists()
+
+
+def test_a_test_file_may_call_its_columns_otherwise(tmp_path: Path, pretrained: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(write_rows(tmp_path / "test.csv", 20, 9).read_text().replace("text,label", "review,sentiment", 1))
+    report = classify(tmp_path, pretrained, test_file=other, training=QUICK | {"max_steps": 2})
+    assert report.test is not None
+    assert report.test.num_examples == 20
+
+
+def test_a_test_file_without_the_second_text_is_refused(tmp_path: Path, pretrained: Path) -> None:
+    lines = write_rows(tmp_path / "plain.csv", 60, 0).read_text().splitlines()
+    pairs = ["text,text_pair,label", *(line.replace(",", ",ba be,", 1) for line in lines[1:])]
+    (tmp_path / "pairs.csv").write_text("\n".join(pairs) + "\n")
+    files = {"train_file": tmp_path / "pairs.csv", "test_file": tmp_path / "plain.csv"}
+    with pytest.raises(DataError, match=r"plain.csv: no column for 'text_pair'"):
+        classify(tmp_path, pretrained, **files)
+
+
+def test_a_folder_of_several_seeds_is_no_model_and_says_which_are(tmp_path: Path, pretrained: Path) -> None:
+    classify(tmp_path, pretrained, output_dir=tmp_path / "runs" / "seed-3", training=QUICK | {"max_steps": 2})
+    with pytest.raises(FileFormatError, match=r"name one, such as .*seed-3"):
+        load(tmp_path / "runs")
+    with pytest.raises(FileFormatError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="predict takes a list"):
+        load(tmp_path / "runs" / "seed-3").predict("ba be")  # type: ignore[arg-type]

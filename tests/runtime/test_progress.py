@@ -41,6 +41,13 @@ def test_lines_carry_count_rate_time_and_values() -> None:
     assert len(lines) == 2
 
 
+def test_a_phase_without_a_count_tells_its_time_alone() -> None:
+    stream = io.StringIO()
+    with LineProgress(stream).phase("baselines"):
+        pass
+    assert re.fullmatch(r"baselines, \S+ s\n", stream.getvalue())
+
+
 def test_lines_are_few() -> None:
     stream = io.StringIO()
     with LineProgress(stream, interval_seconds=3600).phase("reading", unit="lines") as phase:

@@ -83,3 +83,15 @@ def test_bad_numbers_are_counted_by_their_kind(tmp_path: Path) -> None:
     task = Classification(ClassificationSettings(problem_type="regression"))
     assert len(read_examples(task, tmp_path / "data.csv", {}, reading)[0]) == 1
     assert reading.skipped == {"not a number": 3, "not a finite number": 1}
+
+
+def test_a_model_of_pairs_is_not_asked_with_one_text_nor_the_other_way_round() -> None:
+    pairs = [Example(TextRequest("ba", "be"), label) for label in ("a", "b")]
+    task = Classification().fitted(pairs)
+    assert task.request(("ba", "be")).text_pair == "be"
+    with pytest.raises(DataError, match="request 1: the model was trained on two texts a request, found one"):
+        task.request("ba", "request 1")
+    with pytest.raises(DataError, match="one text a request, found two"):
+        Classification().fitted(examples("a", "b")).request(("ba", "be"))
+    mixed = Classification().fitted([*pairs, *examples("a")])
+    assert mixed.request("ba") == TextRequest("ba")

@@ -23,7 +23,7 @@ from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import BareNetwork, EmbeddingNetwork, Pooling
 from bertsmith.model.packed import Packed
 from bertsmith.tasks import Example
-from bertsmith.tasks.embedding import Embedding, EmbeddingPrediction, EmbeddingRequest, EmbeddingSettings
+from bertsmith.tasks.embedding import Embedding, EmbeddingPrediction, EmbeddingRequest, EmbeddingSettings, TextPart
 from bertsmith.tasks.pair_objectives import Alike, Contrastive, Cosine, StepTexts
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.sentence_folder import read_sentence_folder
@@ -472,3 +472,17 @@ def test_embed_of_another_model_says_what_it_is_for() -> None:
     predictor = Predictor(toy.task, toy.task.build(toy_config()), toy_tokenizer())
     with pytest.raises(BertsmithError, match="classification"):
         predictor.embed(["ba"])
+
+
+def test_the_threshold_of_alike_pairs_is_fitted_to_held_out_ones_and_kept() -> None:
+    # Similarities 0.9 (alike), 0.7 (alike), 0.6 (not), 0.2 (not): from 0.7 on all calls are right.
+    task = task_of(objective="pair")
+    request = EmbeddingRequest("ba", "be")
+    examples = [Example(request, score) for score in (1.0, 1.0, 0.0, 0.0)]
+    vectors = [np.array([math.cos(angle), math.sin(angle)]) for angle in map(math.acos, (0.9, 0.7, 0.6, 0.2))]
+    parts = [[TextPart(0, 1, np.array([1.0, 0.0])), TextPart(1, 1, vector)] for vector in vectors]
+    tuned = task.tuned(examples, parts)
+    assert tuned.settings.threshold == pytest.approx(0.7)
+    # Other pairs are judged by it, not by their own best one: 0.65 (alike) is called unlike.
+    assert tuned.metrics_of(np.array([[0.65, 1.0], [0.1, 0.0]]))["accuracy"] == 0.5
+    assert task.metrics_of(np.array([[0.65, 1.0], [0.1, 0.0]]))["accuracy"] == 1.0

@@ -12,7 +12,6 @@ from pydantic import Field, create_model
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.catalog import data_set
-from bertsmith.data.lines import Fault, Reading, sift
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
@@ -22,7 +21,7 @@ from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks import Example, task_class
+from bertsmith.tasks import task_class
 from bertsmith.tasks.reading import field_names
 from bertsmith.training.adaptation import (
     ADAPTED_LEARNING_RATES,
@@ -35,6 +34,7 @@ from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
+LONG_SHOWN = 10
 CHOSEN_BY = (
     "the model and its thresholds were chosen by the validation examples, whose figures flatter it; for others give a "
     "--test-file"
@@ -187,19 +187,17 @@ class _Run:
 
 
 def _refuse_long(start: Start, examples: Examples) -> None:
-    """Where long texts are to be refused, before training and with the first ten of them."""
+    """Where long texts are to be refused, all are looked at before training, and the first ten told."""
     if getattr(start.task.settings, "truncation", None) != "error":
         return
-
-    def fault(place: int, example: Example[Any]) -> int | Fault:
+    refused = []
+    for place, example in enumerate((*examples.train, *examples.validation, *examples.test)):
         try:
             start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
         except DataError as error:
-            return Fault(example.where, str(error).removeprefix(f"{example.where}: "))
-        return place
-
-    sides = (*examples.train, *examples.validation, *examples.test)
-    list(sift((fault(place, example) for place, example in enumerate(sides)), Reading()))
+            refused.append(str(error))
+    if refused:
+        raise DataError("\n".join([f"{len(refused):,} examples are too long:", *refused[:LONG_SHOWN]]))
 
 
 def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSettings:

@@ -140,7 +140,10 @@ class LineProgress(Progress):
         total = f"/{phase.total:,}" if phase.total is not None else ""
         unit = f" {phase.unit}" if phase.unit else ""
         shown = f" | {show(phase.shown)}" if phase.shown else ""
-        self.note(f"{phase.name}: {phase.done:,}{total}{unit}, {number(phase.rate)}{unit}/s{time_text}{shown}")
+        if phase.total is None and not phase.done:  # what is counted in nothing but time
+            self.note(f"{phase.name}{time_text}{shown}")
+        else:
+            self.note(f"{phase.name}: {phase.done:,}{total}{unit}, {number(phase.rate)}{unit}/s{time_text}{shown}")
 
 
 class BarProgress(Progress):
