@@ -15,7 +15,8 @@ from bertsmith.tasks.classification import Classification, TextRequest
 @pytest.fixture
 def predictor() -> Predictor:
     torch.manual_seed(0)
-    task = toy_task("classification").task
+    trained = toy_task("classification").task
+    task = Classification(trained.settings.model_copy(update={"pairs": None}))
     network = task.build(toy_config(initializer_range=0.5)).eval()
     return Predictor(task, network, toy_tokenizer(), precision="fp32", max_tokens_per_batch=20)
 

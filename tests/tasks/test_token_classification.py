@@ -330,6 +330,7 @@ def random_tags(labels: Sequence[str], seed: int) -> list[list[str]]:
     return [rng.choice(labels, size=1 + i % 9).tolist() for i in range(60)]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("strict", [False, True])
 def test_figures_are_seqevals_in_both_modes(strict: bool) -> None:
     from seqeval.metrics import classification_report

@@ -31,6 +31,7 @@ SEQUENCES = {scheme: st.lists(st.sampled_from(labels), max_size=12) for scheme, 
 SCHEMES = pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 
 
+@pytest.mark.peers
 def test_every_short_sequence_reads_as_in_seqevals_default_mode() -> None:
     from seqeval.metrics.sequence_labeling import get_entities
 
@@ -38,6 +39,7 @@ def test_every_short_sequence_reads_as_in_seqevals_default_mode() -> None:
         assert [(kind, start, end - 1) for kind, start, end in read_spans(tags)] == get_entities(list(tags)), tags
 
 
+@pytest.mark.peers
 @SCHEMES
 def test_every_short_sequence_reads_as_in_seqevals_strict_mode(scheme: Scheme) -> None:
     from seqeval.scheme import IOB2, IOBES, Entities
