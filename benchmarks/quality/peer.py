@@ -29,10 +29,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from quality.marks import label_marks, tag_marks, value_marks
 from quality.peer_answers import answer_questions
+from quality.peer_training import training_values
 from quality.peer_vectors import embed_pairs
 from quality.results import Answered
 from quality.rows import Record, Rows
-from quality.sets import BATCH_SIZE, MAX_GRAD_NORM, WARMUP_FRACTION, WEIGHT_DECAY, QualitySet
+from quality.sets import BATCH_SIZE, QualitySet
 
 PREDICT_BATCH_SIZE = 32
 IGNORED = -100
@@ -177,22 +178,7 @@ def _trained(
             train_dataset=encode(rows.train),
             data_collator=collate,
             processing_class=tokenizer,
-            args=TrainingArguments(
-                folder,
-                num_train_epochs=quality.num_epochs,
-                per_device_train_batch_size=BATCH_SIZE,
-                learning_rate=quality.learning_rate,
-                lr_scheduler_type="linear",
-                warmup_steps=WARMUP_FRACTION,
-                weight_decay=WEIGHT_DECAY,
-                max_grad_norm=MAX_GRAD_NORM,
-                seed=seed,
-                use_cpu=True,
-                save_strategy="no",
-                report_to=[],
-                logging_steps=100,
-                disable_tqdm=True,
-            ),
+            args=TrainingArguments(folder, **training_values(quality, seed)),
         )
         trainer.train()
     return predict(network, encode(rows.test), collate)

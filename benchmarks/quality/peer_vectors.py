@@ -14,8 +14,9 @@ from sentence_transformers import (
 from sentence_transformers.losses import CosineSimilarityLoss
 
 from quality.marks import Marks, value_marks
+from quality.peer_training import training_values
 from quality.rows import Rows
-from quality.sets import BATCH_SIZE, MAX_GRAD_NORM, WARMUP_FRACTION, WEIGHT_DECAY, QualitySet
+from quality.sets import QualitySet
 
 HIGHEST_SCORE = 5.0
 
@@ -36,22 +37,7 @@ def embed_pairs(quality: QualitySet, rows: Rows, seed: int, model: str) -> Marks
             model=encoder,
             train_dataset=train,
             loss=CosineSimilarityLoss(encoder),
-            args=SentenceTransformerTrainingArguments(
-                folder,
-                num_train_epochs=quality.num_epochs,
-                per_device_train_batch_size=BATCH_SIZE,
-                learning_rate=quality.learning_rate,
-                lr_scheduler_type="linear",
-                warmup_steps=WARMUP_FRACTION,
-                weight_decay=WEIGHT_DECAY,
-                max_grad_norm=MAX_GRAD_NORM,
-                seed=seed,
-                use_cpu=True,
-                save_strategy="no",
-                report_to=[],
-                logging_steps=100,
-                disable_tqdm=True,
-            ),
+            args=SentenceTransformerTrainingArguments(folder, **training_values(quality, seed)),
         ).train()
     sides = [
         encoder.encode([record[field] for record in rows.test], normalize_embeddings=True, show_progress_bar=False)

@@ -25,10 +25,8 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     from scipy.special import logsumexp
 
     rows, known = np.asarray(logits, dtype=float), np.asarray(labels, dtype=int)
-    if known.size < FEWEST_DECISIONS:
-        return 1.0
     right = rows[np.arange(len(known)), known]
-    return _fitted(lambda beta: float(np.mean(logsumexp(beta * rows, axis=1) - beta * right)))
+    return likeliest_temperature(lambda beta: float(np.mean(logsumexp(beta * rows, axis=1) - beta * right)), known.size)
 
 
 def fit_binary_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -37,9 +35,9 @@ def fit_binary_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float
     Both of any one shape: all labels of a multi-label model share the temperature. 1 for fewer than ten examples.
     """
     scores, known = np.asarray(logits, dtype=float).ravel(), np.asarray(targets, dtype=float).ravel()
-    if known.size < FEWEST_DECISIONS:
-        return 1.0
-    return _fitted(lambda beta: float(np.mean(np.logaddexp(0.0, beta * scores) - beta * scores * known)))
+    return likeliest_temperature(
+        lambda beta: float(np.mean(np.logaddexp(0.0, beta * scores) - beta * scores * known)), known.size
+    )
 
 
 def best_threshold(scores: NDArray[Any], known: NDArray[Any]) -> float:
@@ -60,9 +58,14 @@ def best_threshold(scores: NDArray[Any], known: NDArray[Any]) -> float:
     return float(min(cuts[best], key=lambda cut: abs(cut - 0.5)))
 
 
-def _fitted(loss: Callable[[float], float]) -> float:
-    """1 / beta for the beta of the least loss, which is convex in beta (and not in the temperature)."""
+def likeliest_temperature(loss: Callable[[float], float], num_decisions: int) -> float:
+    """1 / beta for the beta of the least loss, which is convex in beta (and not in the temperature).
+
+    1 for fewer than ten decisions.
+    """
     from scipy.optimize import minimize_scalar
 
+    if num_decisions < FEWEST_DECISIONS:
+        return 1.0
     found = minimize_scalar(loss, bounds=(1 / HOTTEST, 1 / COLDEST), method="bounded", options={"xatol": 1e-6})
     return float(1 / found.x)

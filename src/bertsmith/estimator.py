@@ -130,7 +130,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise SettingsError(f"validation_split is a share, from 0 to below 1, not {validation_split!r}")
         if validation_split == 0:
             return examples, [], ()
-        texts = ["\0".join(Classification().texts(example.request)) for example in examples]
+        texts = [Classification().split_key(example.request) for example in examples]
         try:
             split = split_rows(texts, [example.answer for example in examples], validation_split, self.seed)
         except DataError as error:

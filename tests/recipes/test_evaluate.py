@@ -164,3 +164,16 @@ def test_bad_questions(house: Path) -> None:
     (house / "unseen.csv").write_text("review,sentiment\nba de,good\nku lo,dreadful\n")
     with pytest.raises(DataError, match="dreadful"):
         evaluate(EvaluateSettings(folder=house / "model", file=house / "unseen.csv"))
+
+
+def test_files_without_a_line_of_names_are_read_by_the_names_that_are_given(house: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.csv"
+    bare.write_text((house / "test.csv").read_text().split("\n", 1)[1])
+    names = tuple((house / "test.csv").read_text().split("\n", 1)[0].split(","))
+    usual = evaluate(EvaluateSettings(folder=house / "model", file=house / "test.csv"))
+    values = {"file": bare, "other_file": bare, "column_names": names, "report_dir": tmp_path / "report"}
+    report = evaluate(EvaluateSettings(folder=house / "model", **values))
+    assert report.metrics == usual.metrics
+    assert report.findings is not None
+    assert report.findings.other is not None
+    assert report.findings.other.metrics == usual.metrics

@@ -30,13 +30,13 @@ def examples(answers: list[Any]) -> list[Example[TextRequest]]:
 def test_class_weights_weigh_the_loss_and_what_it_is_divided_by() -> None:
     # Logits 0: each text's cross-entropy is ln 2, times the weight of its label: a 3, b 1. Mean: 4 ln 2 / 4.
     problem = SingleLabel(AB.model_copy(update={"class_weights": {"a": 3.0}}))
-    values, weights = problem.loss(torch.zeros(2, 2), torch.tensor([0, 1]))
+    values, weights = problem.loss(torch.zeros(2, 2), torch.tensor([0, 1])), problem.text_weights(torch.tensor([0, 1]))
     torch.testing.assert_close(values, torch.tensor([3.0, 1.0]) * math.log(2))
     assert weights.tolist() == [3.0, 1.0]
     expected = torch.nn.functional.cross_entropy(
         torch.tensor([[1.0, 0], [2, 5]]), torch.tensor([0, 1]), weight=torch.tensor([3.0, 1.0])
     )
-    values, weights = problem.loss(torch.tensor([[1.0, 0], [2, 5]]), torch.tensor([0, 1]))
+    values = problem.loss(torch.tensor([[1.0, 0], [2, 5]]), torch.tensor([0, 1]))
     torch.testing.assert_close(values.sum() / weights.sum(), expected)
 
 
@@ -56,13 +56,13 @@ def test_balanced_weights_are_the_inverse_of_frequency() -> None:
 
 def test_focal_loss_by_hand() -> None:
     # p of the label is 0.5: (1 - 0.5)^2 ln 2.
-    values, _ = SingleLabel(AB.model_copy(update={"focal_gamma": 2.0})).loss(torch.zeros(1, 2), torch.tensor([0]))
+    values = SingleLabel(AB.model_copy(update={"focal_gamma": 2.0})).loss(torch.zeros(1, 2), torch.tensor([0]))
     assert values.item() == pytest.approx(0.25 * math.log(2))
 
 
 def test_focal_loss_of_a_certain_answer_has_a_gradient() -> None:
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    values, _ = SingleLabel(AB.model_copy(update={"focal_gamma": 0.5})).loss(logits, torch.tensor([0]))
+    values = SingleLabel(AB.model_copy(update={"focal_gamma": 0.5})).loss(logits, torch.tensor([0]))
     values.sum().backward()
     assert logits.grad is not None
     assert logits.grad.tolist() == [[0.0, 0.0]]

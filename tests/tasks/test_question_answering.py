@@ -18,17 +18,8 @@ from bertsmith.data.answers import KnownAnswer
 from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
-from bertsmith.tasks.question_answering import (
-    Answer,
-    AnswerPrediction,
-    QuestionAnswering,
-    QuestionAnsweringSettings,
-    QuestionRequest,
-    SpanPart,
-    SpanWindow,
-    to_no_answer_odds,
-    to_squad,
-)
+from bertsmith.tasks.answer_records import Answer, AnswerPrediction, QuestionRequest, to_no_answer_odds, to_squad
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings, SpanPart, SpanWindow
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.task import Example
 
@@ -310,8 +301,8 @@ def test_no_other_threshold_is_better(rows: list[tuple[bool, bool, int]]) -> Non
 
 def test_temperature_makes_the_probability_a_good_bet() -> None:
     # The best of two spans is right three times in four: odds of 3 at T = 4 / ln 3.
-    examples = [example("ba")] * 3 + [example("be")]
-    parts = [[part(0.0, (0, 2, 4.0), (3, 5, 0.0))]] * 4
+    examples = [example("ba")] * 9 + [example("be")] * 3
+    parts = [[part(0.0, (0, 2, 4.0), (3, 5, 0.0))]] * 12
     tuned = task(temperature=7.0).tuned(examples, parts)
     assert tuned.settings.temperature == pytest.approx(4 / math.log(3), rel=1e-3)
     assert tuned.merge(examples[0].request, parts[0], 0).score == pytest.approx(0.75, abs=1e-3)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.model.packed import Packed
+from bertsmith.text.windows import TextWindow
 
 Row = TypeVar("Row")
 
@@ -65,6 +66,14 @@ class Batch:
 def pack(windows: Sequence[Window]) -> Packed:
     """The windows' ids and token types, one after another."""
     return Packed.of([window.input_ids for window in windows], [window.token_type_ids for window in windows])
+
+
+def rows_of(cut: Sequence[TextWindow], targets: Mapping[str, Any]) -> list[Window]:
+    """The windows that a text was cut into, as rows with the same targets."""
+    return [
+        Window(window.input_ids, window.token_type_ids, targets, window.num_cut_tokens, continues=place > 0)
+        for place, window in enumerate(cut)
+    ]
 
 
 def micro_batches(rows: Iterable[Row], num_tokens: Callable[[Row], int], max_tokens: int) -> list[list[Row]]:

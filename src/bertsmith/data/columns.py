@@ -122,7 +122,7 @@ class _Finder:
         self.names = names
         self.path = sample[0].path
         self.values = {name: [row.values.get(name) for row in sample] for name in names}
-        self.plain = {name: re.sub(r"[^\w]|_", "", name.lower()) for name in names}
+        self.plain = {name: plain_name(name) for name in names}
 
     def texts(self, exclude: str | None) -> _Found:
         """The text column, or the two of a pair."""
@@ -211,6 +211,15 @@ def say_column(field: str) -> str:
     'say which it is, with --answers-column (evaluate and predict: --columns.answers)'
     """
     return f"say which it is, with --{field.replace('_', '-')}-column (evaluate and predict: --columns.{field})"
+
+
+def plain_name(name: str) -> str:
+    """A column's name as it is compared with known ones: in lower case, without signs.
+
+    >>> plain_name("#1 Sentence_A")
+    '1sentencea'
+    """
+    return re.sub(r"[^\w]|_", "", name.lower())
 
 
 def class_name(value: Any) -> str | None:

@@ -19,14 +19,11 @@ from bertsmith.evaluation.intervals import Marked
 from bertsmith.files import read_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.evaluate import FACTS, examples_for, source_of
-from bertsmith.recipes.examples import Source
+from bertsmith.recipes.examples import SAME, Source
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks import Task, task_class
-
-SAME = ("sha256", "dataset", "split")
-"""What two sources have in common where they hold the same examples."""
 
 
 class CompareSettings(Settings):
@@ -39,6 +36,7 @@ class CompareSettings(Settings):
     split: str = Field("test", description="which split of the data set")
     data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
     columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
+    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     errors: ErrorPolicy = Field(
         "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
@@ -123,10 +121,11 @@ def _kept(path: Path) -> _Run:
 
 def _judged(path: Path, settings: CompareSettings, progress: Progress | None) -> _Run:
     """The marks of a saved model's answers, computed now."""
+    reading = Reading(errors=settings.errors, column_names=settings.column_names)
     source: Source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
     artifact = load_artifact(path)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    examples = examples_for(artifact, source, settings.columns, Reading(errors=settings.errors))
+    examples = examples_for(artifact, source, settings.columns, reading)
     judged = judge(predictor, examples, progress)
     return _Run(path, artifact.task, judged.marked, source.record())
 

@@ -21,7 +21,7 @@ from bertsmith.evaluation.intervals import bootstrap
 from bertsmith.evaluation.page import page
 from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import Predictor
-from bertsmith.recipes.examples import Source
+from bertsmith.recipes.examples import SAME, Source
 from bertsmith.recipes.recorded import recorded_training
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
@@ -123,7 +123,7 @@ def _trained_on(artifact: Artifact, source: Source) -> list[str]:
     trained = artifact.record.get("data", {}).get("files", {}).get("train", {})
     here = source.record()
     # The splits of a data set may share one file.
-    same = "sha256" in trained and all(trained.get(key) == here.get(key) for key in ("sha256", "dataset", "split"))
+    same = "sha256" in trained and all(trained.get(key) == here.get(key) for key in SAME)
     return ["the model was trained on this very file: the score says nothing about new texts"] if same else []
 
 
@@ -149,7 +149,7 @@ def _other(
 ) -> Evaluation | None:
     if settings.other_file is None:
         return None
-    reading = Reading(errors=settings.errors)
+    reading = Reading(errors=settings.errors, column_names=settings.column_names)
     judged = judge(predictor, examples_for(artifact, Source(settings.other_file), {}, reading), progress)
     return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(reading.notices()))
 

@@ -19,6 +19,8 @@ from bertsmith.settings import Settings
 from bertsmith.tasks import Example, Task
 from bertsmith.tasks.reading import examples_of, field_names, known_columns, read_examples
 
+SAME = ("sha256", "dataset", "split")
+"""What the records of two sources have in common where they hold the same examples."""
 SPLIT_SEED = 0
 """Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
 
@@ -61,7 +63,7 @@ class Source:
         self, task: Task[Any, Any], columns: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
     ) -> list[Example[Any]]:
         """The examples with the fields that training data had in `columns`, under these names or others."""
-        given = {} if self.file is None else known_columns(task, self.file, columns)
+        given = {} if self.file is None else known_columns(task, self.file, columns, reading)
         return self.examples(task, given, reading, groups, expected=columns)[0]
 
     def record(self) -> dict[str, Any]:

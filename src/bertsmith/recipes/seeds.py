@@ -9,7 +9,7 @@ from typing import Any
 
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.intervals import Interval, over_seeds
-from bertsmith.files import write_json
+from bertsmith.files import atomic_file, write_json
 from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
 from bertsmith.recipes.start import default_folder
 from bertsmith.runtime.progress import Progress
@@ -56,5 +56,6 @@ def finetune_seeds(
     }
     seeds = tuple(range(first, first + settings.seeds))
     facts = {side: {name: asdict(value) for name, value in values.items()} for side, values in metrics.items()}
-    write_json(folder / SUMMARY, {"seeds": seeds, "metrics": facts})
+    with atomic_file(folder / SUMMARY) as temporary:
+        write_json(temporary, {"seeds": seeds, "metrics": facts})
     return SeedsReport(folder, seeds, metrics, tuple(runs))

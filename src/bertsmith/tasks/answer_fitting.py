@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.calibration import COLDEST, HOTTEST
+from bertsmith.calibration import likeliest_temperature
 
 
 def best_no_answer_threshold(odds: NDArray[np.float64], gains: NDArray[np.float64]) -> float:
@@ -26,8 +26,6 @@ def best_no_answer_threshold(odds: NDArray[np.float64], gains: NDArray[np.float6
 
 def fit_candidates_temperature(rows: Sequence[NDArray[np.float64]], right: NDArray[np.float64]) -> float:
     """The temperature for which the likeliest candidate's probability is the best bet on its being `right`."""
-    from scipy.optimize import minimize_scalar
-
     answered = np.array([len(row) > 0 for row in rows])
     if not answered.any():
         return 1.0
@@ -40,5 +38,4 @@ def fit_candidates_temperature(rows: Sequence[NDArray[np.float64]], right: NDArr
         probability = np.clip(1 / np.exp(beta * table).sum(axis=1), 1e-12, 1 - 1e-12)
         return float(-np.mean(np.where(right == 1, np.log(probability), np.log1p(-probability))))
 
-    found = minimize_scalar(loss, bounds=(1 / HOTTEST, 1 / COLDEST), method="bounded", options={"xatol": 1e-6})
-    return float(1 / found.x)
+    return likeliest_temperature(loss, len(table))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch, Window, pack
+from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import find_columns
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
@@ -63,7 +64,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
     Prediction = LabelPrediction
     settings: ClassificationSettings
 
-    @property
+    @cached_property
     def problem(self) -> Problem:
         return PROBLEMS[self.settings.problem_type](self.settings)
 
@@ -124,26 +125,21 @@ class Classification(Task[TextRequest, LabelPrediction]):
         texts = [request.text] if request.text_pair is None else [request.text, request.text_pair]
         targets = {"label": self.problem.target(item.answer, item.where)} if isinstance(item, Example) else {}
         where = item.where if isinstance(item, Example) else "text"
-        cut = cut_windows(tokenizer, pieces_of(tokenizer, texts), self.settings, where=where)
-        return [
-            Window(window.input_ids, window.token_type_ids, targets, window.num_cut_tokens, continues=place > 0)
-            for place, window in enumerate(cut)
-        ]
+        return rows_of(cut_windows(tokenizer, pieces_of(tokenizer, texts), self.settings, where=where), targets)
 
     def collate(self, windows: Sequence[Window]) -> Batch:
         labels = [window.targets["label"] for window in windows if window.targets]
         if not labels:
             return Batch(pack(windows), {}, {"classification": 0})
         targets = torch.tensor(labels)
-        # The weights, over whose sum the mean is taken, do not depend on the logits.
-        _, weights = self.problem.loss(torch.zeros(len(labels), self.problem.num_logits), targets)
-        return Batch(pack(windows), {"labels": targets}, {"classification": float(weights.sum())})
+        weight = float(self.problem.text_weights(targets).sum())
+        return Batch(pack(windows), {"labels": targets}, {"classification": weight})
 
     def build(self, config: EncoderConfig) -> SequenceNetwork:
         return SequenceNetwork(config, self.problem.num_logits)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        values, _ = self.problem.loss(network(batch.packed).float(), batch.targets["labels"])
+        values = self.problem.loss(network(batch.packed).float(), batch.targets["labels"])
         return {"classification": values.sum()}
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:

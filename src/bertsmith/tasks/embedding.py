@@ -18,8 +18,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from bertsmith.baselines import lsa_vectors, tfidf_cosine
-from bertsmith.data.batch import Batch, Window, pack
-from bertsmith.data.columns import find_columns
+from bertsmith.data.batch import Batch, Window, pack, rows_of
+from bertsmith.data.columns import find_columns, plain_name
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 from bertsmith.metrics.similarity import accuracy_threshold
@@ -158,7 +158,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """By the names that such columns usually have, else by content."""
-        plain = {"".join(filter(str.isalnum, name.lower())): name for row in rows for name in row.values}
+        plain = {plain_name(name): name for row in rows for name in row.values}
         pair = next(((plain[one], plain[other]) for one, other in _PAIR_NAMES if one in plain and other in plain), None)
         if pair is None or "text" in given or "text_pair" in given:
             columns = find_columns(rows, text=given.get("text"), pair=given.get("text_pair"), labelled=False)
@@ -209,13 +209,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
             targets: dict[str, Any] = {"role": role}
             if isinstance(item, Example):
                 targets |= {"key": _key(whole.ids), "score": self.objective.cosine(item.answer)}
-            parts = cut_windows(tokenizer, [whole], self.settings, where=where)
-            windows += [
-                Window(
-                    part.input_ids, part.token_type_ids, targets, part.num_cut_tokens, continues=part is not parts[0]
-                )
-                for part in parts
-            ]
+            windows += rows_of(cut_windows(tokenizer, [whole], self.settings, where=where), targets)
         return windows
 
     def collate(self, windows: Sequence[Window]) -> Batch:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -61,10 +60,12 @@ class SingleLabel(Problem):
     def target(self, answer: str, where: str) -> int:
         return index_of(answer, self.settings.labels, where)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        weight = self.weights().to(logits)[targets]
-        values = F.cross_entropy(logits, targets, reduction="none")
-        return focal(values, self.settings.focal_gamma) * weight, weight
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        values = focal(F.cross_entropy(logits, targets, reduction="none"), self.settings.focal_gamma)
+        return values * self.text_weights(targets).to(logits)
+
+    def text_weights(self, targets: Tensor) -> Tensor:
+        return self.weights().to(targets.device)[targets]
 
     def verdict(self, logits: Array) -> Verdict:
         probabilities = softmax(logits / self.settings.temperature)
@@ -149,10 +150,10 @@ class MultiLabel(Problem):
             row[index_of(label, self.settings.labels, where)] = 1.0
         return row
 
-    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """A text's loss is the mean over its labels."""
         values = focal(F.binary_cross_entropy_with_logits(logits, targets, reduction="none"), self.settings.focal_gamma)
-        return (values * self.weights().to(logits)).mean(-1), torch.ones_like(logits[:, 0])
+        return (values * self.weights().to(logits)).mean(-1)
 
     def verdict(self, logits: Array) -> Verdict:
         probabilities = sigmoid(logits / self.settings.temperature)

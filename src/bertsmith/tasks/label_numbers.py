@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bertsmith.baselines import tfidf_ridge
@@ -48,9 +47,8 @@ class Regression(Problem):
     def target(self, answer: float, where: str) -> float:
         return answer
 
-    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        values = (logits.squeeze(-1) - targets) ** 2
-        return values, torch.ones_like(values)
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (logits.squeeze(-1) - targets) ** 2
 
     def verdict(self, logits: Array) -> Verdict:
         return Verdict(None, float(logits[0]), {})

@@ -100,8 +100,12 @@ class Problem(ABC):
         """What the loss compares with: an index, L zeros and ones, or a number."""
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each text, [n], and its weight, [n], over whose sum the mean is taken."""
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The weighed loss of each text, [n]; its mean is taken over the sum of `text_weights`."""
+
+    def text_weights(self, targets: Tensor) -> Tensor:
+        """[n], of each text in the loss."""
+        return torch.ones(len(targets))
 
     @abstractmethod
     def verdict(self, logits: Array) -> Verdict:

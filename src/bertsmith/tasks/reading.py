@@ -37,11 +37,11 @@ def required_fields(task: type[Task[Any, Any]]) -> list[str]:
     return [f.name for f in fields(task.Request) if f.default is MISSING and f.default_factory is MISSING]
 
 
-def known_columns(task: Task[Any, Any], path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+def known_columns(task: Task[Any, Any], path: Path, columns: Mapping[str, str], reading: Reading) -> dict[str, str]:
     """Those of `columns`, by field, that the file at `path` has; another file may call them otherwise."""
     if not is_table(path) and bare_suffix(path) not in task.readers:
         return {}
-    first = next(read_rows(task, path, Reading(errors="skip")), None)
+    first = next(read_rows(task, path, Reading("skip", column_names=reading.column_names)), None)
     there = {} if first is None else first.values
     return {field: column for field, column in columns.items() if column in there}
 

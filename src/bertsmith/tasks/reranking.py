@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.baselines import Bm25
-from bertsmith.data.batch import Batch, Window, pack
+from bertsmith.data.batch import Batch, Window, pack, rows_of
+from bertsmith.data.columns import plain_name
 from bertsmith.data.lines import Reading
 from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
 from bertsmith.errors import DataError
@@ -135,7 +136,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """By the names that such columns usually have."""
-        plain = {"".join(filter(str.isalnum, name.lower())): name for row in rows for name in row.values}
+        plain = {plain_name(name): name for row in rows for name in row.values}
         found = dict(given)
         for field, names in _NAMES.items():
             column = next((plain[name] for name in names if name in plain), None)
@@ -206,13 +207,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
             targets: dict[str, Any] = {"passage": place}
             if isinstance(item, Example):
                 targets |= {"label": item.answer[place], "comparable": _differ(item)}
-            parts = cut_windows(tokenizer, [query, passage], self.settings, slide=1, where=where)
-            windows += [
-                Window(
-                    part.input_ids, part.token_type_ids, targets, part.num_cut_tokens, continues=part is not parts[0]
-                )
-                for part in parts
-            ]
+            windows += rows_of(cut_windows(tokenizer, [query, passage], self.settings, slide=1, where=where), targets)
         return windows
 
     def collate(self, windows: Sequence[Window]) -> Batch:

@@ -121,8 +121,8 @@ def train(
     """Train `network` in place on `samples`: examples, or anything the task encodes.
 
     rate_factors: of parameters by name, by which their learning rate is multiplied. After it the network holds its last
-    weights; the best ones are wherever `hooks.keep` put them. Raises
-    `TrainingError` as soon as a loss or the gradient's norm is not finite, before the weights are touched by it.
+    weights; the best ones are wherever `hooks.keep` put them. Raises `TrainingError` as soon as a loss or the
+    gradient's norm is not finite, before the weights are touched by it.
     """
     device = pick_device(settings.device)
     network.to(device).train()
@@ -194,7 +194,7 @@ def _step(
             f"{step}. A lower learning rate, or --precision fp32, usually helps."
         )
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
+        group["lr"] = learning_rate * group["rate_factor"]
     optimizer.step()
     return losses, norm
 
