@@ -260,6 +260,19 @@ def test_what_a_protocol_leaves_out_is_counted(tmp_path: Path) -> None:
         assert reading.skipped == skipped
 
 
+def test_answers_in_the_annotator_s_own_words_stay_beside_one_that_is_in_the_passage(tmp_path: Path) -> None:
+    both = {"text": ["London", "the Countess"], "answer_start": [16, -1]}
+    question = {
+        "id": "1",
+        "question": "Where?",
+        "answers": [{"text": a, "answer_start": s} for a, s in zip(*both.values(), strict=True)],
+    }
+    file = {"data": [{"title": "Ada", "paragraphs": [{"context": ANSWERED["context"], "qas": [question]}]}]}
+    write(tmp_path, "qa/cmrc2018/cmrc2018_trial.json", json.dumps(file))
+    (row,) = data_set("cmrc2018").rows("test", tmp_path)
+    assert row.values["answers"] == both
+
+
 def test_cranfield_s_queries_come_with_judged_and_other_abstracts(tmp_path: Path) -> None:
     """Judged by the query's place, 2, not by its number, 8; the test query is the third."""
     abstracts = {1: "wing flow", 2: "", 3: "heat of a wing", 4: "boundary layer", 5: "shock wave heat"}
