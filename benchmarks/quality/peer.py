@@ -1,7 +1,7 @@
 """The peer: transformers' Trainer, as a user would run it, on the same rows with the same hyper-parameters.
 
-fp32, batches grouped by length and padded to their longest, eager attention (with dropout, the fastest on a CPU).
-Question answering has no Trainer of its own there and stands in `peer_answers.py`.
+bf16 by autocast where the machine has it, as in bertsmith; batches grouped by length and padded to their longest; eager
+attention (with dropout, the fastest on a CPU). Question answering has no Trainer of its own there and stands in `peer_answers.py`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from bertsmith.runtime.device import autocast
 from quality.marks import label_marks, tag_marks, value_marks
 from quality.peer_answers import answer_questions
-from quality.peer_training import training_values
+from quality.peer_training import CPU, DTYPE, training_values
 from quality.peer_vectors import embed_pairs
 from quality.results import Answered
 from quality.rows import Record, Rows
@@ -37,7 +38,7 @@ from quality.sets import BATCH_SIZE, QualitySet
 
 PREDICT_BATCH_SIZE = 32
 IGNORED = -100
-NOTES = {"dtype": "fp32", "attention": "eager"}
+NOTES = {"dtype": DTYPE, "attention": "eager"}
 Feature = dict[str, Any]
 Logits = list[NDArray[np.float32]]
 
@@ -132,7 +133,7 @@ def _answer(quality: QualitySet, rows: Rows, seed: int, model: str) -> tuple[Any
 
 
 def _embed(quality: QualitySet, rows: Rows, seed: int, model: str) -> tuple[Any, dict[str, Any]]:
-    return embed_pairs(quality, rows, seed, model), {"dtype": "fp32", "attention": "sdpa"}
+    return embed_pairs(quality, rows, seed, model), NOTES | {"attention": "sdpa"}
 
 
 PEERS: dict[str, Callable[[QualitySet, Rows, int, str], tuple[Any, dict[str, Any]]]] = {
@@ -192,7 +193,8 @@ def predict(network: Any, features: Sequence[Feature], collate: Callable[[list[F
     logits: Logits = [np.empty(0, np.float32)] * len(features)
     for start in range(0, len(order), PREDICT_BATCH_SIZE):
         chosen = order[start : start + PREDICT_BATCH_SIZE]
-        outputs = network(**collate([dict(features[i]) for i in chosen])).logits
+        with autocast(DTYPE, CPU):
+            outputs = network(**collate([dict(features[i]) for i in chosen])).logits
         for i, row in zip(chosen, outputs, strict=True):
             logits[i] = row.float().numpy()
     return logits

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, get_linear_schedule_with_warmup
 
+from bertsmith.runtime.device import autocast
 from quality.marks import Marks, answer_marks
+from quality.peer_training import CPU, DTYPE
 from quality.rows import Record, Rows
 from quality.sets import BATCH_SIZE, MAX_GRAD_NORM, WARMUP_FRACTION, WEIGHT_DECAY, QualitySet
 
@@ -94,11 +96,12 @@ def _train(network: Any, tokenizer: Any, windows: Sequence[dict[str, Any]], qual
     for _ in range(quality.num_epochs):
         for chosen in _batches(windows, rng):
             batch = _padded(tokenizer, chosen)
-            loss = network(
-                **batch,
-                start_positions=torch.tensor([window["first"] for window in chosen]),
-                end_positions=torch.tensor([window["last"] for window in chosen]),
-            ).loss
+            with autocast(DTYPE, CPU):
+                loss = network(
+                    **batch,
+                    start_positions=torch.tensor([window["first"] for window in chosen]),
+                    end_positions=torch.tensor([window["last"] for window in chosen]),
+                ).loss
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
@@ -140,8 +143,10 @@ def _answers(
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]["input_ids"]))
     for start in range(0, len(order), PREDICT_BATCH_SIZE):
         chosen = [windows[i] for i in order[start : start + PREDICT_BATCH_SIZE]]
-        outputs = network(**_padded(tokenizer, chosen))
-        for window, firsts, lasts in zip(chosen, outputs.start_logits.numpy(), outputs.end_logits.numpy(), strict=True):
+        with autocast(DTYPE, CPU):
+            outputs = network(**_padded(tokenizer, chosen))
+        starts, ends = (logits.float().numpy() for logits in (outputs.start_logits, outputs.end_logits))
+        for window, firsts, lasts in zip(chosen, starts, ends, strict=True):
             owner = window["record"]
             none[owner] = min(none[owner], float(firsts[0] + lasts[0]))
             found = _best_span(window["offsets"], firsts, lasts)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from bertsmith.runtime.device import pick_device, pick_precision
 from quality.sets import BATCH_SIZE, MAX_GRAD_NORM, WARMUP_FRACTION, WEIGHT_DECAY, QualitySet
+
+CPU = pick_device("cpu")
+DTYPE = pick_precision("auto", CPU)
+"""As bertsmith picks it: bf16 where the machine multiplies it in hardware."""
 
 
 def training_values(quality: QualitySet, seed: int) -> dict[str, Any]:
@@ -23,4 +28,5 @@ def training_values(quality: QualitySet, seed: int) -> dict[str, Any]:
         "report_to": [],
         "logging_steps": 100,
         "disable_tqdm": True,
+        "bf16": DTYPE == "bf16",
     }
