@@ -34,13 +34,15 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo '  variables   PYTHON=$(PYTHON) VENV=$(VENV) ARGS=$(ARGS)'
 
-# The two stamps say which packages the environment holds, and for which pyproject.toml and constraints.txt.
-$(VENV)/core.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+# The two stamps say which packages the environment holds, for which pyproject.toml and constraints.txt, and with which kernels.
+BUILT := pyproject.toml constraints.txt hatch_build.py src/bertsmith/kernels/build.py $(wildcard src/bertsmith/kernels/native/*)
+
+$(VENV)/core.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith into $(VENV); the first time, this fetches PyTorch'
 	$(PIP) --editable .
 	@touch "$@"
 
-$(VENV)/full.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/full.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
 	$(PIP) --editable '.[peers,dev]'
 	@touch "$(VENV)/core.stamp" "$@"

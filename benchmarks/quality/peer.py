@@ -1,7 +1,7 @@
 """The peer: transformers' Trainer, as a user would run it, on the same rows with the same hyper-parameters.
 
 bf16 by autocast where the machine has it, as in bertsmith; batches grouped by length and padded to their longest; eager
-attention (with dropout, the fastest on a CPU). Question answering has no Trainer of its own there and stands in `peer_answers.py`.
+attention (with dropout, the fastest on a CPU). Question answering has no Trainer there: see `peer_answers.py`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bertsmith.cli.main import main
+from bertsmith.kernels.library import engine
 
 SUBJECTS = (
     "the cat",
@@ -74,6 +75,17 @@ def test_info_tells_task_labels_metrics_and_size(house: Path, capsys: pytest.Cap
     assert facts["task"]["labels"] == ["bad", "good"]
     assert set(facts["figures"]["validation"]["accuracy"]) == {"value", "low", "high"}
     assert facts["num_parameters"] * 4 == facts["weights_bytes"]
+
+
+def test_info_tells_what_computes_and_why(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.cache_clear()
+    try:
+        monkeypatch.setenv("BERTSMITH_KERNELS", "off")
+        facts = ask(capsys, "info", "--engine")
+        assert facts["attention"] == "PyTorch"
+        assert facts["kernels"] == "BERTSMITH_KERNELS=off"
+    finally:
+        engine.cache_clear()
 
 
 def test_info_of_a_folder_that_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,14 +22,18 @@ Facts = dict[str, Any]
 
 class InfoSettings(Settings):
     folder: Path | None = Field(None, description="a model, checkpoint, corpus or tokenizer; without: this machine")
+    engine: bool = Field(False, description="what computes here, in which precision, and why")
 
 
 @verb("folder")
 def run(settings: InfoSettings, output: Output) -> Facts:
     """What a folder is, or what this machine can do."""
-    title, facts = (
-        ("this machine", _machine()) if settings.folder is None else (str(settings.folder), _folder(settings.folder))
-    )
+    if settings.engine:
+        title, facts = "engine", _engine()
+    elif settings.folder is None:
+        title, facts = "this machine", _machine()
+    else:
+        title, facts = str(settings.folder), _folder(settings.folder)
     output.facts(title, facts)
     return facts
 
@@ -136,3 +140,25 @@ def _machine() -> Facts:
         properties = torch.cuda.get_device_properties(device)
         facts["gpu"] = {"name": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
     return facts
+
+
+def _engine() -> Facts:
+    import torch
+
+    from bertsmith.kernels.library import engine
+    from bertsmith.runtime.device import pick_device, pick_precision
+
+    device = pick_device()
+    precision = pick_precision("auto", device)
+    kernels = engine()
+    used = kernels.library is not None and device.type == "cpu" and precision == "bf16"
+    return {
+        "device": str(device),
+        "precision": precision,
+        "attention": "compiled kernel" if used else "PyTorch",
+        "residual_norm": "compiled kernel" if used else "PyTorch",
+        "matrix_products": f"PyTorch, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else "cuBLAS",
+        "amx": bool(torch.cpu._is_amx_tile_supported()),
+        "kernels": kernels.reason if used or kernels.library is None else f"not for {precision} on {device.type}",
+        "threads": torch.get_num_threads(),
+    }

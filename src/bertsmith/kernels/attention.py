@@ -1,4 +1,4 @@
-"""Attention over packed sequences: a layout drawn once a batch, one function that every layer calls. No model.
+"""Attention over packed sequences: one layout a batch, one function that every layer calls. No model.
 
 Shapes: T query tokens and S key tokens in all, N heads, D their width; per group G sequences, Q and K their lengths.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bertsmith.kernels import native_ops
 
 MAX_PADDED_FRACTION = 0.125
 """How much of a group's scores may be padding: below it one call beats several. Linear layers see none of it."""
@@ -68,17 +71,59 @@ class Group:
 class Layout:
     """Which query token sees which key tokens: those of its own sequence and no others.
 
-    order: [T] place of each query token in the groups' outputs, one after another; None where it is the same place.
-    padded_tokens: how many query places the groups execute beyond the real ones.
+    causal: a query sees the keys up to its own place, counted from the end, so that one new query after K - 1 cached
+    keys sees all K.
     """
 
-    groups: tuple[Group, ...]
-    order: Tensor | None
     query_lengths: tuple[int, ...]
     key_lengths: tuple[int, ...]
+    causal: bool = False
+    device: torch.device | None = None
+
+    @cached_property
+    def query_starts(self) -> Tensor:
+        """[n + 1] int64, on the CPU: where each sequence's queries begin and the last one's end."""
+        return _starts(self.query_lengths)
+
+    @cached_property
+    def key_starts(self) -> Tensor:
+        return self.query_starts if self.key_lengths == self.query_lengths else _starts(self.key_lengths)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The rectangles in which plain PyTorch attends; drawn when it first does."""
+        device = self.device
+        query_starts, key_starts = self.query_starts.tolist(), self.key_starts.tolist()
+        groups = []
+        for members in _of_nearly_one_length(self.query_lengths, self.key_lengths):
+            q = Rows.draw([query_starts[i] for i in members], [self.query_lengths[i] for i in members], device)
+            k = Rows.draw([key_starts[i] for i in members], [self.key_lengths[i] for i in members], device)
+            mask = None if k.valid is None else k.valid[:, None, None, :]
+            if self.causal and q.index.shape[1] > 1:
+                past = torch.tensor([self.key_lengths[i] - self.query_lengths[i] for i in members], device=device)
+                rows, columns = (torch.arange(rows.index.shape[1], device=device) for rows in (q, k))
+                allowed = columns <= rows[:, None] + past[:, None, None, None]
+                mask = allowed if mask is None else allowed & mask
+            groups.append(Group(q, k, mask, tuple(members)))
+        return tuple(groups)
+
+    @cached_property
+    def order(self) -> Tensor | None:
+        """[T] place of each query token in the groups' outputs, one after another; None where it is the same place."""
+        by_group = [place for group in self.groups for place in group.members]
+        if by_group == sorted(by_group):
+            return None
+        starts = self.query_starts.tolist()
+        order = torch.empty(starts[-1], dtype=torch.int64)
+        at = 0
+        for place in by_group:
+            order[starts[place] : starts[place + 1]] = torch.arange(at, at + self.query_lengths[place])
+            at += self.query_lengths[place]
+        return order.to(self.device)
 
     @property
     def padded_tokens(self) -> int:
+        """How many query places the groups execute beyond the real ones."""
         return sum(group.queries.index.numel() for group in self.groups) - sum(self.query_lengths)
 
 
@@ -89,42 +134,21 @@ def draw_layout(
     causal: bool = False,
     device: torch.device | None = None,
 ) -> Layout:
-    """The layout for sequences of these lengths; `key_lengths` defaults to the queries' (self-attention).
-
-    causal: a query sees the keys up to its own place, counted from the end, so that one new query after K - 1 cached
-    keys sees all K.
-    """
+    """The layout for sequences of these lengths; `key_lengths` defaults to the queries' (self-attention)."""
     queries = tuple(query_lengths)
-    keys = queries if key_lengths is None else tuple(key_lengths)
-    query_starts, key_starts = (list(accumulate(lengths, initial=0)) for lengths in (queries, keys))
-    groups = []
-    for members in _of_nearly_one_length(queries, keys):
-        q = Rows.draw([query_starts[i] for i in members], [queries[i] for i in members], device)
-        k = Rows.draw([key_starts[i] for i in members], [keys[i] for i in members], device)
-        mask = None if k.valid is None else k.valid[:, None, None, :]
-        if causal and q.index.shape[1] > 1:
-            past = torch.tensor([keys[i] - queries[i] for i in members], device=device)
-            rows, columns = (torch.arange(rows.index.shape[1], device=device) for rows in (q, k))
-            allowed = columns <= rows[:, None] + past[:, None, None, None]
-            mask = allowed if mask is None else allowed & mask
-        groups.append(Group(q, k, mask, tuple(members)))
-    by_group = [place for group in groups for place in group.members]
-    order = None
-    if by_group != sorted(by_group):
-        order = torch.empty(sum(queries), dtype=torch.int64)
-        at = 0
-        for place in by_group:
-            order[query_starts[place] : query_starts[place + 1]] = torch.arange(at, at + queries[place])
-            at += queries[place]
-        order = order.to(device)
-    return Layout(tuple(groups), order, queries, keys)
+    return Layout(queries, queries if key_lengths is None else tuple(key_lengths), causal, device)
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2.1).
 
-    query [T, N, D], key [S, N, D], value [S, N, D] -> [T, N, D]; `dropout` is the probability in force now.
+    query [T, N, D], key [S, N, D], value [S, N, D] -> [T, N, D]; `dropout` is the probability in force now. The back
+    end is chosen here: the compiled kernel for bf16 on a CPU that can run it, else plain PyTorch.
     """
+    if _fits_kernel(query, key, value, layout):
+        seed, num_kept = native_ops.draw_seed() if dropout else 0, native_ops.num_kept_of(dropout)
+        out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
+        return out
     outputs = [
         group.queries.put(
             F.scaled_dot_product_attention(
@@ -153,6 +177,22 @@ def attention_probabilities(query: Tensor, key: Tensor, layout: Layout) -> list[
         for row, place in enumerate(group.members):
             by_place[place] = weights[row, :, : layout.query_lengths[place], : layout.key_lengths[place]]
     return [by_place[place] for place in sorted(by_place)]
+
+
+def _fits_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> bool:
+    width = query.shape[-1]
+    return (
+        query.dtype == torch.bfloat16
+        and query.device.type == "cpu"
+        and width % 32 == 0
+        and not layout.causal
+        and all(each.dtype == query.dtype and each.stride()[1:] == (width, 1) for each in (query, key, value))
+        and native_ops.is_available()
+    )
+
+
+def _starts(lengths: Sequence[int]) -> Tensor:
+    return torch.tensor(list(accumulate(lengths, initial=0)))
 
 
 def _of_nearly_one_length(queries: Sequence[int], keys: Sequence[int]) -> list[list[int]]:

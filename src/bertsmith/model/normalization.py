@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from bertsmith.kernels.residual import residual_norm
 from bertsmith.settings import Settings
 
 Placement = Literal["post", "pre"]
@@ -54,5 +55,9 @@ class Residual(nn.Module):
         if self.placement == "pre":
             added: Tensor = hidden + self.dropout(sublayer(self.norm(hidden)))
             return added
+        if isinstance(self.norm, nn.LayerNorm):
+            norm = self.norm
+            dropout = self.dropout.p if self.training else 0.0
+            return residual_norm(hidden, sublayer(hidden), norm.weight, norm.bias, norm.eps, dropout=dropout)
         normed: Tensor = self.norm(hidden + self.dropout(sublayer(hidden)))
         return normed

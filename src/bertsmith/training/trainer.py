@@ -20,6 +20,7 @@ from torch import nn
 from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng, step_samples, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
+from bertsmith.runtime.memory import keep_freed_memory
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
@@ -125,6 +126,7 @@ def train(
     gradient's norm is not finite, before the weights are touched by it.
     """
     device = pick_device(settings.device)
+    keep_freed_memory()
     network.to(device).train()
     torch.manual_seed(settings.seed)
     peak_rate = settings.learning_rate or DEFAULT_LEARNING_RATE

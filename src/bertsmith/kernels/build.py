@@ -1,0 +1,81 @@
+"""Compiles the kernels of `native/` into one shared library beside this file.
+
+Standard library only, since it runs while the package is installed; by hand:
+
+    python -m bertsmith.kernels.build
+
+Plain C++ with a C interface, no headers of PyTorch: one build serves every version of it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIBRARY = HERE / "_native.so"
+COMMON = ("-O3", "-std=c++17", "-fPIC", "-fopenmp", "-Wall", "-Wextra", "-Wno-maybe-uninitialized")
+VECTORS = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma")
+FLAGS = {
+    "processor.cpp": (),
+    "attention.cpp": VECTORS,
+    "residual.cpp": VECTORS,
+}
+"""Each file with the instructions it may use. `processor.cpp` runs on any processor and says whether the others may."""
+
+
+def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str | None:
+    """Writes the library; None, or in one line why there is none. extra: further flags, of a sanitizer say."""
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return f"kernels are for Linux on x86-64, not for {sys.platform} on {platform.machine()}"
+    compiler = _compiler()
+    if compiler is None:
+        return "no C++ compiler (g++, clang++, or the one that CXX names)"
+    with tempfile.TemporaryDirectory() as folder:
+        objects = []
+        for name, flags in FLAGS.items():
+            objects.append(str(Path(folder, name).with_suffix(".o")))
+            source = str(HERE / "native" / name)
+            failed = _run([*compiler, *COMMON, *flags, *extra, "-c", source, "-o", objects[-1]])
+            if failed:
+                return f"{name} was not compiled: {failed}"
+        partial = str(Path(folder, "library.so"))
+        failed = _run([*compiler, "-shared", "-fopenmp", *extra, *objects, "-o", partial])
+        if failed:
+            return f"the library was not linked: {failed}"
+        beside = target.with_suffix(".partial")
+        shutil.copyfile(partial, beside)
+        beside.replace(target)
+    return None
+
+
+def _compiler() -> list[str] | None:
+    named = os.environ.get("CXX")
+    if named:
+        return shlex.split(named)
+    found = shutil.which("g++") or shutil.which("clang++")
+    return [found] if found else None
+
+
+def _run(command: list[str]) -> str | None:
+    """None, or the first line that says what went wrong."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no message"]
+    return lines[0][:300]
+
+
+if __name__ == "__main__":
+    reason = compile_library()
+    print(reason or f"compiled {LIBRARY}")
+    sys.exit(reason is not None)

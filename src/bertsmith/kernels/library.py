@@ -1,0 +1,57 @@
+"""The compiled kernels, if they are here and the processor can run them, and the reason where not. Knows no tensors.
+
+`BERTSMITH_KERNELS=off` leaves them alone; plain PyTorch then computes everything, as it does where no kernel fits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch  # before the library is loaded, so that both share one OpenMP  # noqa: F401
+
+from bertsmith.errors import SettingsError
+from bertsmith.kernels.build import LIBRARY
+
+POINTER, WHOLE, SEED, COUNT, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_double
+HEADS = (POINTER, WHOLE)
+PROBLEM = (POINTER, POINTER, WHOLE, WHOLE, WHOLE, SEED, COUNT)
+SIGNATURES = {
+    "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
+    "bertsmith_attention_backward": (*HEADS * 3, *(POINTER,) * 6, *PROBLEM),
+    "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
+    "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
+}
+"""The C interface of `native/`, argument by argument."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """library: the kernels, None where plain PyTorch computes. reason: why, for people."""
+
+    library: ctypes.CDLL | None
+    reason: str
+
+
+@lru_cache
+def engine() -> Engine:
+    """What this process computes with, decided once. `SettingsError` where BERTSMITH_KERNELS is neither on nor off."""
+    wish = os.environ.get("BERTSMITH_KERNELS", "on")
+    if wish not in ("on", "off"):
+        raise SettingsError(f"BERTSMITH_KERNELS={wish!r}: expected on or off")
+    if wish == "off":
+        return Engine(None, "BERTSMITH_KERNELS=off")
+    if not LIBRARY.is_file():
+        return Engine(None, "the kernels were not compiled; with a C++ compiler: python -m bertsmith.kernels.build")
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        if not library.bertsmith_fits_processor():
+            return Engine(None, "this processor has no AVX-512 with bf16")
+        for name, types in SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = types, None
+    except (OSError, AttributeError) as error:
+        return Engine(None, f"{LIBRARY.name} does not fit, build it again (python -m bertsmith.kernels.build): {error}")
+    return Engine(library, "compiled kernels, AVX-512 with bf16")

@@ -1,0 +1,10 @@
+// What the processor must have for the kernels of this library; asked before any of them is called.
+extern "C" {
+
+// 1 where it has AVX-512 with bf16 products, else 0. This file is compiled without either, so that asking is safe.
+int bertsmith_fits_processor() {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+}
+}

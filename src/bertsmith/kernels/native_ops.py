@@ -1,0 +1,188 @@
+"""The compiled kernels as PyTorch operators, with their gradients. Each has a plain PyTorch twin in its own file.
+
+Shapes: T query tokens, S key tokens, N heads, D head width, H hidden size, n sequences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bertsmith.kernels.library import engine
+
+KEEP_ALL = 1 << 16
+"""Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
+
+
+def is_available() -> bool:
+    return engine().library is not None
+
+
+def num_kept_of(dropout: float) -> int:
+    """How many of 65,536 values keep: the kernels' dropout is exact to 1/131,072."""
+    return KEEP_ALL - round(dropout * KEEP_ALL)
+
+
+def draw_seed() -> int:
+    """A seed for one call's dropout, from PyTorch's generator: replayed when its state is."""
+    return int(torch.randint(1 << 62, ()))
+
+
+def _library() -> Any:
+    library = engine().library
+    assert library is not None, "callers ask is_available() first"
+    return library
+
+
+@torch.library.custom_op("bertsmith::attention", mutates_args=())
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, seed: int, num_kept: int
+) -> tuple[Tensor, Tensor]:
+    """Attention within each sequence. query [T, N, D], key and value [S, N, D]: bf16, heads contiguous, D % 32 == 0.
+
+    query_starts, key_starts: int64 [n + 1], where each sequence begins and the last ends. -> [T, N, D], and what the
+    backward pass wants: float [N, T], the base-2 logarithm of each query's sum of weights.
+    """
+    out = torch.empty(query.shape, dtype=query.dtype)
+    log_sums = torch.empty(query.shape[1], query.shape[0])
+    _library().bertsmith_attention_forward(
+        *_heads(query, key, value),
+        out.data_ptr(),
+        log_sums.data_ptr(),
+        *_problem(query, query_starts, key_starts, seed, num_kept),
+    )
+    return out, log_sums
+
+
+@torch.library.custom_op("bertsmith::attention_backward", mutates_args=())
+def attention_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    query_starts: Tensor,
+    key_starts: Tensor,
+    seed: int,
+    num_kept: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of query, key and value from that of `out`."""
+    gradients = tuple(torch.empty(each.shape, dtype=each.dtype) for each in (query, key, value))
+    gradient = gradient.contiguous()
+    _library().bertsmith_attention_backward(
+        *_heads(query, key, value),
+        out.data_ptr(),
+        gradient.data_ptr(),
+        log_sums.data_ptr(),
+        *(each.data_ptr() for each in gradients),
+        *_problem(query, query_starts, key_starts, seed, num_kept),
+    )
+    return gradients[0], gradients[1], gradients[2]
+
+
+def _heads(*tensors: Tensor) -> list[int]:
+    """Pointer and distance of two tokens of each; heads lie side by side."""
+    return [value for each in tensors for value in (each.data_ptr(), each.stride(0))]
+
+
+def _problem(query: Tensor, query_starts: Tensor, key_starts: Tensor, seed: int, num_kept: int) -> tuple[int, ...]:
+    _, num_heads, width = query.shape
+    num_sequences = len(query_starts) - 1
+    return query_starts.data_ptr(), key_starts.data_ptr(), num_sequences, num_heads, width, seed, num_kept
+
+
+@attention.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    log_sums = query.new_empty(query.shape[1], query.shape[0], dtype=torch.float32)
+    return torch.empty(query.shape, dtype=query.dtype), log_sums
+
+
+@attention_backward.register_fake
+def _(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    first, second, third = (torch.empty(each.shape, dtype=each.dtype) for each in (query, key, value))
+    return first, second, third
+
+
+def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, query_starts, key_starts, ctx.seed, ctx.num_kept = inputs
+    ctx.save_for_backward(query, key, value, *output, query_starts, key_starts)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _attention_gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
+    gradients = attention_backward(gradient, *ctx.saved_tensors, ctx.seed, ctx.num_kept)
+    return *gradients, None, None, None, None
+
+
+attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
+
+
+@torch.library.custom_op("bertsmith::residual", mutates_args=())
+def residual(
+    residual: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, eps: float, seed: int, num_kept: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """layer_norm(residual + dropout(sublayer)): bf16 [T, H] each, H a multiple of 32; weight and bias float [H].
+
+    -> bf16 [T, H], and what the backward pass wants: each row's mean and inverse deviation, float [T].
+    """
+    num_tokens, width = sublayer.shape
+    residual, sublayer = residual.contiguous(), sublayer.contiguous()
+    out, mean, rstd = torch.empty_like(sublayer), torch.empty(num_tokens), torch.empty(num_tokens)
+    _library().bertsmith_residual_forward(
+        *_pointers(residual, sublayer, weight, bias, out, mean, rstd), num_tokens, width, eps, seed, num_kept
+    )
+    return out, mean, rstd
+
+
+@torch.library.custom_op("bertsmith::residual_backward", mutates_args=())
+def residual_backward(
+    gradient: Tensor,
+    residual: Tensor,
+    sublayer: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    seed: int,
+    num_kept: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of residual, sublayer, weight and bias from that of `out`."""
+    num_tokens, width = sublayer.shape
+    residual, sublayer, gradient = residual.contiguous(), sublayer.contiguous(), gradient.contiguous()
+    gradients = torch.empty_like(residual), torch.empty_like(sublayer), torch.empty(width), torch.empty(width)
+    _library().bertsmith_residual_backward(
+        *_pointers(residual, sublayer, weight, mean, rstd, gradient, *gradients), num_tokens, width, seed, num_kept
+    )
+    return gradients
+
+
+@residual.register_fake
+def _(residual: Tensor, sublayer: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    rows = [sublayer.new_empty(len(sublayer), dtype=torch.float32) for _ in range(2)]
+    return torch.empty_like(sublayer), rows[0], rows[1]
+
+
+@residual_backward.register_fake
+def _(
+    gradient: Tensor, residual: Tensor, sublayer: Tensor, weight: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.empty_like(residual), torch.empty_like(sublayer), torch.empty_like(weight), torch.empty_like(weight)
+
+
+def _keep_residual(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    residual, sublayer, weight, _, _, ctx.seed, ctx.num_kept = inputs
+    ctx.save_for_backward(residual, sublayer, weight, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _residual_gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    return *residual_backward(gradient, *ctx.saved_tensors, ctx.seed, ctx.num_kept), None, None, None
+
+
+residual.register_autograd(_residual_gradients, setup_context=_keep_residual)
+
+
+def _pointers(*tensors: Tensor) -> list[int]:
+    return [each.data_ptr() for each in tensors]

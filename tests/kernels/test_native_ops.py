@@ -1,0 +1,252 @@
+"""The compiled kernels against their twins in plain PyTorch: values, gradients, dropout's bits, who may call them."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kernel_twins as twins
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bertsmith.kernels import attention as attention_file
+from bertsmith.kernels import native_ops
+from bertsmith.kernels.attention import draw_layout, packed_attention
+from bertsmith.kernels.build import compile_library
+from bertsmith.kernels.library import engine
+from bertsmith.kernels.residual import residual_norm
+
+needs_kernels = pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}")
+KEEP_ALL, KEEP_NINE_TENTHS = 65536, 58982
+LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+HEADS = st.integers(1, 3)
+WIDTHS = st.sampled_from([32, 64, 96])
+SEEDS = st.integers(0, 2**62 - 1)
+KEPT = st.sampled_from([KEEP_ALL, KEEP_NINE_TENTHS, 32768])
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def starts(lengths: list[int]) -> Tensor:
+    return draw_layout(lengths).query_starts
+
+
+def assert_close(ours: Tensor, theirs: Tensor, relative: float = 6e-3) -> None:
+    """bf16 keeps 8 bits: rounding what goes in and out of a product costs up to 2^-8 of its size."""
+    error, size = (ours.float() - theirs).norm(), theirs.norm()
+    assert error <= relative * size + 1e-2 * relative * math.sqrt(theirs.numel()), f"{error / size:.1e} of {size:.1e}"
+
+
+@needs_kernels
+@settings(max_examples=60)
+@given(LENGTHS, HEADS, WIDTHS, SEEDS, KEPT)
+def test_attention_and_its_gradients_are_the_twins(
+    lengths: list[int], heads: int, width: int, seed: int, num_kept: int
+) -> None:
+    ours = [random(sum(lengths), heads, width, seed=i).requires_grad_() for i in range(3)]
+    theirs = [each.detach().float().requires_grad_() for each in ours]
+    out = native_ops.attention(*ours, starts(lengths), starts(lengths), seed, num_kept)[0]
+    expected = twins.attention(*theirs, lengths, lengths, seed, num_kept)
+    assert_close(out, expected)
+    weights = random(*out.shape, seed=3)
+    out.backward(weights)
+    expected.backward(weights.float())
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert_close(mine.grad, other.grad, relative=1e-2)
+
+
+@needs_kernels
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 50)), min_size=1, max_size=5), SEEDS, KEPT)
+def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]], seed: int, num_kept: int) -> None:
+    queries, keys = [q for q, _ in pairs], [k for _, k in pairs]
+    query, key, value = random(sum(queries), 2, 32), random(sum(keys), 2, 32, seed=1), random(sum(keys), 2, 32, seed=2)
+    out = native_ops.attention(query, key, value, starts(queries), starts(keys), seed, num_kept)[0]
+    expected = twins.attention(query.float(), key.float(), value.float(), queries, keys, seed, num_kept)
+    assert_close(out, expected)
+
+
+@needs_kernels
+def test_heads_may_be_parts_of_wider_rows() -> None:
+    whole = random(12, 3, 4, 32)
+    query, key, value = whole.unbind(1)
+    parts = native_ops.attention(query, key, value, starts([5, 7]), starts([5, 7]), 0, KEEP_ALL)[0]
+    alone = native_ops.attention(
+        query.contiguous(), key.contiguous(), value.contiguous(), starts([5, 7]), starts([5, 7]), 0, KEEP_ALL
+    )[0]
+    assert torch.equal(parts, alone)
+
+
+@needs_kernels
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=6), st.data())
+def test_a_sequence_is_attended_bit_for_bit_the_same_in_any_batch(lengths: list[int], data: st.DataObject) -> None:
+    rows = [random(length, 2, 32, seed=i) for i, length in enumerate(lengths)]
+    order = data.draw(st.permutations(range(len(lengths))))
+    packed, at = torch.cat([rows[i] for i in order]), starts([lengths[i] for i in order])
+    together = native_ops.attention(packed, packed, packed, at, at, 0, KEEP_ALL)[0]
+    for i, part in zip(order, together.split([lengths[i] for i in order]), strict=True):
+        at = starts([lengths[i]])
+        assert torch.equal(part, native_ops.attention(rows[i], rows[i], rows[i], at, at, 0, KEEP_ALL)[0])
+
+
+@needs_kernels
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_long_sequences_with_large_scores(num_threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        query, key, value = (random(1200, 2, 64, seed=i) * (30 if i == 0 else 1) for i in range(3))
+        out = native_ops.attention(query, key, value, starts([1200]), starts([1200]), 0, KEEP_ALL)[0]
+        expected = twins.attention(query.float(), key.float(), value.float(), [1200], [1200], 0, KEEP_ALL)
+        assert_close(out, expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_kernels
+@settings(max_examples=60)
+@given(st.integers(1, 40), st.sampled_from([32, 96, 384]), SEEDS, KEPT)
+def test_the_residual_and_its_gradients_are_the_twins(num_tokens: int, width: int, seed: int, num_kept: int) -> None:
+    ours = [random(num_tokens, width, seed=i).requires_grad_() for i in range(2)]
+    ours += [random(width, seed=i).float().requires_grad_() for i in (2, 3)]
+    theirs = [each.detach().float().requires_grad_() for each in ours]
+    out = native_ops.residual(*ours, 1e-12, seed, num_kept)[0]
+    expected = twins.residual_norm(*theirs, 1e-12, seed, num_kept)
+    assert_close(out, expected)
+    weights = random(num_tokens, width, seed=4)
+    out.backward(weights)
+    expected.backward(weights.float())
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert_close(mine.grad, other.grad, relative=1e-2)
+
+
+@needs_kernels
+def test_the_residuals_gradient_is_that_of_finite_differences() -> None:
+    """The slope of the twin's loss along a random direction, in fp64, is what the kernel's gradient says."""
+    inputs = [random(6, 64, seed=i) for i in range(2)] + [random(64, seed=i).float() for i in (2, 3)]
+    direction = [torch.randn(each.shape, generator=torch.Generator().manual_seed(9)) for each in inputs]
+    weights = random(6, 64, seed=4).float()
+
+    def loss(step: float) -> float:
+        moved = [each.double() + step * along.double() for each, along in zip(inputs, direction, strict=True)]
+        return float((twins.residual_norm(*moved, 1e-12, 5, KEEP_NINE_TENTHS) * weights).sum())
+
+    leaves = [each.clone().requires_grad_() for each in inputs]
+    native_ops.residual(*leaves, 1e-12, 5, KEEP_NINE_TENTHS)[0].backward(weights.bfloat16())
+    slope = sum(
+        float((leaf.grad.double() * along.double()).sum())  # type: ignore[union-attr]
+        for leaf, along in zip(leaves, direction, strict=True)
+    )
+    assert slope == pytest.approx((loss(1e-5) - loss(-1e-5)) / 2e-5, rel=1e-2, abs=0.2)
+
+
+@needs_kernels
+@pytest.mark.parametrize("num_kept", [KEEP_NINE_TENTHS, 32768])
+def test_dropout_keeps_its_share_and_places_know_nothing_of_each_other(num_kept: int) -> None:
+    """Zero sublayers but ones tell what was kept. 512 x 384 draws: the share is within 5 standard deviations."""
+    num_tokens, width = 512, 384
+    share = num_kept / 65536
+    kept = twins.kept_features(7, num_kept, num_tokens, width).double()
+    deviation = math.sqrt(share * (1 - share))
+    assert abs(kept.mean() - share) < 5 * deviation / math.sqrt(kept.numel())
+    for axis in (0, 1):
+        assert (kept.mean(axis) - share).abs().max() < 6 * deviation / math.sqrt(kept.shape[axis])
+    centred = (kept - share) / deviation
+    bound = 5 / math.sqrt(kept.numel())
+    for other in (
+        centred.roll(1, 0),
+        centred.roll(1, 1),
+        centred.roll(16, 1),
+        (twins.kept_features(8, num_kept, num_tokens, width).double() - share) / deviation,
+    ):
+        assert abs((centred * other).mean()) < bound
+    heads = [twins.kept_keys(7, num_kept, head, torch.arange(256), 256).double() for head in (0, 1)]
+    correlation = ((heads[0] - share) * (heads[1] - share)).mean() / deviation**2
+    assert abs(correlation) < 5 / 256
+
+
+@needs_kernels
+def test_dropout_draws_from_torchs_generator() -> None:
+    layout = draw_layout([9, 20])
+    query, key, value = (random(29, 2, 32, seed=i) for i in range(3))
+    outputs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        outputs.append(packed_attention(query, key, value, layout, dropout=0.5))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+@needs_kernels
+def test_bf16_on_the_cpu_goes_to_the_kernels_and_everything_else_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = native_ops.attention
+    monkeypatch.setattr(native_ops, "attention", lambda *a: calls.append("attention") or real(*a))
+    layout, causal = draw_layout([3, 4]), draw_layout([3, 4], causal=True)
+    fits = [random(7, 2, 32, seed=i) for i in range(3)]
+    packed_attention(*fits, layout)
+    assert calls == ["attention"]
+    for others, drawn in (
+        ([each.float() for each in fits], layout),
+        ([each[..., :16].contiguous() for each in fits], layout),
+        ([each[..., :16] for each in fits], layout),
+        (fits, causal),
+    ):
+        packed_attention(*others, drawn)
+    assert calls == ["attention"]
+    assert not attention_file._fits_kernel(*fits, causal)
+
+
+def test_other_precisions_are_plain_pytorch() -> None:
+    residual, sublayer, weight, bias = (torch.randn(5, 40), torch.randn(5, 40), torch.ones(40), torch.zeros(40))
+    ours = residual_norm(residual, sublayer, weight, bias, 1e-12)
+    torch.testing.assert_close(ours, torch.nn.functional.layer_norm(residual + sublayer, (40,), weight, bias, 1e-12))
+
+
+@needs_kernels
+@pytest.mark.parametrize("backward", [False, True])
+def test_pytorch_finds_the_operators_well_made(backward: bool) -> None:
+    """Schemas, shapes without data, gradients through `torch.compile`: torch.library's own checks."""
+    at = starts([3, 4])
+    heads = [random(7, 2, 32, seed=i).requires_grad_(backward) for i in range(3)]
+    torch.library.opcheck(native_ops.attention, (*heads, at, at, 3, KEEP_NINE_TENTHS))
+    rows = [random(7, 32, seed=i).requires_grad_(backward) for i in range(2)]
+    numbers = [torch.randn(32).requires_grad_(backward) for _ in range(2)]
+    torch.library.opcheck(native_ops.residual, (*rows, *numbers, 1e-12, 3, KEEP_NINE_TENTHS))
+
+
+def test_kernels_can_be_turned_off_and_a_wrong_wish_is_refused() -> None:
+    program = "from bertsmith.kernels.library import engine; print(engine().library is None, engine().reason)"
+
+    def run(wish: str) -> subprocess.CompletedProcess[str]:
+        values = os.environ | {"BERTSMITH_KERNELS": wish}
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=values, check=False)
+
+    assert run("off").stdout.strip() == "True BERTSMITH_KERNELS=off"
+    wrong = run("fast")
+    assert wrong.returncode != 0
+    assert "BERTSMITH_KERNELS='fast': expected on or off" in wrong.stderr
+
+
+def test_without_a_compiler_there_is_a_reason_and_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    reason = compile_library(tmp_path / "library.so")
+    assert reason is not None
+    assert "no-compiler" in reason or "kernels are for" in reason
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reason = compile_library(tmp_path / "library.so")
+    assert reason is not None
+    assert "no C++ compiler" in reason or "kernels are for" in reason
+    assert list(tmp_path.iterdir()) == []
