@@ -26,6 +26,7 @@ FLAGS = {
     "processor.cpp": (),
     "attention.cpp": VECTORS,
     "residual.cpp": VECTORS,
+    "gelu.cpp": VECTORS,
 }
 """Each file with the instructions it may use. `processor.cpp` runs on any processor and says whether the others may."""
 

@@ -21,6 +21,8 @@ PROBLEM = (POINTER, POINTER, WHOLE, WHOLE, WHOLE, SEED, COUNT)
 SIGNATURES = {
     "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
     "bertsmith_attention_backward": (*HEADS * 3, *(POINTER,) * 6, *PROBLEM),
+    "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
+    "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
     "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
 }

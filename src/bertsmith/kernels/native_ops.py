@@ -184,5 +184,45 @@ def _residual_gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Any, ..
 residual.register_autograd(_residual_gradients, setup_context=_keep_residual)
 
 
+@torch.library.custom_op("bertsmith::gelu", mutates_args=())
+def gelu(values: Tensor) -> Tensor:
+    """x times the normal distribution's share below x, in bf16, of any shape."""
+    values = values.contiguous()
+    out = torch.empty_like(values)
+    _library().bertsmith_gelu_forward(*_pointers(values, out), values.numel())
+    return out
+
+
+@torch.library.custom_op("bertsmith::gelu_backward", mutates_args=())
+def gelu_backward(gradient: Tensor, values: Tensor) -> Tensor:
+    """The gradient of `values` from that of `gelu(values)`."""
+    values, gradient = values.contiguous(), gradient.contiguous()
+    out = torch.empty_like(values)
+    _library().bertsmith_gelu_backward(*_pointers(values, gradient, out), values.numel())
+    return out
+
+
+@gelu.register_fake
+def _(values: Tensor) -> Tensor:
+    return torch.empty(values.shape, dtype=values.dtype)
+
+
+@gelu_backward.register_fake
+def _(gradient: Tensor, values: Tensor) -> Tensor:
+    return torch.empty(values.shape, dtype=values.dtype)
+
+
+def _keep_gelu(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gelu_gradient(ctx: Any, gradient: Tensor) -> Tensor:
+    values: Tensor = gelu_backward(gradient, *ctx.saved_tensors)
+    return values
+
+
+gelu.register_autograd(_gelu_gradient, setup_context=_keep_gelu)
+
+
 def _pointers(*tensors: Tensor) -> list[int]:
     return [each.data_ptr() for each in tensors]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from bertsmith.kernels.activation import gelu
 from bertsmith.settings import Settings
 
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
@@ -17,7 +18,7 @@ def activate(name: Activation, values: Tensor) -> Tensor:
     """`gelu_new` is the tanh approximation of GELU (Hendrycks and Gimpel 2016)."""
     match name:
         case "gelu":
-            return F.gelu(values)
+            return gelu(values)
         case "gelu_new":
             return F.gelu(values, approximate="tanh")
         case "relu":
