@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from toys import toy_config
 
-from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
+from bertsmith.kernels.library import engine
+from bertsmith.model.networks import BareNetwork, PretrainingNetwork, looked_up
+from bertsmith.training import optimizer as optimizer_file
+from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, gradients_by_rows
 
 
 def network() -> nn.Sequential:
@@ -39,3 +43,80 @@ def test_the_first_step_is_as_large_as_its_group_s_rate() -> None:
     optimizer.step()
     steps = [float((p.detach() - old).abs().max()) for p, old in zip(net.parameters(), before, strict=True)]
     assert steps == pytest.approx([0.05, 0.1, 0.1, 0.01], rel=1e-4)
+
+
+class Lookup(nn.Module):
+    """A table of 50 rows, a matrix, and a vector whose length is no multiple of anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(50, 24, padding_idx=0)
+        self.up = nn.Linear(24, 37)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.up(self.table(ids)).tanh()
+        return out
+
+
+def learn(optimizer: torch.optim.Optimizer, net: nn.Module, max_norm: float | None) -> list[float]:
+    """Five steps on other rows each; the norm of each step's gradient."""
+    norms = []
+    for step in range(5):
+        optimizer.zero_grad()
+        ids = torch.randint(50, (9,), generator=torch.Generator().manual_seed(step))
+        for part in ids.split(5):  # gradients add up over parts
+            net(part).square().sum().backward()
+        if isinstance(optimizer, AdamW):
+            norms.append(optimizer.clip(max_norm))
+        else:
+            norms.append(float(nn.utils.clip_grad_norm_(net.parameters(), max_norm or float("inf"))))
+        optimizer.step()
+    return norms
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("kernels", [False, True])
+def test_steps_are_those_of_pytorch(
+    max_norm: float | None, by_rows: bool, kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the kernel and without, gradients dense or by rows: rows that no step met decay and move alike."""
+    if kernels and engine().library is None:
+        pytest.skip(engine().reason)
+    if not kernels:
+        monkeypatch.setattr(optimizer_file, "fits_kernel", lambda parameter: False)
+    monkeypatch.setattr(optimizer_file, "LARGE_TABLE", 1 if by_rows else 10**9)
+    ours, theirs = Lookup(), Lookup()
+    settings = OptimizerSettings(weight_decay=0.1, max_grad_norm=max_norm)
+    optimizer = build_optimizer(ours, settings, 1e-2)
+    groups = [{"params": [p for p in theirs.parameters() if (p.ndim >= 2) == decayed]} for decayed in (True, False)]
+    groups[1]["weight_decay"] = 0.0  # type: ignore[assignment]
+    with gradients_by_rows(ours):
+        norms = learn(optimizer, ours, max_norm)
+    expected = learn(torch.optim.AdamW(groups, lr=1e-2, weight_decay=0.1), theirs, max_norm)
+    assert norms == pytest.approx(expected, rel=1e-5)
+    assert not ours.table.sparse
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_state_is_that_of_pytorchs_optimizer() -> None:
+    """Names and values: either's state can go on in the other."""
+    ours, theirs = Lookup(), Lookup()
+    optimizer = build_optimizer(ours, OptimizerSettings(weight_decay=0.0), 1e-2)
+    other = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.0)
+    learn(optimizer, ours, None)
+    learn(other, theirs, None)
+    mine, their_state = optimizer.state[ours.table.weight], other.state[theirs.table.weight]
+    assert mine.keys() == their_state.keys()
+    torch.testing.assert_close(mine["exp_avg"], their_state["exp_avg"], rtol=1e-4, atol=1e-6)
+    assert int(mine["step"]) == int(their_state["step"]) == 5
+
+
+def test_tables_that_a_head_multiplies_by_have_dense_gradients() -> None:
+    """A tied vocabulary head's gradient is in every row; it is added to that of the look-ups."""
+    config = toy_config()
+    for network, expected in ((PretrainingNetwork(config), 0), (BareNetwork(config), 1)):
+        large = [table for table in looked_up(network) if table is network.encoder.embeddings.tokens]
+        assert len(large) == expected

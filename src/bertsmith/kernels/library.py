@@ -17,10 +17,13 @@ from bertsmith.kernels.build import LIBRARY
 
 POINTER, WHOLE, SEED, COUNT, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_double
 HEADS = (POINTER, WHOLE)
+ADAMW = (ctypes.c_float,) * 7
 PROBLEM = (POINTER, POINTER, WHOLE, WHOLE, WHOLE, SEED, COUNT)
 SIGNATURES = {
     "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
     "bertsmith_attention_backward": (*HEADS * 3, *(POINTER,) * 6, *PROBLEM),
+    "bertsmith_adamw": (*(POINTER,) * 4, WHOLE, *ADAMW),
+    "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, POINTER, POINTER, WHOLE, WHOLE, *ADAMW),
     "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
     "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),

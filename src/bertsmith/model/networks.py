@@ -57,6 +57,12 @@ class VocabularyHead(nn.Module):
         return F.linear(vectors, self._tied[0].weight, self.bias)
 
 
+def looked_up(network: nn.Module) -> list[nn.Embedding]:
+    """The tables that are only looked up in: those that a vocabulary head multiplies by have gradients in every row."""
+    tied = [table for part in network.modules() if isinstance(part, VocabularyHead) for table in part._tied]
+    return [part for part in network.modules() if isinstance(part, nn.Embedding) and not any(part is t for t in tied)]
+
+
 class Network(nn.Module):
     """An encoder under some head. `encoder` and, where the head reads whole sequences, `pooler` carry over by name."""
 

@@ -27,7 +27,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
-from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
+from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, gradients_by_rows
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
 from bertsmith.training.step import Step, backward, make_step
 
@@ -142,7 +142,10 @@ def train(
     )
     window = _LogWindow()
     encoder = _Encoder(task, tokenizer, samples, settings)
-    with (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase:
+    with (
+        gradients_by_rows(network),
+        (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase,
+    ):
         for step, current in enumerate(_ahead(encoder, num_steps, result)):
             started = time.perf_counter()
             rate = peak_rate * learning_rate_fraction(
@@ -179,7 +182,7 @@ def train(
 def _step(
     task: Task[Any, Any],
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     current: Step,
     settings: TrainingSettings,
     learning_rate: float,
@@ -188,8 +191,7 @@ def _step(
     """One optimizer step over its micro-batches: the mean of each named loss, and the gradient's norm."""
     optimizer.zero_grad(set_to_none=True)
     losses = backward(task, network, current, settings.precision)
-    limit = settings.optimizer.max_grad_norm
-    norm = float(nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit))
+    norm = optimizer.clip(settings.optimizer.max_grad_norm)
     if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
         raise TrainingError(
             f"step {step + 1}: the loss is {losses}, the gradient's norm {norm}; the weights are still those of step "
