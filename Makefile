@@ -9,7 +9,7 @@ PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint const
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart test lint types check clean help
+.PHONY: quickstart test sanitize lint types check clean help
 
 quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> classifier -> report; under 10 minutes
 	$(RUN) bertsmith quickstart $(ARGS)
@@ -23,6 +23,11 @@ lint: $(VENV)/full.stamp ## style and formatting (ruff)
 
 types: $(VENV)/full.stamp ## types of the package (mypy, strict)
 	$(RUN) mypy
+
+sanitize: $(VENV)/full.stamp ## the kernels' tests with the address and undefined-behaviour sanitizers
+	$(RUN) bertsmith.kernels.build --sanitize build/_native_sanitized.so
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+		BERTSMITH_KERNELS_LIBRARY=build/_native_sanitized.so OMP_NUM_THREADS=2 $(RUN) pytest -q --hypothesis-profile few tests/kernels
 
 check: lint types test ## all of the three above
 

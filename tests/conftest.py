@@ -10,6 +10,7 @@ from hypothesis import settings
 
 # Shared machines stall for longer than hypothesis' deadline of 200 ms; how long an example takes is no property.
 settings.register_profile("bertsmith", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=10)  # where every example is slow: under sanitizers
 settings.load_profile("bertsmith")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -11,7 +11,7 @@ from pathlib import Path
 import kernel_twins as twins
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,7 +51,6 @@ def assert_close(ours: Tensor, theirs: Tensor, relative: float = 6e-3, cancelled
 
 
 @needs_kernels
-@settings(max_examples=60)
 @given(LENGTHS, HEADS, WIDTHS, SEEDS, KEPT)
 def test_attention_and_its_gradients_are_the_twins(
     lengths: list[int], heads: int, width: int, seed: int, num_kept: int
@@ -118,7 +117,6 @@ def test_long_sequences_with_large_scores(num_threads: int) -> None:
 
 
 @needs_kernels
-@settings(max_examples=60)
 @given(st.integers(1, 40), st.sampled_from([32, 96, 384]), SEEDS, KEPT)
 def test_the_residual_and_its_gradients_are_the_twins(num_tokens: int, width: int, seed: int, num_kept: int) -> None:
     ours = [random(num_tokens, width, seed=i).requires_grad_() for i in range(2)]

@@ -2,13 +2,14 @@
 
 Standard library only, since it runs while the package is installed; by hand:
 
-    python -m bertsmith.kernels.build
+    python -m bertsmith.kernels.build [--sanitize] [FILE]
 
 Plain C++ with a C interface, no headers of PyTorch: one build serves every version of it.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shlex
@@ -21,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE / "_native.so"
 COMMON = ("-O3", "-std=c++17", "-fPIC", "-fopenmp", "-Wall", "-Wextra", "-Wno-maybe-uninitialized")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g")
 VECTORS = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma")
 FLAGS = {
     "processor.cpp": (),
@@ -77,7 +79,16 @@ def _run(command: list[str]) -> str | None:
     return lines[0][:300]
 
 
-if __name__ == "__main__":
-    reason = compile_library()
-    print(reason or f"compiled {LIBRARY}")
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compile the kernels.")
+    parser.add_argument("file", nargs="?", type=Path, default=LIBRARY, help="where to write the library")
+    parser.add_argument("--sanitize", action="store_true", help="with the address and undefined-behaviour sanitizers")
+    arguments = parser.parse_args()
+    arguments.file.parent.mkdir(parents=True, exist_ok=True)
+    reason = compile_library(arguments.file, SANITIZERS if arguments.sanitize else ())
+    print(reason or f"compiled {arguments.file}")
     sys.exit(reason is not None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """The compiled kernels, if they are here and the processor can run them, and the reason where not. Knows no tensors.
 
 `BERTSMITH_KERNELS=off` leaves them alone; plain PyTorch then computes everything, as it does where no kernel fits.
+`BERTSMITH_KERNELS_LIBRARY` names another build of them, for the sanitizers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ctypes
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch  # before the library is loaded, so that both share one OpenMP  # noqa: F401
 
@@ -48,15 +50,16 @@ def engine() -> Engine:
         raise SettingsError(f"BERTSMITH_KERNELS={wish!r}: expected on or off")
     if wish == "off":
         return Engine(None, "BERTSMITH_KERNELS=off")
-    if not LIBRARY.is_file():
+    path = Path(os.environ.get("BERTSMITH_KERNELS_LIBRARY", LIBRARY))
+    if not path.is_file():
         return Engine(None, "the kernels were not compiled; with a C++ compiler: python -m bertsmith.kernels.build")
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        library = ctypes.CDLL(str(path))
         if not library.bertsmith_fits_processor():
             return Engine(None, "this processor has no AVX-512 with bf16")
         for name, types in SIGNATURES.items():
             function = getattr(library, name)
             function.argtypes, function.restype = types, None
     except (OSError, AttributeError) as error:
-        return Engine(None, f"{LIBRARY.name} does not fit, build it again (python -m bertsmith.kernels.build): {error}")
+        return Engine(None, f"{path.name} does not fit, build it again (python -m bertsmith.kernels.build): {error}")
     return Engine(library, "compiled kernels, AVX-512 with bf16")
