@@ -20,8 +20,9 @@ from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
+from bertsmith.kernels.linear import freeze_linears
 from bertsmith.model.networks import Network
-from bertsmith.runtime.device import Precision, autocast, pick_device
+from bertsmith.runtime.device import Precision, autocast, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.embedding import Embedding
 from bertsmith.tasks.task import Example, Task
@@ -62,7 +63,11 @@ class Predictor:
 
     @classmethod
     def of(cls, artifact: Artifact, *, device: str = "auto", precision: Precision = "auto") -> Self:
-        network = artifact.network.to(pick_device(device)).eval()
+        """The artifact's own predictor: on a CPU in bf16 its linear layers become `FrozenLinear`, in place."""
+        where = pick_device(device)
+        network = artifact.network.to(where).eval()
+        if where.type == "cpu" and pick_precision(precision, where) == "bf16":
+            freeze_linears(network)
         return cls(artifact.task, network, artifact.tokenizer, precision)
 
     def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
