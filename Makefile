@@ -9,7 +9,7 @@ PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint const
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart test sanitize lint types check clean help
+.PHONY: quickstart test bench sanitize lint types check clean help
 
 quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> classifier -> report; under 10 minutes
 	$(RUN) bertsmith quickstart $(ARGS)
@@ -23,6 +23,9 @@ lint: $(VENV)/full.stamp ## style and formatting (ruff)
 
 types: $(VENV)/full.stamp ## types of the package (mypy, strict)
 	$(RUN) mypy
+
+bench: $(VENV)/bench.stamp ## speed beside the peers, an hour on a quiet machine: docs/performance.md
+	"$(VENV)/bin/python" benchmarks/speed.py $(ARGS)
 
 sanitize: $(VENV)/full.stamp ## the kernels' tests with the address and undefined-behaviour sanitizers
 	$(RUN) bertsmith.kernels.build --sanitize build/_native_sanitized.so
@@ -51,6 +54,10 @@ $(VENV)/full.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
 	$(PIP) --editable '.[peers,dev]'
 	@touch "$(VENV)/core.stamp" "$@"
+
+$(VENV)/bench.stamp: $(VENV)/full.stamp
+	$(PIP) --editable '.[peers,dev,bench]'
+	@touch "$@"
 
 $(VENV)/bin/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -32,13 +32,13 @@ def answer_questions(quality: QualitySet, rows: Rows, seed: int, model: str) -> 
     """Exact match and F1 of every test question after training."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = AutoModelForQuestionAnswering.from_pretrained(model, attn_implementation="eager")
-    _train(network, tokenizer, _windows(tokenizer, rows.train, quality), quality, seed)
+    train_answers(network, tokenizer, answer_windows(tokenizer, rows.train, quality), quality, seed)
     unanswerable = any(not record["answers"]["text"] for record in rows.test)
-    given = _answers(network, tokenizer, rows.test, _windows(tokenizer, rows.test, quality), unanswerable)
+    given = _answers(network, tokenizer, rows.test, answer_windows(tokenizer, rows.test, quality), unanswerable)
     return answer_marks([record["answers"]["text"] for record in rows.test], given)
 
 
-def _windows(tokenizer: Any, records: Sequence[Record], quality: QualitySet) -> list[dict[str, Any]]:
+def answer_windows(tokenizer: Any, records: Sequence[Record], quality: QualitySet) -> list[dict[str, Any]]:
     """A window's ids, the record it is of, offsets of its context's pieces (None elsewhere), first and last piece of
     the answer (0, the [CLS], where it is not in the window)."""
     encoded = tokenizer(
@@ -80,7 +80,9 @@ def _target(answers: dict[str, Any], offsets: Sequence[tuple[int, int] | None]) 
     return (inside[0], inside[-1]) if whole else (0, 0)
 
 
-def _train(network: Any, tokenizer: Any, windows: Sequence[dict[str, Any]], quality: QualitySet, seed: int) -> None:
+def train_answers(
+    network: Any, tokenizer: Any, windows: Sequence[dict[str, Any]], quality: QualitySet, seed: int
+) -> None:
     decayed = [p for name, p in network.named_parameters() if not name.endswith("bias") and "LayerNorm" not in name]
     kept = [p for name, p in network.named_parameters() if name.endswith("bias") or "LayerNorm" in name]
     optimizer = torch.optim.AdamW(
