@@ -137,7 +137,7 @@ def test_predict_for_people(house: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_predict_a_file_to_a_file(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--file", house / "examples.csv", "--columns.text", "sentence", "--output-file", tmp_path / "out.jsonl")
+    options = ("--file", house / "examples.csv", "--text-column", "sentence", "--output-file", tmp_path / "out.jsonl")
     answer = ask(capsys, "predict", house / "classifier", *options)
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert answer["num_requests"] == len(lines) == len(SUBJECTS) * len(GOOD + BAD)

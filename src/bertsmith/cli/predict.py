@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bertsmith.cli.fields import column_options, request_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output, cell
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.runtime.progress import shorten
+from bertsmith.tasks import TASKS
 
 SHOWN_NUMBERS = 6
 
 
-@verb("folder", "text")
+@verb("folder", "text", keys=[*request_options(TASKS.values()), *column_options(TASKS.values())])
 def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
     """Predict for texts, or for a file of requests."""
     report = predict(settings, output.progress)

@@ -20,11 +20,8 @@ _MIN_TEXT_CHARACTERS = 12  # mean length from which a column of unknown name may
 _MAX_LABEL_CHARACTERS = 40
 _MOST_CLASSES_OF_FEW = 10  # so many distinct labels are classes even where half of the rows differ
 _SHOWN = 10
-_TEXT_WAY_OUT = (
-    "name it with --text-column, and the second of a pair with --text-pair-column "
-    "(evaluate and predict: --columns.text, --columns.text_pair)"
-)
-_LABEL_WAY_OUT = "name the classes' column with --label-column (evaluate: --columns.label)"
+_TEXT_WAY_OUT = "name it with --text-column, and the second of a pair with --text-pair-column"
+_LABEL_WAY_OUT = "name the classes' column with --label-column"
 
 # Of each group the first with exactly one column of the table decides. Names are compared in lower case, without signs.
 _TEXT_NAMES = (
@@ -208,9 +205,9 @@ def say_column(field: str) -> str:
     """How to name a field's column, for the end of a message.
 
     >>> say_column("answers")
-    'say which it is, with --answers-column (evaluate and predict: --columns.answers)'
+    'say which it is, with --answers-column'
     """
-    return f"say which it is, with --{field.replace('_', '-')}-column (evaluate and predict: --columns.{field})"
+    return f"say which it is, with --{field.replace('_', '-')}-column"
 
 
 def plain_name(name: str) -> str:

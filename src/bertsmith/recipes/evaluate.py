@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.corpus import Corpus
-from bertsmith.data.lines import ErrorPolicy, Reading
+from bertsmith.data.lines import Reading
 from bertsmith.data.passages import Passages
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.data_check import check_data
@@ -23,9 +23,9 @@ from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.examples import SAME, Source
 from bertsmith.recipes.recorded import recorded_training
+from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks import Example
 from bertsmith.tasks.pretraining import Pretraining
 
@@ -33,7 +33,7 @@ REPORT, FACTS = "report.html", "evaluation.json"
 """Files of a report: the page, and all of its facts with a row of marks for each example."""
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(TableSettings):
     """One evaluation."""
 
     folder: Path = Field(description="saved model")
@@ -45,14 +45,9 @@ class EvaluateSettings(Settings):
     data_dir: Path | None = Field(
         None, description="folder with the data set's files, and the model's training files if they have moved"
     )
-    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     slice_column: tuple[str, ...] = Field((), description="columns by whose values the report tells results apart")
     other_file: Path | None = Field(None, description="examples of another domain, for the report")
     report_dir: Path | None = Field(None, description=f"folder for {REPORT} and {FACTS}; None: no report")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
-    )
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
@@ -75,7 +70,7 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
         return _on_corpus(artifact, predictor, settings, progress)
     data_dir = settings.data_dir or _recorded_folder(artifact, settings.dataset)
     source = source_of(settings.file, settings.dataset, settings.split, data_dir)
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    reading = settings.reading
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
     judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
@@ -149,7 +144,7 @@ def _other(
 ) -> Evaluation | None:
     if settings.other_file is None:
         return None
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    reading = settings.reading
     judged = judge(predictor, examples_for(artifact, Source(settings.other_file), {}, reading), progress)
     return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(reading.notices()))
 

@@ -117,8 +117,9 @@ class Task(ABC, Generic[RequestT, PredictionT]):
             problem = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "missing" or problem["input"] is None:
-                said = f"no value in {field!r}; {self.name} is asked with {', '.join(names)}, in a file or a record"
-                raise DataError(f"{where}: {said}") from None
+                options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+                ways = f"{', '.join(names)}: in a record, in the columns of a file, or by {options}"
+                raise DataError(f"{where}: no value in {field!r}; {self.name} is asked with {ways}") from None
             raise DataError(f"{where}: field {field!r}: {problem['msg']} (given: {problem['input']!r:.80})") from None
         return request
 
