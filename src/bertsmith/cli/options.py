@@ -20,18 +20,9 @@ from pydantic.fields import FieldInfo
 
 from bertsmith.cli.output import Output, cell
 from bertsmith.errors import SettingsError
-from bertsmith.settings import Settings, override, parse_override, read_settings_file
+from bertsmith.settings import SYNONYMS, Settings, override, parse_override, read_settings_file
 
 S = TypeVar("S", bound=Settings)
-
-SYNONYMS = (
-    ("num_train_epochs", "epochs"),
-    ("per_device_train_batch_size", "batch_size"),
-    ("max_seq_length", "max_length"),
-    ("model_name_or_path", "model"),
-    ("warmup_ratio", "warmup_fraction"),
-)
-"""Hugging Face's spelling of a setting and ours: both are options, whichever the field is called."""
 
 GENERAL = cyclopts.Group("General options", sort_key=100)
 
