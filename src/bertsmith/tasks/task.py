@@ -34,6 +34,7 @@ RowReader: TypeAlias = Callable[[Path, Reading], Iterator[Row]]
 Writer: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], Any]
 Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
 
 
@@ -243,8 +244,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     def confusion(
         self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]
-    ) -> tuple[list[str], list[str]]:
-        """The known and the given label of each decision; empty for a task without labels."""
+    ) -> tuple[list[Labels], list[Labels]]:
+        """The known and the given labels of each decision: one each, or any number; empty for a task without labels."""
         return [], []
 
     def tuned(self, examples: Sequence[Example[RequestT]], parts: Sequence[Sequence[Any]]) -> Self:
