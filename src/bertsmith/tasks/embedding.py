@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from bertsmith.baselines import lsa_vectors, tfidf_cosine
 from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import find_columns, plain_name
-from bertsmith.data.readers import Row
+from bertsmith.data.pairs import read_pairs
+from bertsmith.data.readers import TABLE_SUFFIXES, Row
 from bertsmith.errors import DataError
 from bertsmith.metrics.similarity import accuracy_threshold
 from bertsmith.model.checkpoints import speaks_hugging_face
@@ -43,7 +44,7 @@ from bertsmith.tasks.pair_objectives import (
     suited_objective,
 )
 from bertsmith.tasks.sentence_folder import sentence_files
-from bertsmith.tasks.task import CoupledTask, Coupling, Example, FoundColumns, Marks
+from bertsmith.tasks.task import CoupledTask, Coupling, Example, FoundColumns, Marks, RowReader
 from bertsmith.text.tokenizer import Ids, Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -107,6 +108,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     answer_field = "score"
     answer_optional: ClassVar = True
     spare_fields: ClassVar = frozenset({"text_pair", "negatives"})
+    readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys(TABLE_SUFFIXES, read_pairs)
     settings: EmbeddingSettings
 
     @property
