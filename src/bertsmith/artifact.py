@@ -130,6 +130,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """`bertsmith.json` of a folder, its format checked; weights are not read."""
     file = folder / RECORD
     if not file.is_file():
+        if folder.is_file():
+            raise FileFormatError(f"{folder}: a file, where the folder of a saved model is expected")
         if not folder.is_dir():
             raise FileFormatError(f"{folder}: no such folder")
         hint = " It is a bare checkpoint: give it to finetune as --model." if (folder / CONFIG).is_file() else ""

@@ -105,6 +105,13 @@ def test_evaluate_with_a_report(house: Path, tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "report.html").is_file()
 
 
+def test_a_file_and_a_folder_that_are_swapped_are_told(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(house / "examples.csv"), str(house / "classifier")]) == 1
+    assert "examples.csv: a file, where the folder of a saved model is expected" in capsys.readouterr().err
+    assert main(["evaluate", str(house / "classifier"), str(house / "bert")]) == 1
+    assert "bert: a folder, where a file of rows is expected" in capsys.readouterr().err
+
+
 def test_compare(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sides = (house / "classifier", house / "classifier")
     answer = ask(capsys, "compare", *sides, house / "examples.csv")

@@ -76,6 +76,12 @@ def test_training_rows_in_the_test_file_are_told_with_their_number(tmp_path: Pat
     assert "120 of 120 test texts are in the training file too" in " ".join(report.warnings)  # those split off as well
 
 
+def test_test_rows_that_choose_the_model_are_told_with_their_number(tmp_path: Path, pretrained: Path) -> None:
+    both = dict.fromkeys(("validation_file", "test_file"), write_rows(tmp_path / "test.csv", 40, 9))
+    report = classify(tmp_path, pretrained, **both)
+    assert "40 of 40 test texts are in the validation examples too" in " ".join(report.warnings)
+
+
 def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path, pretrained: Path) -> None:
     settings = finetune_settings("classification").of(
         {

@@ -187,7 +187,10 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
         train = [examples[i] for i in split.train.tolist()]
     for side in ("validation", "test"):
         if side in sources:
-            warnings += _leaks(task, examples, sides[side], side)
+            warnings += _leaks(task, examples, sides[side], side, "training file", "and the score is too good by that")
+    if {"validation", "test"} <= sources.keys():
+        chosen_by = "which the model is chosen by"
+        warnings += _leaks(task, sides["validation"], sides["test"], "test", "validation examples", chosen_by)
     return Examples(
         task,
         train,
@@ -201,11 +204,13 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     )
 
 
-def _leaks(task: Task[Any, Any], train: Iterable[Example[Any]], other: Sequence[Example[Any]], side: str) -> list[str]:
-    keys = ([task.split_key(example.request) for example in examples] for examples in (train, other))
-    seen = leaked(*keys)
-    share = f"{seen} of {len(other)} {side} texts are in the training file too; the score is too good by that"
-    return [share] if seen else []
+def _leaks(
+    task: Task[Any, Any], seen: Iterable[Example[Any]], other: Sequence[Example[Any]], side: str, where: str, so: str
+) -> list[str]:
+    """The share of a side's texts that are `where` too, and what follows from it."""
+    keys = ([task.split_key(example.request) for example in examples] for examples in (seen, other))
+    num = leaked(*keys)
+    return [f"{num} of {len(other)} {side} texts are in the {where} too, {so}"] if num else []
 
 
 def _notes(dataset: str) -> list[str]:

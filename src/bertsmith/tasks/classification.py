@@ -98,7 +98,8 @@ class Classification(Task[TextRequest, LabelPrediction]):
         request = super().request(record, where)
         if self.settings.pairs is not None and self.settings.pairs != (request.text_pair is not None):
             trained, found = ("two texts", "one") if self.settings.pairs else ("one text", "two")
-            raise DataError(f"{where}: the model was trained on {trained} a request, found {found}")
+            asked = "text and text_pair" if self.settings.pairs else "text alone"
+            raise DataError(f"{where}: the model was trained on {trained} a request, found {found}; ask with {asked}")
         return request
 
     def answer(self, value: Any, where: str) -> Any:

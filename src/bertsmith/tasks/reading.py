@@ -112,7 +112,7 @@ def examples_of(
     that every example keeps beside its request and answer. expected: as in `find_columns`.
     """
     columns = find_columns(task, rows, given, labelled=True, expected=expected)
-    known = {name for row in rows for name in row.values}
+    known = dict.fromkeys(name for row in rows for name in row.values)
     for name in groups:
         if name not in known:
             raise DataError(f"{rows[0].path}: no column {name!r}; {nearest(name, known)}")
@@ -122,6 +122,8 @@ def examples_of(
 
 def read_rows(task: Task[Any, Any], path: Path, reading: Reading) -> Iterator[Row]:
     """The rows of a table, or of a file in a format that the task knows beside tables."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where a file of rows is expected")
     reader = task.readers.get(bare_suffix(path), read_table)
     return reader(path, reading)
 
