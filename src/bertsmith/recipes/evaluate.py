@@ -10,9 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from bertsmith.artifact import Artifact, load_artifact
-from bertsmith.data.corpus import Corpus
 from bertsmith.data.lines import Reading
-from bertsmith.data.passages import Passages
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.data_check import check_data
 from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
@@ -27,7 +25,7 @@ from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Example
-from bertsmith.tasks.pretraining import Pretraining
+from bertsmith.tasks.task import Prepared
 
 REPORT, FACTS = "report.html", "evaluation.json"
 """Files of a report: the page, and all of its facts with a row of marks for each example."""
@@ -66,8 +64,9 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     progress = progress or Progress()
     artifact = load_artifact(settings.folder)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    if isinstance(artifact.task, Pretraining):
-        return _on_corpus(artifact, predictor, settings, progress)
+    prepared = None if settings.file is None else artifact.task.prepared(settings.file, artifact.tokenizer)
+    if prepared is not None:
+        return _on_prepared(prepared, artifact, predictor, settings, progress)
     data_dir = settings.data_dir or _recorded_folder(artifact, settings.dataset)
     source = source_of(settings.file, settings.dataset, settings.split, data_dir)
     reading = settings.reading
@@ -122,19 +121,14 @@ def _trained_on(artifact: Artifact, source: Source) -> list[str]:
     return ["the model was trained on this very file: the score says nothing about new texts"] if same else []
 
 
-def _on_corpus(
-    artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
+def _on_prepared(
+    prepared: Prepared, artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
 ) -> EvaluateReport:
-    """A pre-trained model on a prepared corpus: figures, and no report."""
-    assert isinstance(artifact.task, Pretraining)
-    if settings.file is None or settings.report_dir is not None:
-        raise SettingsError("a pre-trained model is evaluated on a folder made by prepare, without a report")
-    corpus = Corpus.open(settings.file)
-    if corpus.manifest.tokenizer != artifact.tokenizer.fingerprint:
-        raise SettingsError(f"{settings.file} was prepared with another tokenizer than {settings.folder} has")
-    passages = Passages(corpus, max_tokens=artifact.task.settings.max_length - 3)
-    judged = judge(predictor, passages, progress)
-    trained_on = corpus.fingerprint == artifact.record.get("data", {}).get("corpus")
+    """A model on the samples of a folder: figures, and no report."""
+    if settings.report_dir is not None:
+        raise SettingsError(f"a model for {artifact.task.name} is evaluated without a report: leave out --report-dir")
+    judged = judge(predictor, prepared.samples, progress)
+    trained_on = prepared.fingerprint == artifact.record.get("data", {}).get("corpus")
     leak = ("the model was trained on this very corpus: the score says nothing about new texts",) if trained_on else ()
     return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=leak))
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -27,6 +28,7 @@ from bertsmith.metrics.similarity import accuracy_threshold
 from bertsmith.model.checkpoints import speaks_hugging_face
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import EmbeddingNetwork, Pooling
+from bertsmith.tasks.foreign_encoder import read_foreign_encoder
 from bertsmith.tasks.pair_objectives import (
     FIRST_NEGATIVE,
     PAIR,
@@ -44,7 +46,7 @@ from bertsmith.tasks.pair_objectives import (
     suited_objective,
 )
 from bertsmith.tasks.sentence_folder import sentence_files
-from bertsmith.tasks.task import CoupledTask, Coupling, Example, FoundColumns, Marks, RowReader
+from bertsmith.tasks.task import Adopted, CoupledTask, Coupling, Example, FoundColumns, Marks, RowReader
 from bertsmith.text.tokenizer import Ids, Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -317,6 +319,15 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         return self.settings.threshold - accuracy_threshold(tfidf_cosine(known, *pairs), alike)
 
     # Keeping
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """A folder of sentence-transformers, or of a pre-trained BERT, whose tokens are averaged."""
+        found = read_foreign_encoder(folder)
+        if found is None:
+            return None
+        task = cls(EmbeddingSettings.of(found.settings, str(folder))).within(found.num_positions)
+        return Adopted(task, found.place, found.tokenizer, found.note)
 
     def companions(self, network: nn.Module) -> dict[str, Any]:
         """What sentence-transformers reads the folder by, where the encoder is one that it knows."""

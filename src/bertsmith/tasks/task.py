@@ -64,6 +64,24 @@ class FoundColumns:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Samples that a task keeps in a folder, not in a table; fingerprint: what models trained on them remember."""
+
+    samples: Sequence[Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A model from elsewhere as a task's: `place` holds its config, weights and tokenizer; note: what is supposed."""
+
+    task: Any
+    place: Path
+    tokenizer: Tokenizer
+    note: str
+
+
 class Task(ABC, Generic[RequestT, PredictionT]):
     """One kind of problem. Subclasses name the four types, and set the columns that hold an example's answer.
 
@@ -148,6 +166,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def gathered(self, examples: Sequence[Example[RequestT]]) -> list[Example[RequestT]]:
         """The examples of a file's rows; for tasks whose examples are spread over several rows, put together."""
         return list(examples)
+
+    def prepared(self, folder: Path, tokenizer: Tokenizer) -> Prepared | None:
+        """The samples in a folder, for tasks whose rows are no table; None for all others."""
+        return None
 
     def texts(self, request: RequestT) -> list[str]:
         """Every text in a request, for vocabularies and for telling whether two requests are the same."""
@@ -271,6 +293,11 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
         return cls(cls.Settings.of({key: value for key, value in values.items() if key != "name"}, where))
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """The model in a folder that bertsmith did not write, where this task can use it as it is."""
+        return None
 
     def labels(self) -> tuple[str, ...] | None:
         """Label names in the order of the logits, for tasks that have them."""
