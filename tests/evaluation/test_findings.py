@@ -12,7 +12,7 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.evaluation.data_check import check_data
-from bertsmith.evaluation.evaluate import EvaluationRecord, Judged, evaluate, judge
+from bertsmith.evaluation.evaluate import Evaluation, EvaluationRecord, Judged, evaluate, judge
 from bertsmith.evaluation.findings import Training, findings
 from bertsmith.evaluation.mistakes import confusion, label_counts, worst
 from bertsmith.evaluation.page import page
@@ -57,6 +57,16 @@ def test_intervals_of_every_task_hold_its_metrics_and_survive_json(name: str) ->
     record = found.record("test")
     assert EvaluationRecord.from_dict(json.loads(json.dumps(record))).metrics == found.intervals
     assert record["precision"] == "fp32"
+
+
+def test_what_was_cut_or_read_in_windows_is_one_phrase() -> None:
+    cases = {
+        (0, 0, 0): "nothing",
+        (0, 0, 2): "nothing; 2 read in several windows",
+        (1, 30, 0): "30 tokens of 1 examples",
+    }
+    for (examples, tokens, windowed), told in cases.items():
+        assert Evaluation({}, 9, 99, examples, tokens, windowed).cut == told
 
 
 LABELS = ("a", "b", "c")

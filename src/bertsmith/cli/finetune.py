@@ -76,7 +76,8 @@ def _facts(report: FinetuneReport) -> dict[str, Any]:
         "validation": report.evaluation.metrics,
         **({} if report.test is None else {"test": report.test.metrics}),
         "cut in training": report.training.cut,
-        "cut validation examples": report.evaluation.num_cut_examples,
+        "cut in validation": report.evaluation.cut,
+        **({} if report.test is None else {"cut in test": report.test.cut}),
         "saved in": report.output_dir,
     }
 

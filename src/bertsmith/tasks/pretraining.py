@@ -89,8 +89,8 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         corpus = Corpus.open(folder)
         if corpus.manifest.tokenizer != tokenizer.fingerprint:
             raise DataError(
-                f"{folder}: prepared with another tokenizer than the model has; prepare it again, with --tokenizer and the "
-                "model's folder"
+                f"{folder}: prepared with another tokenizer than the model has; prepare it again, with --tokenizer "
+                "and the model's folder"
             )
         return Prepared(Passages(corpus, max_tokens=self.settings.max_length - 3), corpus.fingerprint)
 
