@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertsmith.data.delimited import NAMES_WAY_OUT
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
 
@@ -161,7 +162,7 @@ class _Finder:
         if named in found:
             raise DataError(
                 f"{self.path}: the first line seems to be data, not a header: {named!r} is also a value of its column; "
-                "put a first line with names into the file, such as text and label"
+                + NAMES_WAY_OUT
             )
         return _Found(named, f"{why}, {len(found)} distinct values")
 
