@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic.fields import FieldInfo
 
 from bertsmith.cli.options import Option
+from bertsmith.recipes.tables import TABLES
 from bertsmith.tasks import Task
 from bertsmith.tasks.reading import field_names
 
@@ -18,10 +19,7 @@ Tasks = Iterable[type[Task[Any, Any]]]
 def column_options(tasks: Tasks) -> list[Option]:
     """`--FIELD-column` for every field of the tasks' examples: the keys of the setting `columns`."""
     names = dict.fromkeys(name for task in tasks for name in field_names(task))
-    return [
-        _option("columns", name, f"{name}_column", str, f"column with the {name.replace('_', ' ')}; unsaid: found")
-        for name in names
-    ]
+    return [_option("columns", name, f"{name}_column", str, f"column of {name}; None: found") for name in names]
 
 
 def request_options(tasks: Tasks) -> list[Option]:
@@ -45,5 +43,5 @@ def _is_many(annotation: Any) -> bool:
 
 def _option(table: str, key: str, spelling: str, kind: Any, description: str) -> Option:
     field = FieldInfo(annotation=kind, description=description, default=None)
-    group = {"columns": "Columns", "request": "One request"}[table]
+    group = {"columns": TABLES, "request": "One request"}[table]
     return Option(f"{table}.{key}", ("--" + spelling.replace("_", "-"),), field, None, group)

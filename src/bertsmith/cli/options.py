@@ -111,6 +111,7 @@ def _taken(given: Mapping[str, Any]) -> str:
 def options_of(cls: type[Settings], positional: Sequence[str] = ()) -> Iterator[Option]:
     """The options of a settings class, outer fields first; a nested field whose name is taken gets its part's in front.
 
+    A part is a group of its own in the help; an outer field with a title stands under that.
     Parts that are a choice between classes, or hold anything, cannot be written as an option and have no names.
     """
     taken: set[str] = set()
@@ -126,7 +127,7 @@ def options_of(cls: type[Settings], positional: Sequence[str] = ()) -> Iterator[
                 bare = name if name not in taken else "_".join((*path[-1:], name))
                 taken.add(bare)
                 names = (name.upper(),) if name in positional and not path else spellings(bare)
-                group = path[-1].replace("_", " ").capitalize() if path else "Options"
+                group = path[-1].replace("_", " ").capitalize() if path else field.title or "Options"
                 writable = _is_writable(field.annotation)
                 yield Option(".".join((*path, name)), names if writable else (), field, default, group)
         level = deeper

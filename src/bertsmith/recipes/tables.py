@@ -11,15 +11,21 @@ from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.settings import Settings
 
 SUFFIX = "_column"
+TABLES = "Tables"
+"""What these settings stand under in the help."""
 
 
 class TableSettings(Settings):
     """`FIELD_column` is another way to write `columns.FIELD`, and the one that options have: `--FIELD-column`."""
 
     columns: dict[str, str] = Field({}, description="column of each field, by field; the others are found")
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
+    column_names: tuple[str, ...] = Field(
+        (), title=TABLES, description="column names of tables whose first line has none"
+    )
     errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
+        "error",
+        title=TABLES,
+        description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip",
     )
 
     @model_validator(mode="before")
