@@ -98,10 +98,7 @@ def examples_for(
 ) -> list[Example[Any]]:
     """The examples of a source as the model reads them; answers that it does not know are refused, all at once."""
     trained = artifact.record.get("data", {}).get("columns", {})
-    if columns:
-        examples, _, _ = source.examples(artifact.task, columns, reading, groups, expected=trained)
-    else:
-        examples = source.like(artifact.task, trained, reading, groups)
+    examples = source.like(artifact.task, trained, reading, groups, columns)
     artifact.task.check(examples)
     return examples
 

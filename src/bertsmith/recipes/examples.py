@@ -60,11 +60,16 @@ class Source:
         return examples, fields | dict(given), f"those of {self.dataset}: {', '.join(fields)}"
 
     def like(
-        self, task: Task[Any, Any], columns: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+        self,
+        task: Task[Any, Any],
+        columns: Mapping[str, str],
+        reading: Reading,
+        groups: Sequence[str] = (),
+        given: Mapping[str, str] | None = None,
     ) -> list[Example[Any]]:
-        """The examples with the fields that training data had in `columns`, under these names or others."""
-        given = {} if self.file is None else known_columns(task, self.file, columns, reading)
-        return self.examples(task, given, reading, groups, expected=columns)[0]
+        """The examples with the fields that training had in `columns`, under these names or others; `given` hold."""
+        known = {} if self.file is None else known_columns(task, self.file, columns, reading)
+        return self.examples(task, known | dict(given or {}), reading, groups, expected=columns)[0]
 
     def record(self) -> dict[str, Any]:
         """For the saved model: enough to find the examples again, and to see whether they are the same."""

@@ -134,5 +134,5 @@ class _Run:
             texts = enumerate(self.settings.text, start=1)
             return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
         trained = self.artifact.record.get("data", {}).get("columns", {})
-        given = self.settings.columns or known_columns(task, file, trained, self.reading)
+        given = known_columns(task, file, trained, self.reading) | self.settings.columns
         return read_requests(task, file, given, self.reading, expected=trained)
