@@ -187,7 +187,7 @@ def test_a_data_set_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         lines = [f"{word} {i}\t{'red' if i % 2 else 'blue'}" for i, word in enumerate(WORDS)]
         (tmp_path / "colours" / f"{split}.tsv").write_text("\n".join(["description\tcolour", *lines]) + "\n")
     settings = finetune_settings("classification").of({"dataset": "colours", "data_dir": tmp_path})
-    examples = load_examples(Classification(), settings, {})
+    examples = load_examples(Classification(), settings)
     assert examples.task.labels() == ("blue", "red")
     assert (len(examples.train) + len(examples.validation), len(examples.test)) == (40, 40)
     assert num_lines(colours) + 11 < 20

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,25 @@ def test_unknown_name_suggests_the_nearest() -> None:
 def test_unknown_nested_name_suggests_from_its_own_part() -> None:
     told = message({"steps": 1, "optimizer": {"learning_rat": 1}})
     assert told == "run.toml: unknown setting 'optimizer.learning_rat'; did you mean 'learning_rate'?"
+
+
+class Outer(Settings):
+    run: Run = Run(steps=1)
+    num_train_epochs: int = 1
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"learning_rate": 1}, "unknown setting 'learning_rate'; did you mean 'run.optimizer.learning_rate'?"),
+        ({"learnin_rate": 1}, "unknown setting 'learnin_rate'; did you mean 'run.optimizer.learning_rate'?"),
+        ({"run": {"epochs": 1}}, "unknown setting 'run.epochs'; did you mean 'num_train_epochs'?"),
+        ({"zzz": 1}, "unknown setting 'zzz'; known: run, num_train_epochs"),
+    ],
+)
+def test_a_setting_of_another_part_is_found_there(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        Outer.of(values)
 
 
 def test_missing_wrong_and_impossible_values_are_all_named() -> None:

@@ -16,7 +16,6 @@ from bertsmith.errors import FileFormatError
 from bertsmith.files import atomic_folder, read_json, sha256, write_json
 from bertsmith.model.checkpoints import (
     CONFIG,
-    GOOGLE_CONFIG,
     Heads,
     LoadReport,
     config_to_hugging_face,
@@ -26,15 +25,12 @@ from bertsmith.model.checkpoints import (
 )
 from bertsmith.model.networks import Network
 from bertsmith.model.safe_weights import WEIGHTS
-from bertsmith.tasks import Task, task_class
-from bertsmith.tasks.embedding import Embedding
-from bertsmith.tasks.sentence_folder import MODULES, read_sentence_folder
+from bertsmith.tasks import TASKS, Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
 FORMAT_VERSION = 1
 VOUCHED_FOR = (CONFIG, WEIGHTS, "tokenizer.json")
-PRETRAINED = {"BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForNextSentencePrediction"}
 
 
 @dataclass(frozen=True)
@@ -69,14 +65,14 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """The saved model in `folder`, every file checked against its hash; or an encoder from elsewhere, for embedding.
+    """The saved model in `folder`, every file checked against its hash; or one from elsewhere that a task adopts.
 
-    Such an encoder has no record: a folder of sentence-transformers, or of a pre-trained BERT, whose tokens are then
+    Such a model has no record: a folder of sentence-transformers, say, or of a pre-trained BERT, whose tokens are then
     averaged; what is supposed of it stands in the record's `notes`. Raises `FileFormatError` for a folder that is
     neither, is damaged, or was written by a later version.
     """
-    if not (folder / RECORD).is_file() and is_encoder_folder(folder):
-        return _foreign_encoder(folder)
+    if not (folder / RECORD).is_file() and (adopted := _adopted(folder)) is not None:
+        return adopted
     record = read_record(folder)
     for name, expected in record["files"].items():
         file = folder / name
@@ -92,33 +88,15 @@ def load_artifact(folder: Path) -> Artifact:
     return Artifact(task, network, tokenizer, record)
 
 
-def is_encoder_folder(folder: Path) -> bool:
-    """Whether this is an encoder without a task: a folder of sentence-transformers, or of a pre-trained BERT."""
-    if (folder / MODULES).is_file():
-        return True
-    if not (folder / CONFIG).is_file():
-        return (folder / GOOGLE_CONFIG).is_file()
-    architectures = read_json(folder / CONFIG).get("architectures") or ["BertModel"]
-    return isinstance(architectures, list) and set(map(str, architectures)) <= PRETRAINED
-
-
-def _foreign_encoder(folder: Path) -> Artifact:
-    place, lower, values = folder, False, dict[str, Any]()
-    note = "an encoder without a task: a text's vector is the mean of its tokens', for which nothing has trained it"
-    if (folder / MODULES).is_file():
-        found = read_sentence_folder(folder)
-        place, lower = found.encoder, found.lower_case
-        values = {"pooling": found.pooling, "normalize": found.normalize, "prompt": found.prompt, "truncation": "head"}
-        values |= {} if found.max_length is None else {"max_length": found.max_length}
-        note = "a folder of sentence-transformers: longer texts are cut where it says, which is counted"
-    config = read_config(place)
-    tokenizer = Tokenizer.load(place, embedding_size=config.vocab_size)
-    if lower and not tokenizer.lowercase:
-        raise FileFormatError(f"{folder}: lowers texts before a tokenizer that does not, which is not supported")
-    task = Embedding(Embedding.Settings.of(values, str(folder))).within(config.max_position_embeddings)
-    network, _ = start_network(task, place, heads="load")
-    record = {"format_version": FORMAT_VERSION, "task": task.to_dict(), "files": {}, "notes": [note]}
-    return Artifact(task, network, tokenizer, record)
+def _adopted(folder: Path) -> Artifact | None:
+    """The folder's model by the first task that can use it as it is."""
+    for task_type in TASKS.values():
+        adopted = task_type.adopted(folder)
+        if adopted is not None:
+            network, _ = start_network(adopted.task, adopted.place, heads="load")
+            record = {"format_version": FORMAT_VERSION, "task": adopted.task.to_dict(), "files": {}}
+            return Artifact(adopted.task, network, adopted.tokenizer, record | {"notes": [adopted.note]})
+    return None
 
 
 def _is_inside(name: str) -> bool:
@@ -130,6 +108,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """`bertsmith.json` of a folder, its format checked; weights are not read."""
     file = folder / RECORD
     if not file.is_file():
+        if folder.is_file():
+            raise FileFormatError(f"{folder}: a file, where the folder of a saved model is expected")
         if not folder.is_dir():
             raise FileFormatError(f"{folder}: no such folder")
         hint = " It is a bare checkpoint: give it to finetune as --model." if (folder / CONFIG).is_file() else ""

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bertsmith.errors import SettingsError, nearest
 
 S = TypeVar("S", bound="Settings")
+
+SYNONYMS = (
+    ("num_train_epochs", "epochs"),
+    ("per_device_train_batch_size", "batch_size"),
+    ("max_seq_length", "max_length"),
+    ("model_name_or_path", "model"),
+    ("warmup_ratio", "warmup_fraction"),
+)
+"""Hugging Face's spelling of a setting and ours: options and advice know both, whichever the field is called."""
 
 
 class Settings(BaseModel):
@@ -92,7 +102,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def _is_part(annotation: Any) -> bool:
+def _is_part(annotation: Any) -> TypeGuard[type[Settings]]:
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
@@ -109,7 +119,7 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> str:
         path = [str(part) for part in problem["loc"]]
         field = ".".join(path)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown setting {field!r}; {nearest(path[-1], _names_at(cls, path[:-1]))}")
+            lines.append(f"{where}: unknown setting {field!r}; {_advice(cls, path)}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             subject = f"{where}: {field}: " if field else f"{where}: "
@@ -118,10 +128,29 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> str:
     return "\n".join(lines)
 
 
+def _advice(cls: type[BaseModel], path: list[str]) -> str:
+    """Where a setting of this name, or nearly so, is to be found: in its own part, else in any."""
+    name, here = path[-1], _names_at(cls, path[:-1])
+    same = {name, *(synonym for synonyms in SYNONYMS if name in synonyms for synonym in synonyms)}
+    everywhere = {dotted: dotted.rpartition(".")[2] for dotted in _dotted_names(cls)}
+    found = [dotted for dotted, leaf in everywhere.items() if leaf in same]
+    if not found and not get_close_matches(name, here):
+        close = get_close_matches(name, everywhere.values(), n=1)
+        found = [dotted for dotted, leaf in everywhere.items() if leaf in close]
+    return nearest(name, here) if not found else f"did you mean {' or '.join(map(repr, found))}?"
+
+
+def _dotted_names(cls: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in cls.model_fields.items():
+        yield prefix + name
+        if _is_part(field.annotation):
+            yield from _dotted_names(field.annotation, f"{prefix}{name}.")
+
+
 def _names_at(cls: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = cls.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if field is None or not _is_part(field.annotation):
             return list(cls.model_fields)
         cls = field.annotation
     return list(cls.model_fields)

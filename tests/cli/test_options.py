@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from cyclopts import App, CoercionError, UnknownOptionError
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
-from bertsmith.cli.options import command, options_of, spellings, verb
+from bertsmith.cli.options import Option, command, options_of, spellings, verb
 from bertsmith.cli.output import Output
 from bertsmith.errors import SettingsError
 from bertsmith.settings import Settings
@@ -57,13 +58,25 @@ class Names(Settings):
     seed: int = Field(0, description="decides the order")
 
 
-def test_an_option_of_many_values_takes_all_that_follow_where_nothing_has_a_place() -> None:
+class Placed(Settings):
+    folder: Path = Field(description="a model")
+    labels: tuple[str, ...] = Field((), description="names")
+
+
+def test_an_option_of_many_values_takes_all_that_follow_and_may_be_written_again() -> None:
     found: list[Settings] = []
     app = App("toy")
     app.default(command(lambda settings, output: found.append(settings), Names))
     for written in ("--labels pos neg --seed 1", "--labels pos --seed 1 --labels neg"):
         app(written.split(), exit_on_error=False, print_error=False, result_action="return_none")
     assert found == [Names(labels=("pos", "neg"), seed=1)] * 2
+
+
+def test_a_word_that_such_an_option_took_is_missed_with_a_hint() -> None:
+    app = App("toy")
+    app.default(command(lambda settings, output: None, Placed, ["folder"]))
+    with pytest.raises(SettingsError, match=r"FOLDER is missing.*--labels takes all the words that follow"):
+        app(["--labels", "pos", "model"], exit_on_error=False, print_error=False)
 
 
 def call(arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -181,3 +194,15 @@ def test_a_value_of_the_wrong_kind_names_the_option(capsys: pytest.CaptureFixtur
 def test_a_value_that_cannot_be_is_explained(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SettingsError, match=told):
         call(f"--output-dir out {arguments}", capsys)
+
+
+def test_known_keys_of_a_table_are_options_instead_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    field = FieldInfo(annotation=str, default=None, description="column with the text")
+    keys = [Option("columns.text", ("--text-column",), field, None, "Columns")]
+    app = App("toy", help_format="plaintext")
+    app.default(command(lambda settings, output: settings.model_dump(mode="json"), Run, ["files"], keys))
+    words = "--output-dir out --text-column body --json --set columns.label=kind"
+    app(words.split(), exit_on_error=False, print_error=False, result_action="return_none")
+    assert json.loads(capsys.readouterr().out)["columns"] == {"text": "body", "label": "kind"}
+    with pytest.raises(UnknownOptionError):
+        app(["--output-dir", "out", "--columns.text", "body"], exit_on_error=False, print_error=False)

@@ -117,6 +117,24 @@ def test_evaluate_with_a_report(house: Path, tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "report.html").is_file()
 
 
+def test_a_column_that_is_named_leaves_the_others_as_trained(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (house / "examples.csv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [f"{line},{line.partition(',')[2]},a remark on {line.partition(',')[0]}" for line in lines]
+    text = "\n".join(["sentence,feeling,mood,text", *rows])
+    (tmp_path / "more.csv").write_text(text + "\n", encoding="utf-8")
+    answer = ask(capsys, "evaluate", house / "classifier", tmp_path / "more.csv", "--label-column", "mood")
+    assert answer["num_examples"] == len(lines)
+
+
+def test_a_file_and_a_folder_that_are_swapped_are_told(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(house / "examples.csv"), str(house / "classifier")]) == 1
+    assert "examples.csv: a file, where the folder of a saved model is expected" in capsys.readouterr().err
+    assert main(["evaluate", str(house / "classifier"), str(house / "bert")]) == 1
+    assert "bert: a folder, where a file of rows is expected" in capsys.readouterr().err
+
+
 def test_compare(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sides = (house / "classifier", house / "classifier")
     answer = ask(capsys, "compare", *sides, house / "examples.csv")
@@ -149,7 +167,7 @@ def test_predict_for_people(house: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_predict_a_file_to_a_file(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--file", house / "examples.csv", "--columns.text", "sentence", "--output-file", tmp_path / "out.jsonl")
+    options = ("--file", house / "examples.csv", "--text-column", "sentence", "--output-file", tmp_path / "out.jsonl")
     answer = ask(capsys, "predict", house / "classifier", *options)
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert answer["num_requests"] == len(lines) == len(SUBJECTS) * len(GOOD + BAD)

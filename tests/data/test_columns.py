@@ -71,6 +71,8 @@ DOUBTFUL = [
     ({"text": SENTENCES, "id": numbers(40)}, "cannot tell the label column: no column looks like it"),
     ({"text": SENTENCES, "label": numbers(1)[:1] * 40, "x": numbers(40)}, None),
     ({"text": SENTENCES, "score": [str(i / 7) for i in range(40)]}, "its values are nearly all different"),
+    ({"text": SENTENCES, "score": ["1", "2.5", "", "4"] * 10}, "numbers with fractions: --problem-type regression"),
+    ({"text": SENTENCES, "mood": ["good"] * 40}, r"no column looks like it \(two labels or more, each several times"),
 ]
 
 
@@ -93,6 +95,11 @@ def test_given_columns_are_taken_and_unknown_ones_refused() -> None:
         find_columns(rows, text="god", label="b")
     with pytest.raises(DataError, match="name the first one's too"):
         find_columns(rows, pair="bad", label="b")
+
+
+def test_missing_labels_are_no_class_of_their_own() -> None:
+    reason = find_columns(table(text=SENTENCES, label=["1.0", "2.0", "", "nan"] * 10)).reason
+    assert "2 distinct values" in reason
 
 
 def test_without_labels_none_is_looked_for() -> None:
@@ -145,7 +152,8 @@ def test_unseen_labels_are_named_counted_and_placed() -> None:
         "  'new' in 5 rows; known: bad, good",
         "  t.csv, row 11: 'god'",
     ]
-    assert len(lines) == 13
+    assert len(lines) == 14
+    assert "leave these rows out" in lines[-1]
     check_labels(["good", "bad"], places[:2], ["bad", "good"])
 
 

@@ -71,7 +71,7 @@ def test_a_tsv_that_can_only_be_quoted_is_read_so(tmp_path: Path, text: str) -> 
         ("\n \n\r\n", "expected a header and rows, found no text"),
         ("text,label,text\n", "line 1: the header names the column 'text' twice"),
         ("A very good film that I would see again.,1\n", "line 1: expected a header, found '.*'"),
-        ("nice,1\nbad,0\n", "line 1: expected a header, found '1'"),
+        ("nice,1\nbad,0\n", "line 1: expected a header, found '1'.*--column-names text label"),
         ("text,,label\n", "line 1: expected a header, found ''"),
         ('text,label\n"never closed,1\nbad,0\n', "line 2: a quoted field opens here and does not close"),
     ],

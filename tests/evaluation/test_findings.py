@@ -12,9 +12,9 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.evaluation.data_check import check_data
-from bertsmith.evaluation.evaluate import EvaluationRecord, Judged, evaluate, judge
+from bertsmith.evaluation.evaluate import Evaluation, EvaluationRecord, Judged, evaluate, judge
 from bertsmith.evaluation.findings import Training, findings
-from bertsmith.evaluation.mistakes import confusion, worst
+from bertsmith.evaluation.mistakes import confusion, label_counts, worst
 from bertsmith.evaluation.page import page
 from bertsmith.evaluation.slices import MAX_SLICES, slices_of
 from bertsmith.inference.predictor import Predictions, Predictor
@@ -59,6 +59,16 @@ def test_intervals_of_every_task_hold_its_metrics_and_survive_json(name: str) ->
     assert record["precision"] == "fp32"
 
 
+def test_what_was_cut_or_read_in_windows_is_one_phrase() -> None:
+    cases = {
+        (0, 0, 0): "nothing",
+        (0, 0, 2): "nothing; 2 read in several windows",
+        (1, 30, 0): "30 tokens of 1 examples",
+    }
+    for (examples, tokens, windowed), told in cases.items():
+        assert Evaluation({}, 9, 99, examples, tokens, windowed).cut == told
+
+
 LABELS = ("a", "b", "c")
 TASK = Classification(Classification.Settings.of({"labels": LABELS}))
 
@@ -94,6 +104,32 @@ def test_confusions_are_counted() -> None:
     assert found.pairs == (("a", "b", 3), ("b", "a", 1))
     assert found.can_be_drawn
     assert not replace(found, labels=tuple(map(str, range(31)))).can_be_drawn
+
+
+def test_labels_are_counted_by_hand() -> None:
+    rows = [("x", "a", "b", 1.0)] * 3 + [("x", "b", "a", 1.0)] + [("x", "a", "a", 1.0)] * 5
+    first, second = label_counts(judged_of(*rows))
+    assert (first.label, first.right, first.missed, first.wrong, first.rest) == ("a", 5, 3, 1, 0)
+    assert (second.label, second.right, second.missed, second.wrong, second.rest) == ("b", 0, 1, 3, 5)
+    assert (first.precision, first.recall) == (5 / 6, 5 / 8)
+    assert first.f1 == pytest.approx(10 / 14)
+    assert second.f1 == 0
+
+
+def test_several_labels_a_text_have_counts_and_no_matrix() -> None:
+    task = Classification(Classification.Settings.of({"problem_type": "multi_label", "labels": LABELS}))
+    answers = [("a", "b"), ("a",), ("c",), ()]
+    given = [("a",), ("a", "c"), ("c",), ("c",)]
+    examples = [Example(TextRequest("x"), answer) for answer in answers]
+    predictions = [LabelPrediction("a", 0.5, dict.fromkeys(LABELS, 0.5), labels) for labels in given]
+    answered = Predictions(predictions, 0, 0, 0)
+    judged = Judged(task, examples, answered, task.marks(examples, predictions), precision="fp32")
+    assert confusion(judged) is None
+    counts = [(one.label, one.right, one.missed, one.wrong, one.rest) for one in label_counts(judged)]
+    assert counts == [("a", 2, 0, 0, 2), ("b", 0, 1, 0, 3), ("c", 1, 0, 2, 1)]
+    html = page(findings(judged, Training(None, "none")), model="toy", file="toy.csv").html()
+    assert "Label by label" in html
+    assert "wrongly given" in html
 
 
 def test_slices_by_hand() -> None:

@@ -76,6 +76,12 @@ def test_training_rows_in_the_test_file_are_told_with_their_number(tmp_path: Pat
     assert "120 of 120 test texts are in the training file too" in " ".join(report.warnings)  # those split off as well
 
 
+def test_test_rows_that_choose_the_model_are_told_with_their_number(tmp_path: Path, pretrained: Path) -> None:
+    both = dict.fromkeys(("validation_file", "test_file"), write_rows(tmp_path / "test.csv", 40, 9))
+    report = classify(tmp_path, pretrained, **both)
+    assert "40 of 40 test texts are in the validation examples too" in " ".join(report.warnings)
+
+
 def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path, pretrained: Path) -> None:
     settings = finetune_settings("classification").of(
         {
@@ -117,7 +123,7 @@ def test_a_subset_that_lacks_a_label_leaves_the_test_file_readable(tmp_path: Pat
         lines = [f"{name} {i} {label},{label}" for label in WORDS[:5] for i in range(num)]
         (tmp_path / name).write_text("\n".join(["text,label", *lines]) + "\n")
     settings = DataSettings(train_file=tmp_path / "train.csv", test_file=tmp_path / "test.csv", max_train_samples=6)
-    examples = load_examples(TASKS["classification"](), settings, {})
+    examples = load_examples(TASKS["classification"](), settings)
     assert examples.task.labels() == tuple(sorted(WORDS[:5]))
     assert len(examples.train) + len(examples.validation) == 6
     assert len({example.answer for example in (*examples.train, *examples.validation)}) < 5
@@ -141,7 +147,7 @@ def test_held_out_answers_may_be_all_the_same(
     (tmp_path / "test.jsonl").write_text(json.dumps(test) + "\n")
     kind = TASKS[task].from_dict({"problem_type": "regression"} if task == "classification" else {}, "test")
     settings = DataSettings(train_file=tmp_path / "train.jsonl", test_file=tmp_path / "test.jsonl")
-    assert len(load_examples(kind, settings, {}).test) == 1
+    assert len(load_examples(kind, settings).test) == 1
 
 
 def test_one_run_does_not_pass_for_several(tmp_path: Path, pretrained: Path) -> None:

@@ -18,6 +18,7 @@ from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settin
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.recipes.prepare import PrepareSettings, prepare
 from bertsmith.recipes.pretrain import PretrainSettings, pretrain
+from bertsmith.text.tokenizer import Tokenizer
 
 SHAPE = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
 QUICK = {"max_steps": 12, "per_device_train_batch_size": 8, "learning_rate": 2e-3, "precision": "fp32"}
@@ -111,6 +112,18 @@ def test_predictions_for_a_file_are_lines_of_json_in_order(classifier: Path, rev
     assert [lines[0]["label"], lines[2]["label"]] == ["good", "bad"]
     table = predict(PredictSettings(folder=classifier, file=reviews))
     assert len(table.predictions) == 120
+
+
+def test_a_corpus_of_another_tokenizer_and_a_report_are_refused(corpus: Path, pretrained: Path, tmp_path: Path) -> None:
+    other = Tokenizer.from_vocab(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[::-1]])
+    other.save(tmp_path / "tokenizer")
+    (tmp_path / "text.txt").write_text("ba de.\n\nfi go.\n")
+    values = {"files": [tmp_path / "text.txt"], "tokenizer": tmp_path / "tokenizer", "format": "sentences"}
+    prepare(PrepareSettings.of(values | {"output_dir": tmp_path / "prepared"}))
+    with pytest.raises(DataError, match="prepared with another tokenizer than the model has; prepare it again"):
+        evaluate(EvaluateSettings(folder=pretrained, file=tmp_path / "prepared"))
+    with pytest.raises(SettingsError, match="pretraining is evaluated without a report"):
+        evaluate(EvaluateSettings(folder=pretrained, file=corpus, report_dir=tmp_path / "report"))
 
 
 def test_pretraining_goes_on_from_a_model_and_is_evaluated_on_a_corpus(

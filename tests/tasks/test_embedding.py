@@ -240,6 +240,11 @@ def test_a_range_that_falls_is_refused() -> None:
             EmbeddingRequest("ba", "be", ("bi", "bo")),
             None,
         ),
+        (
+            ['{"query": "ba", "positive": "be", "negative_2": "bo", "negative_1": "bi", "negative_3": null}'],
+            EmbeddingRequest("ba", "be", ("bi", "bo")),
+            None,
+        ),
         (['{"sentence1": "ba", "sentence2": "be", "score": 2.5}'], EmbeddingRequest("ba", "be"), 2.5),
         (['{"question1": "ba", "question2": "be", "is_duplicate": "1"}'], EmbeddingRequest("ba", "be"), 1.0),
         (['{"text": "ba", "text_pair": "be"}'], EmbeddingRequest("ba", "be"), None),
@@ -249,6 +254,14 @@ def test_shapes_of_files(tmp_path: Path, lines: list[str], request_: EmbeddingRe
     (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
     examples, _ = read_examples(task_of(), tmp_path / "pairs.jsonl", {}, Reading())
     assert [(example.request, example.answer) for example in examples] == [(request_, score)]
+
+
+def test_numbered_negatives_of_a_table(tmp_path: Path) -> None:
+    lines = ("anchor,positive,negative_1,negative_10,negative_2", "ba,be,bi,bu,bo", "da,de,,,do")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    examples, columns = read_examples(task_of(), tmp_path / "pairs.csv", {}, Reading())
+    assert [example.request.negatives for example in examples] == [("bi", "bo", "bu"), ("do",)]
+    assert columns.by_field["negatives"] == "negatives"
 
 
 def test_columns_of_ones_own_keep_the_score_in_sight(tmp_path: Path) -> None:
@@ -266,8 +279,11 @@ def test_metrics_depend_on_the_objective() -> None:
     given = [EmbeddingPrediction((1.0,), similarity=value) for value in (0.9, 0.8, 0.7, 0.1)]
     # Ordered: wrong, right, right, wrong: precision (1/2 + 2/3) / 2; from 0.7 on 3 of 4 calls are right.
     expected = {"average_precision": pytest.approx(7 / 12), "accuracy": 0.75}
-    alike = task_of(objective="pair")
+    alike = task_of(objective="pair", threshold=0.7)
     assert alike.score(known, given) == expected
+    untuned = task_of(objective="pair")
+    assert untuned.score(known, given) == {name.replace("acc", "best_acc"): value for name, value in expected.items()}
+    assert list(untuned.metrics) == ["average_precision", "best_accuracy"]
     assert alike.credit(alike.marks(known, given)).tolist() == [0.0, 1.0, 1.0, 1.0]
     assert task_of(objective="cosine").score(known, given).keys() == {"spearmanr", "pearson"}
     with pytest.raises(DataError, match="1 of 1 pairs have no score"):
@@ -277,7 +293,7 @@ def test_metrics_depend_on_the_objective() -> None:
 @pytest.mark.parametrize(
     ("scores", "metrics"),
     [
-        ((0.0, 1.0), {"average_precision", "accuracy"}),
+        ((0.0, 1.0), {"average_precision", "best_accuracy"}),
         ((0.0, 4.5), {"spearmanr", "pearson"}),
         ((None, None), {"mrr@10", "recall@1"}),
     ],
@@ -485,4 +501,4 @@ def test_the_threshold_of_alike_pairs_is_fitted_to_held_out_ones_and_kept() -> N
     assert tuned.settings.threshold == pytest.approx(0.7)
     # Other pairs are judged by it, not by their own best one: 0.65 (alike) is called unlike.
     assert tuned.metrics_of(np.array([[0.65, 1.0], [0.1, 0.0]]))["accuracy"] == 0.5
-    assert task.metrics_of(np.array([[0.65, 1.0], [0.1, 0.0]]))["accuracy"] == 1.0
+    assert task.metrics_of(np.array([[0.65, 1.0], [0.1, 0.0]]))["best_accuracy"] == 1.0

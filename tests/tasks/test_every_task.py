@@ -41,7 +41,7 @@ def test_overfits_eight_examples(name: str) -> None:
     toy = toy_task(name)
     network = network_for(toy.task)
     settings = TrainingSettings(
-        max_steps=150, per_device_train_batch_size=8, learning_rate=5e-3, fixed_copies=1, precision="fp32"
+        max_steps=150, per_device_train_batch_size=8, learning_rate=3e-3, fixed_copies=1, precision="fp32"
     )
     result = train(toy.task, network, toy_tokenizer(), toy.samples, settings)
     assert result.final_loss < 0.1

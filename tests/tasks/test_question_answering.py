@@ -267,8 +267,8 @@ def test_metrics_by_hand() -> None:
     assert confidence.tolist() == [0.9, 0.8, 0.7, 0.6]
     assert right.tolist() == [1, 0, 1, 0]
     assert both.confusion(examples, predictions) == (
-        ["answer", "answer", "no answer", "no answer"],
-        ["answer", "answer", "no answer", "answer"],
+        [("answer",), ("answer",), ("no answer",), ("no answer",)],
+        [("answer",), ("answer",), ("no answer",), ("answer",)],
     )
     assert task().confusion(examples[:2], predictions[:2]) == ([], [])
 

@@ -240,6 +240,19 @@ def test_confidences_of_binary_labels_alone() -> None:
     assert len(task_of(objective="pairwise").confidences([ranking((1, 0, 0))], given_)[0]) == 0
 
 
+def test_the_temperature_makes_probabilities_of_scores_and_keeps_the_order() -> None:
+    # Of logits of 4 three in four are relevant, of -4 one in four: the true logit is log 3, whatever the window.
+    examples = [ranking((1, 0)), ranking((1, 0)), ranking((1, 0)), ranking((0, 1))] * 5
+    parts = [[PassagePart(0, -9.0), PassagePart(0, 4.0), PassagePart(1, -4.0)]] * len(examples)
+    task = task_of()
+    tuned = task.tuned(examples, parts)
+    assert tuned.settings.temperature == pytest.approx(4 / math.log(3), rel=1e-3)
+    before, after = (one.merge(examples[0].request, parts[0], 0) for one in (task, tuned))
+    assert after.scores == (pytest.approx(0.75, abs=1e-3), pytest.approx(0.25, abs=1e-3))
+    assert after.ranking == before.ranking
+    assert task_of(objective="pairwise").tuned(examples, parts).settings.temperature == 1
+
+
 def test_the_baseline_ranks_by_common_words() -> None:
     example = Example(RerankingRequest("red apple", ("green pear", "a red apple", "an apple")), (0.0, 1.0, 0.0))
     (given_,) = task_of().baselines([], [example])["BM25"]

@@ -404,7 +404,7 @@ def test_confidences_and_confusion_are_of_words() -> None:
     given = [tagged(words, ["B-A", "B-B", "O"], [0.9, 0.6, 0.0], "BIO")]  # the third word was not read
     confidence, right = task_with().confidences(known, given)
     assert (confidence.tolist(), right.tolist()) == ([0.9, 0.6], [1.0, 0.0])
-    assert task_with().confusion(known, given) == (["B-A", "O", "O"], ["B-A", "B-B", "O"])
+    assert task_with().confusion(known, given) == ([("B-A",), ("O",), ("O",)], [("B-A",), ("B-B",), ("O",)])
 
 
 @pytest.mark.parametrize("crf", [False, True])

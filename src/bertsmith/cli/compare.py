@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from bertsmith.cli.fields import column_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.recipes.compare import CompareSettings, compare
+from bertsmith.tasks import TASKS
 
 
-@verb("first", "second", "file")
+@verb("first", "second", "file", keys=column_options(TASKS.values()))
 def run(settings: CompareSettings, output: Output) -> dict[str, Any]:
     """Compare two models on the same examples."""
     report = compare(settings, output.progress)

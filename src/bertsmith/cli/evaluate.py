@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from bertsmith.cli.fields import column_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.evaluation.intervals import Interval
 from bertsmith.recipes.evaluate import EvaluateSettings, evaluate
+from bertsmith.tasks import TASKS
 
 
-@verb("folder", "file")
+@verb("folder", "file", keys=column_options(TASKS.values()))
 def run(settings: EvaluateSettings, output: Output) -> dict[str, Any]:
     """Score a saved model on a file of examples."""
     report = evaluate(settings, output.progress)

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from bertsmith.catalog import data_set
+from bertsmith.cli.fields import column_options
 from bertsmith.cli.options import command
 from bertsmith.cli.output import Output
 from bertsmith.errors import SettingsError
 from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
 from bertsmith.recipes.seeds import finetune_seeds
 from bertsmith.tasks import TASKS, task_class
-from bertsmith.tasks.reading import required_fields
 
 app = App("finetune", help_format="plaintext")
 
@@ -55,13 +55,14 @@ def add_task(name: str) -> None:
             return asdict(report)
         result = finetune(name, settings, output.progress)
         output.facts(name, _facts(result))
-        needed = required_fields(TASKS[name])
-        asked = "'A text of yours.'" if len(needed) < 2 else f"--file FILE  # with {', '.join(needed)}"
+        options = " ".join(f"--{name.replace('_', '-')} '...'" for name in result.fields)
+        asked = options if len(result.fields) > 1 else "'A text of yours.'"
         output.say(f"next: bertsmith predict {result.output_dir} {asked}")
         return asdict(result)
 
     about = getdoc(getmodule(TASKS[name])) or ""
-    app.command(command(run, finetune_settings(name)), name=name, help=about.splitlines()[0])
+    keys = column_options([TASKS[name]])
+    app.command(command(run, finetune_settings(name), keys=keys), name=name, help=about.splitlines()[0])
 
 
 def _facts(report: FinetuneReport) -> dict[str, Any]:
@@ -75,7 +76,8 @@ def _facts(report: FinetuneReport) -> dict[str, Any]:
         "validation": report.evaluation.metrics,
         **({} if report.test is None else {"test": report.test.metrics}),
         "cut in training": report.training.cut,
-        "cut validation examples": report.evaluation.num_cut_examples,
+        "cut in validation": report.evaluation.cut,
+        **({} if report.test is None else {"cut in test": report.test.cut}),
         "saved in": report.output_dir,
     }
 

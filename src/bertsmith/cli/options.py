@@ -20,18 +20,9 @@ from pydantic.fields import FieldInfo
 
 from bertsmith.cli.output import Output, cell
 from bertsmith.errors import SettingsError
-from bertsmith.settings import Settings, override, parse_override, read_settings_file
+from bertsmith.settings import SYNONYMS, Settings, override, parse_override, read_settings_file
 
 S = TypeVar("S", bound=Settings)
-
-SYNONYMS = (
-    ("num_train_epochs", "epochs"),
-    ("per_device_train_batch_size", "batch_size"),
-    ("max_seq_length", "max_length"),
-    ("model_name_or_path", "model"),
-    ("warmup_ratio", "warmup_fraction"),
-)
-"""Hugging Face's spelling of a setting and ours: both are options, whichever the field is called."""
 
 GENERAL = cyclopts.Group("General options", sort_key=100)
 
@@ -51,27 +42,31 @@ class Option:
         return self.setting.replace(".", "__")
 
 
-def verb(*positional: str) -> Callable[[Callable[[S, Output], Any]], Callable[..., None]]:
+def verb(*positional: str, keys: Sequence[Option] = ()) -> Callable[[Callable[[S, Output], Any]], Callable[..., None]]:
     """Turn `run(settings, output) -> result` into a function whose parameters are the options of its settings.
 
-    `positional` are the settings that are given by their place. The result is what `--json` prints.
+    `positional` are the settings that are given by their place. `keys` are options for known keys of settings that are
+    tables, instead of the tables. The result is what `--json` prints.
     """
 
     def decorate(run: Callable[[S, Output], Any]) -> Callable[..., None]:
-        return command(run, get_type_hints(run)["settings"], positional)
+        return command(run, get_type_hints(run)["settings"], positional, keys)
 
     return decorate
 
 
-def command(run: Callable[[S, Output], Any], cls: type[S], positional: Sequence[str] = ()) -> Callable[..., None]:
+def command(
+    run: Callable[[S, Output], Any], cls: type[S], positional: Sequence[str] = (), keys: Sequence[Option] = ()
+) -> Callable[..., None]:
     """The function that cyclopts calls: its signature is the options of `cls`, its body fills the settings and runs."""
-    options = list(options_of(cls, positional))
+    tables = {key.setting.partition(".")[0] for key in keys}
+    options = [*(option for option in options_of(cls, positional) if option.setting not in tables), *keys]
     by_place = [option for name in positional for option in options if option.setting == name]
     by_name = [option for option in options if option.names and option not in by_place]
     signature = Signature(
         [
             *(_parameter(option, Parameter.POSITIONAL_ONLY) for option in by_place),
-            *(_parameter(option, Parameter.KEYWORD_ONLY, takes_all=not by_place) for option in by_name),
+            *(_parameter(option, Parameter.KEYWORD_ONLY) for option in by_name),
             *_general([option.setting for option in options if not option.names]),
         ]
     )
@@ -102,13 +97,21 @@ def fill(cls: type[S], options: Iterable[Option], given: Mapping[str, Any]) -> S
     values = override(values, dict(parse_override(text) for text in given.get("overrides", ())))
     for option in options:
         if option.setting in cls.model_fields and option.field.is_required() and option.setting not in values:
-            raise SettingsError(f"{' or '.join(option.names)} is missing: {option.field.description}")
+            raise SettingsError(f"{' or '.join(option.names)} is missing: {option.field.description}{_taken(given)}")
     return cls.of(values)
+
+
+def _taken(given: Mapping[str, Any]) -> str:
+    """A hint where an option of many values may have taken the word that is missed."""
+    takers = [name for name, value in given.items() if isinstance(value, tuple | list) and len(value) > 1]
+    options = " and ".join("--" + name.rpartition("__")[2].replace("_", "-") for name in takers)
+    return f" ({options} takes all the words that follow: write it last)" if takers else ""
 
 
 def options_of(cls: type[Settings], positional: Sequence[str] = ()) -> Iterator[Option]:
     """The options of a settings class, outer fields first; a nested field whose name is taken gets its part's in front.
 
+    A part is a group of its own in the help; an outer field with a title stands under that.
     Parts that are a choice between classes, or hold anything, cannot be written as an option and have no names.
     """
     taken: set[str] = set()
@@ -124,7 +127,7 @@ def options_of(cls: type[Settings], positional: Sequence[str] = ()) -> Iterator[
                 bare = name if name not in taken else "_".join((*path[-1:], name))
                 taken.add(bare)
                 names = (name.upper(),) if name in positional and not path else spellings(bare)
-                group = path[-1].replace("_", " ").capitalize() if path else "Options"
+                group = path[-1].replace("_", " ").capitalize() if path else field.title or "Options"
                 writable = _is_writable(field.annotation)
                 yield Option(".".join((*path, name)), names if writable else (), field, default, group)
         level = deeper
@@ -142,21 +145,19 @@ def spellings(name: str) -> tuple[str, ...]:
     return ("--" + name.strip("_").replace("_", "-"),)
 
 
-def _parameter(option: Option, kind: Any, *, takes_all: bool = False) -> Parameter:
-    """takes_all: an option of many values takes all words that follow, else one each time that it is written."""
+def _parameter(option: Option, kind: Any) -> Parameter:
+    """An option of many values takes all words that follow it, and may be written again."""
     field = option.field
     is_table = get_origin(field.annotation) is dict
     is_many = get_origin(field.annotation) is tuple and kind is Parameter.KEYWORD_ONLY
-    form = (
-        f" (as {option.names[0]}.name value)" if is_table else " (once for each)" if is_many and not takes_all else ""
-    )
+    form = f" (as {option.names[0]}.name value)" if is_table else ""
     unsaid = field.is_required() or is_table or option.default in (None, (), "")
     parameter = cyclopts.Parameter(
         name=option.names,
         help=(field.description or "") + form + (" [required]" if field.is_required() else ""),
         show_default=False if unsaid else lambda _: _shown(option.default),
         negative=None if field.annotation is bool else (),
-        consume_multiple=is_many and takes_all,
+        consume_multiple=is_many,
         group=cyclopts.Group(option.group, sort_key=1 if option.group == "Options" else 2),
     )
     return Parameter(

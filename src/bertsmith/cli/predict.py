@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bertsmith.cli.fields import column_options, request_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output, cell
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.runtime.progress import shorten
+from bertsmith.tasks import TASKS
 
 SHOWN_NUMBERS = 6
+SHOWN_PARTS = 10
 
 
-@verb("folder", "text")
+@verb("folder", "text", keys=[*request_options(TASKS.values()), *column_options(TASKS.values())])
 def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
     """Predict for texts, or for a file of requests."""
     report = predict(settings, output.progress)
@@ -54,5 +57,6 @@ def _shown(value: object) -> object | None:
     if all(isinstance(part, int | float) for part in value):
         return ", ".join(map(cell, value[:SHOWN_NUMBERS])) + (" ..." if len(value) > SHOWN_NUMBERS else "")
     if all(isinstance(part, dict) for part in value):
-        return "; ".join(" ".join(cell(v) for v in part.values() if isinstance(v, str | float)) for part in value)
+        parts = [" ".join(cell(v) for v in part.values() if isinstance(v, str | float)) for part in value]
+        return "; ".join(parts[:SHOWN_PARTS]) + (f"; and {len(parts) - SHOWN_PARTS} more" * (len(parts) > SHOWN_PARTS))
     return None

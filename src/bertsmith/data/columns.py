@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertsmith.data.delimited import NAMES_WAY_OUT
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
 
@@ -20,11 +21,9 @@ _MIN_TEXT_CHARACTERS = 12  # mean length from which a column of unknown name may
 _MAX_LABEL_CHARACTERS = 40
 _MOST_CLASSES_OF_FEW = 10  # so many distinct labels are classes even where half of the rows differ
 _SHOWN = 10
-_TEXT_WAY_OUT = (
-    "name it with --text-column, and the second of a pair with --text-pair-column "
-    "(evaluate and predict: --columns.text, --columns.text_pair)"
-)
-_LABEL_WAY_OUT = "name the classes' column with --label-column (evaluate: --columns.label)"
+_TEXT_WAY_OUT = "name it with --text-column, and the second of a pair with --text-pair-column"
+_LABEL_WAY_OUT = "name the classes' column with --label-column"
+_NUMBERS_WAY_OUT = f"--problem-type regression for numbers; {_LABEL_WAY_OUT}"
 
 # Of each group the first with exactly one column of the table decides. Names are compared in lower case, without signs.
 _TEXT_NAMES = (
@@ -149,8 +148,7 @@ class _Finder:
                 raise self._doubt("label", [], _LABEL_WAY_OUT)
             return _Found(named, "by its name")
         if named and self._is_continuous(named):
-            way_out = f"its values are nearly all different: --problem-type regression for numbers; {_LABEL_WAY_OUT}"
-            raise self._doubt("label", [named], way_out)
+            raise self._doubt("label", [named], f"its values are nearly all different: {_NUMBERS_WAY_OUT}")
         if named:
             why = "by its name"
         else:
@@ -158,11 +156,13 @@ class _Finder:
             if len(candidates) != 1:
                 raise self._doubt("label", candidates, _LABEL_WAY_OUT)
             named, why = candidates[0], "the only column with few distinct values"
-        found = {str(value) for value in self.values[named]}
+        if self._has_fractions(named):
+            raise self._doubt("label", [named], f"its values are numbers with fractions: {_NUMBERS_WAY_OUT}")
+        found = {class_name(value) for value in self.values[named]} - {None}
         if named in found:
             raise DataError(
                 f"{self.path}: the first line seems to be data, not a header: {named!r} is also a value of its column; "
-                "put a first line with names into the file, such as text and label"
+                + NAMES_WAY_OUT
             )
         return _Found(named, f"{why}, {len(found)} distinct values")
 
@@ -192,8 +192,17 @@ class _Finder:
         distinct = len({str(value) for value in self.values[name]})
         return distinct > max(_MOST_CLASSES_OF_FEW, len(self.values[name]) // 2)
 
+    def _has_fractions(self, name: str) -> bool:
+        """Whether all values are numbers, some of them between whole ones; missing ones apart."""
+        try:
+            numbers = [float(str(value)) for value in self.values[name] if class_name(value) is not None]
+        except ValueError:
+            return False
+        return any(not number.is_integer() for number in numbers)
+
     def _doubt(self, what: str, candidates: list[str], way_out: str) -> DataError:
-        found = f"{len(candidates)} columns could be it" if candidates else "no column looks like it"
+        looks = " (two labels or more, each several times)" if what == "label" else ""
+        found = f"{len(candidates)} columns could be it" if candidates else f"no column looks like it{looks}"
         lines = [f"{self.path}: cannot tell the {what} column: {found}; {way_out}. The columns:"]
         for name in self.names:
             values = [str(value) for value in self.values[name]]
@@ -208,9 +217,9 @@ def say_column(field: str) -> str:
     """How to name a field's column, for the end of a message.
 
     >>> say_column("answers")
-    'say which it is, with --answers-column (evaluate and predict: --columns.answers)'
+    'say which it is, with --answers-column'
     """
-    return f"say which it is, with --{field.replace('_', '-')}-column (evaluate and predict: --columns.{field})"
+    return f"say which it is, with --{field.replace('_', '-')}-column"
 
 
 def plain_name(name: str) -> str:
@@ -246,4 +255,5 @@ def check_labels(labels: Sequence[str], places: Sequence[str], known: Sequence[s
     for label, count in Counter(label for label, _ in strange).most_common(_SHOWN):
         lines.append(f"  {label!r} in {count} rows; {nearest(label, known)}")
     lines += [f"  {place}: {label!r}" for label, place in strange[:_SHOWN]]
+    lines += ["give them labels that it knows, leave these rows out, or train on rows that have such labels"]
     raise DataError("\n".join(lines))

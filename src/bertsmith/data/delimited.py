@@ -19,6 +19,9 @@ from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import bare_suffix
 
 _LONGEST_NAME = 40  # characters; a longer header cell is a text, so the file has no header
+NAMES_WAY_OUT = (
+    "put a first line with names into the file, such as text and label, or say them: --column-names text label"
+)
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
 
@@ -140,7 +143,7 @@ def _header(path: Path, head: _Cells) -> list[str]:
         if not name or len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name):
             raise DataError(
                 f"{path}, line {head.line}: expected a header, found {name[:_LONGEST_NAME]!r} in place of a column's "
-                "name; put a first line with names into the file, such as text and label"
+                f"name; {NAMES_WAY_OUT}"
             )
         if names.count(name) > 1:
             raise DataError(f"{path}, line {head.line}: the header names the column {name!r} twice; rename one")

@@ -152,7 +152,8 @@ def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
         shown = [str(fault) for fault in faults[:_FAULTS_SHOWN]]
         more = ["... and more"] if len(faults) > _FAULTS_SHOWN else []
         replace = "'replace' to put U+FFFD for what is no text, or " if faults[0].mendable else ""
-        advice = f"mend the file, or choose the errors policy {replace}'skip' to leave out and count what is bad"
+        skip = "'skip' (--errors skip) to leave out and count what is bad"
+        advice = f"mend the file, or choose the errors policy {replace}{skip}"
         raise DataError("\n".join([*shown, *more, advice]))
 
 

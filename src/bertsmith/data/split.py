@@ -72,7 +72,7 @@ def _shares(sizes: dict[str, int], fraction: float) -> dict[str, int]:
     """Whole numbers of rows that add up to `fraction` of all, by largest remainder."""
     exact = {label: size * fraction for label, size in sizes.items()}
     shares = {label: int(value) for label, value in exact.items()}
-    missing = max(1, round(sum(exact.values()))) - sum(shares.values())
+    missing = max(1, round(fraction * sum(sizes.values()))) - sum(shares.values())
     by_remainder = sorted(exact, key=lambda label: (shares[label] - exact[label], label))
     for label in by_remainder[: max(0, missing)]:
         shares[label] += 1

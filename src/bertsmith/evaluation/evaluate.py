@@ -31,6 +31,14 @@ class Evaluation:
     intervals: dict[str, Interval] = field(default_factory=dict)
     precision: Precision = "auto"
 
+    @property
+    def cut(self) -> str:
+        """What was not read, and how many examples were read in several windows so that nothing was cut."""
+        further = f"; {self.num_windowed_examples:,} read in several windows" if self.num_windowed_examples else ""
+        if not self.num_cut_tokens:
+            return f"nothing{further}"
+        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_examples:,} examples{further}"
+
     def record(self, split: str) -> dict[str, Any]:
         """What a saved model keeps of it under `evaluations`, for `verify` to compute again; needs the intervals."""
         assert self.intervals, "figures are kept with their intervals"

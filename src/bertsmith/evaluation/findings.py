@@ -12,7 +12,7 @@ from bertsmith.evaluation.compare import MetricComparison, Verdict
 from bertsmith.evaluation.data_check import DataCheck, check_data
 from bertsmith.evaluation.evaluate import Evaluation, Judged
 from bertsmith.evaluation.intervals import Interval, Marked, draw, interval_of, num_draws
-from bertsmith.evaluation.mistakes import Confusion, Mistake, confusion, worst
+from bertsmith.evaluation.mistakes import Confusion, LabelCounts, Mistake, confusion, label_counts, worst
 from bertsmith.evaluation.slices import Slices, slices_of
 from bertsmith.tasks import Example
 
@@ -61,6 +61,7 @@ class Findings:
     baselines: Baselines
     reliability: Reliability | None
     confusion: Confusion | None
+    labels: tuple[LabelCounts, ...]
     slices: tuple[Slices, ...]
     mistakes: tuple[Mistake, ...]
     data: DataCheck
@@ -86,6 +87,7 @@ def findings(judged: Judged, training: Training, other: Evaluation | None = None
         Baselines(scores, missing),
         reliability(*decisions) if len(decisions[0]) else None,
         confusion(judged),
+        label_counts(judged),
         slices_of(judged),
         worst(judged),
         check_data(task, judged.examples, training.examples),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -49,6 +50,37 @@ class Confusion:
         return len(self.labels) <= MAX_DRAWN_LABELS
 
 
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """Of the decisions on one label: right, those where it is known and given; missed, known and not given;
+
+    wrong, given and not known. num: of all decisions; the rest is neither known nor given.
+    """
+
+    label: str
+    right: int
+    missed: int
+    wrong: int
+    num: int
+
+    @property
+    def rest(self) -> int:
+        return self.num - self.right - self.missed - self.wrong
+
+    @property
+    def precision(self) -> float:
+        return self.right / max(1, self.right + self.wrong)
+
+    @property
+    def recall(self) -> float:
+        return self.right / max(1, self.right + self.missed)
+
+    @property
+    def f1(self) -> float:
+        """0 where the label is never right."""
+        return 2 * self.right / max(1, 2 * self.right + self.missed + self.wrong)
+
+
 def worst(judged: Judged, num: int = NUM_MISTAKES) -> tuple[Mistake, ...]:
     """The least right answers, of equally wrong ones the most confident first."""
     credit = judged.task.credit(judged.marks)
@@ -59,17 +91,34 @@ def worst(judged: Judged, num: int = NUM_MISTAKES) -> tuple[Mistake, ...]:
 
 
 def confusion(judged: Judged) -> Confusion | None:
-    """None for a task without labels."""
-    known, given = judged.task.confusion(judged.examples, judged.answers.predictions)
-    if not known:
+    """None for a task without labels, and for decisions that give none or several."""
+    both = judged.task.confusion(judged.examples, judged.answers.predictions)
+    if not both[0] or any(len(decided) != 1 for side in both for decided in side):
         return None
-    seen = set(known) | set(given)
-    ours = [label for label in judged.task.labels() or () if label in seen]
-    labels = (*ours, *sorted(seen - set(ours)))
+    known, given = ([label for (label,) in side] for side in both)
+    labels = _in_order(judged, set(known) | set(given))
     cells = Counter(zip(known, given, strict=True))
     wrong = sorted((pair for pair in cells if pair[0] != pair[1]), key=lambda pair: (-cells[pair], pair))
     counts = tuple(tuple(cells[row, column] for column in labels) for row in labels)
     return Confusion(labels, counts, tuple((*pair, cells[pair]) for pair in wrong[:NUM_PAIRS]))
+
+
+def label_counts(judged: Judged) -> tuple[LabelCounts, ...]:
+    """Of every label that occurs; none for a task without labels."""
+    known, given = judged.task.confusion(judged.examples, judged.answers.predictions)
+    right = Counter(label for pair in zip(known, given, strict=True) for label in set(pair[0]) & set(pair[1]))
+    expected, said = (Counter(label for decided in side for label in decided) for side in (known, given))
+    labels = _in_order(judged, expected.keys() | said.keys())
+    return tuple(
+        LabelCounts(label, right[label], expected[label] - right[label], said[label] - right[label], len(known))
+        for label in labels
+    )
+
+
+def _in_order(judged: Judged, seen: Set[str]) -> tuple[str, ...]:
+    """The task's labels that were seen, in its order, then others."""
+    ours = [label for label in judged.task.labels() or () if label in seen]
+    return (*ours, *sorted(seen - set(ours)))
 
 
 def _mistake(judged: Judged, place: int, credit: float) -> Mistake:

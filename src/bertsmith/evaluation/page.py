@@ -8,7 +8,7 @@ from bertsmith.evaluation.compare import Verdict
 from bertsmith.evaluation.evaluate import Evaluation
 from bertsmith.evaluation.findings import Baseline, Findings
 from bertsmith.evaluation.intervals import Interval
-from bertsmith.evaluation.mistakes import Mistake
+from bertsmith.evaluation.mistakes import MAX_DRAWN_LABELS, LabelCounts, Mistake
 from bertsmith.evaluation.plots import MAX_NUMBERED, Bar, bars, heat_map, reliability_diagram
 from bertsmith.evaluation.report import (
     Example,
@@ -38,6 +38,8 @@ def page(found: Findings, *, model: str, file: str, other_file: str = "") -> Pag
         made.section("Can its probabilities be believed?", *_reliability(found))
     if found.confusion:
         made.section("What it takes for what", *_confusion(found))
+    if found.labels:
+        made.section("Label by label", *_labels(found.labels))
     if found.slices:
         made.section("Where it is better and worse", *map(_slices, found.slices))
     made.section("Its worst answers", *_mistakes(found.mistakes))
@@ -150,6 +152,21 @@ def _confusion(found: Findings) -> list[Markup]:
     caption = "Rows are known labels, columns the given ones; the stronger a cell, the larger its share of the row."
     shown = figure(drawing, "Known and given labels", caption)
     return [side_by_side(shown, confused)] if len(confusion.labels) <= MAX_NUMBERED else [shown, confused]
+
+
+def _labels(counts: Sequence[LabelCounts]) -> list[Markup]:
+    shown = sorted(counts, key=lambda one: one.f1)[:MAX_DRAWN_LABELS] if len(counts) > MAX_DRAWN_LABELS else counts
+    numbers = [(one.right, one.missed, one.wrong, one.rest) for one in shown]
+    rates = [(one.precision, one.recall, one.f1) for one in shown]
+    rows = [
+        [one.label, *(f"{count:,}" for count in four), *(f"{rate:.3f}" for rate in three)]
+        for one, four, three in zip(shown, numbers, rates, strict=True)
+    ]
+    left_out = f" The {len(shown)} of {len(counts):,} labels with the lowest F1." if len(shown) < len(counts) else ""
+    return [
+        table(["label", "right", "missed", "wrongly given", "rightly not given", "precision", "recall", "F1"], rows),
+        paragraph(f"Of {counts[0].num:,} decisions.{left_out}"),
+    ]
 
 
 def _slices(part: Slices) -> Markup:

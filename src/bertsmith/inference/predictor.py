@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,6 @@ from bertsmith.kernels.linear import freeze_linears
 from bertsmith.model.networks import Network
 from bertsmith.runtime.device import Precision, autocast, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks.embedding import Embedding
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -85,7 +84,7 @@ class Predictor:
 
         Raises `SettingsError` for a model that is not for embedding.
         """
-        if not isinstance(self.task, Embedding):
+        if "embedding" not in (part.name for part in fields(self.task.Prediction)):
             raise SettingsError(
                 f"this model is for {self.task.name}, embed is for models of the task embedding, for folders of "
                 "sentence-transformers and for bare encoders"

@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import Field
 
 from bertsmith.artifact import RECORD, load_artifact
-from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.evaluation.compare import MetricComparison, compare_metrics
 from bertsmith.evaluation.evaluate import judge
@@ -20,13 +19,13 @@ from bertsmith.files import read_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.evaluate import FACTS, examples_for, source_of
 from bertsmith.recipes.examples import SAME, Source
+from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks import Task, task_class
 
 
-class CompareSettings(Settings):
+class CompareSettings(TableSettings):
     """One comparison."""
 
     first: Path = Field(description=f"saved model, {FACTS} of a report, or a folder with several of either: its seeds")
@@ -35,11 +34,6 @@ class CompareSettings(Settings):
     dataset: str | None = Field(None, description="a public data set by its name, instead of a file")
     split: str = Field("test", description="which split of the data set")
     data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
-    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
-    )
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     seed: int = Field(0, description="of the bootstrap's draws")
@@ -121,11 +115,10 @@ def _kept(path: Path) -> _Run:
 
 def _judged(path: Path, settings: CompareSettings, progress: Progress | None) -> _Run:
     """The marks of a saved model's answers, computed now."""
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
     source: Source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
     artifact = load_artifact(path)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    examples = examples_for(artifact, source, settings.columns, reading)
+    examples = examples_for(artifact, source, settings.columns, settings.reading)
     judged = judge(predictor, examples, progress)
     return _Run(path, artifact.task, judged.marked, source.record())
 

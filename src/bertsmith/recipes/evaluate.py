@@ -10,9 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from bertsmith.artifact import Artifact, load_artifact
-from bertsmith.data.corpus import Corpus
-from bertsmith.data.lines import ErrorPolicy, Reading
-from bertsmith.data.passages import Passages
+from bertsmith.data.lines import Reading
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.data_check import check_data
 from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
@@ -23,17 +21,17 @@ from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.examples import SAME, Source
 from bertsmith.recipes.recorded import recorded_training
+from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks import Example
-from bertsmith.tasks.pretraining import Pretraining
+from bertsmith.tasks.task import Prepared
 
 REPORT, FACTS = "report.html", "evaluation.json"
 """Files of a report: the page, and all of its facts with a row of marks for each example."""
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(TableSettings):
     """One evaluation."""
 
     folder: Path = Field(description="saved model")
@@ -45,14 +43,9 @@ class EvaluateSettings(Settings):
     data_dir: Path | None = Field(
         None, description="folder with the data set's files, and the model's training files if they have moved"
     )
-    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
     slice_column: tuple[str, ...] = Field((), description="columns by whose values the report tells results apart")
     other_file: Path | None = Field(None, description="examples of another domain, for the report")
     report_dir: Path | None = Field(None, description=f"folder for {REPORT} and {FACTS}; None: no report")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
-    )
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
@@ -71,11 +64,12 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     progress = progress or Progress()
     artifact = load_artifact(settings.folder)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    if isinstance(artifact.task, Pretraining):
-        return _on_corpus(artifact, predictor, settings, progress)
+    prepared = None if settings.file is None else artifact.task.prepared(settings.file, artifact.tokenizer)
+    if prepared is not None:
+        return _on_prepared(prepared, artifact, predictor, settings, progress)
     data_dir = settings.data_dir or _recorded_folder(artifact, settings.dataset)
     source = source_of(settings.file, settings.dataset, settings.split, data_dir)
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    reading = settings.reading
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
     judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
@@ -104,10 +98,7 @@ def examples_for(
 ) -> list[Example[Any]]:
     """The examples of a source as the model reads them; answers that it does not know are refused, all at once."""
     trained = artifact.record.get("data", {}).get("columns", {})
-    if columns:
-        examples, _, _ = source.examples(artifact.task, columns, reading, groups, expected=trained)
-    else:
-        examples = source.like(artifact.task, trained, reading, groups)
+    examples = source.like(artifact.task, trained, reading, groups, columns)
     artifact.task.check(examples)
     return examples
 
@@ -127,19 +118,14 @@ def _trained_on(artifact: Artifact, source: Source) -> list[str]:
     return ["the model was trained on this very file: the score says nothing about new texts"] if same else []
 
 
-def _on_corpus(
-    artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
+def _on_prepared(
+    prepared: Prepared, artifact: Artifact, predictor: Predictor, settings: EvaluateSettings, progress: Progress
 ) -> EvaluateReport:
-    """A pre-trained model on a prepared corpus: figures, and no report."""
-    assert isinstance(artifact.task, Pretraining)
-    if settings.file is None or settings.report_dir is not None:
-        raise SettingsError("a pre-trained model is evaluated on a folder made by prepare, without a report")
-    corpus = Corpus.open(settings.file)
-    if corpus.manifest.tokenizer != artifact.tokenizer.fingerprint:
-        raise SettingsError(f"{settings.file} was prepared with another tokenizer than {settings.folder} has")
-    passages = Passages(corpus, max_tokens=artifact.task.settings.max_length - 3)
-    judged = judge(predictor, passages, progress)
-    trained_on = corpus.fingerprint == artifact.record.get("data", {}).get("corpus")
+    """A model on the samples of a folder: figures, and no report."""
+    if settings.report_dir is not None:
+        raise SettingsError(f"a model for {artifact.task.name} is evaluated without a report: leave out --report-dir")
+    judged = judge(predictor, prepared.samples, progress)
+    trained_on = prepared.fingerprint == artifact.record.get("data", {}).get("corpus")
     leak = ("the model was trained on this very corpus: the score says nothing about new texts",) if trained_on else ()
     return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=leak))
 
@@ -149,7 +135,7 @@ def _other(
 ) -> Evaluation | None:
     if settings.other_file is None:
         return None
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    reading = settings.reading
     judged = judge(predictor, examples_for(artifact, Source(settings.other_file), {}, reading), progress)
     return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(reading.notices()))
 

@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import Field
 
 from bertsmith.catalog import data_set
-from bertsmith.data.lines import ErrorPolicy, Reading
+from bertsmith.data.lines import Reading
 from bertsmith.data.split import leaked, split_rows
 from bertsmith.errors import SettingsError
 from bertsmith.files import sha256
-from bertsmith.settings import Settings
+from bertsmith.recipes.tables import TableSettings
 from bertsmith.tasks import Example, Task
-from bertsmith.tasks.reading import examples_of, field_names, known_columns, read_examples
+from bertsmith.tasks.reading import check_fields, examples_of, field_names, known_columns, read_examples
 
 SAME = ("sha256", "dataset", "split")
 """What the records of two sources have in common where they hold the same examples."""
@@ -60,11 +60,16 @@ class Source:
         return examples, fields | dict(given), f"those of {self.dataset}: {', '.join(fields)}"
 
     def like(
-        self, task: Task[Any, Any], columns: Mapping[str, str], reading: Reading, groups: Sequence[str] = ()
+        self,
+        task: Task[Any, Any],
+        columns: Mapping[str, str],
+        reading: Reading,
+        groups: Sequence[str] = (),
+        given: Mapping[str, str] | None = None,
     ) -> list[Example[Any]]:
-        """The examples with the fields that training data had in `columns`, under these names or others."""
-        given = {} if self.file is None else known_columns(task, self.file, columns, reading)
-        return self.examples(task, given, reading, groups, expected=columns)[0]
+        """The examples with the fields that training had in `columns`, under these names or others; `given` hold."""
+        known = {} if self.file is None else known_columns(task, self.file, columns, reading)
+        return self.examples(task, known | dict(given or {}), reading, groups, expected=columns)[0]
 
     def record(self) -> dict[str, Any]:
         """For the saved model: enough to find the examples again, and to see whether they are the same."""
@@ -94,6 +99,11 @@ class Examples:
     warnings: tuple[str, ...]
     validation_fraction: float
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Of a request, those that training filled and that the task cannot do without."""
+        return tuple(name for name in self.by_field if name not in (*self.task.spare_fields, self.task.answer_field))
+
     def record(self) -> dict[str, Any]:
         """What the saved model remembers of its data."""
         held_out = {"validation": {"fraction": self.validation_fraction, "seed": SPLIT_SEED}}
@@ -107,7 +117,7 @@ class Examples:
         }
 
 
-class DataSettings(Settings):
+class DataSettings(TableSettings):
     """Which examples a run learns from, is chosen by, and is measured on."""
 
     train_file: Path | None = Field(
@@ -120,10 +130,6 @@ class DataSettings(Settings):
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share split off without a validation file")
     max_train_samples: int | None = Field(
         None, ge=1, description="use so many training examples, those split off among them; always the same ones"
-    )
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
     )
 
     @property
@@ -150,14 +156,15 @@ def sources_of(settings: DataSettings) -> dict[str, Source]:
     return sources | {side: Source(file) for side, file in files.items() if file is not None}
 
 
-def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[str, str]) -> Examples:
+def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     """All sides of the settings' examples, the task fitted to those of training.
 
     Raises `DataError` for examples that cannot be used and labels that training lacks, all at once.
     """
-    reading = Reading(errors=settings.errors, column_names=settings.column_names)
+    reading = settings.reading
+    check_fields(type(task), settings.columns)
     sources = sources_of(settings)
-    examples, by_field, reason = sources["train"].examples(task, given, reading)
+    examples, by_field, reason = sources["train"].examples(task, settings.columns, reading)
     warnings = [] if settings.dataset is None else list(_notes(settings.dataset))
     task = task.fitted(examples)  # before some are drawn, so that every label is known
     if settings.max_train_samples is not None and settings.max_train_samples < len(examples):
@@ -185,7 +192,10 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
         train = [examples[i] for i in split.train.tolist()]
     for side in ("validation", "test"):
         if side in sources:
-            warnings += _leaks(task, examples, sides[side], side)
+            warnings += _leaks(task, examples, sides[side], side, "training file", "and the score is too good by that")
+    if {"validation", "test"} <= sources.keys():
+        chosen_by = "which the model is chosen by"
+        warnings += _leaks(task, sides["validation"], sides["test"], "test", "validation examples", chosen_by)
     return Examples(
         task,
         train,
@@ -199,11 +209,13 @@ def load_examples(task: Task[Any, Any], settings: DataSettings, given: Mapping[s
     )
 
 
-def _leaks(task: Task[Any, Any], train: Iterable[Example[Any]], other: Sequence[Example[Any]], side: str) -> list[str]:
-    keys = ([task.split_key(example.request) for example in examples] for examples in (train, other))
-    seen = leaked(*keys)
-    share = f"{seen} of {len(other)} {side} texts are in the training file too; the score is too good by that"
-    return [share] if seen else []
+def _leaks(
+    task: Task[Any, Any], seen: Iterable[Example[Any]], other: Sequence[Example[Any]], side: str, where: str, so: str
+) -> list[str]:
+    """The share of a side's texts that are `where` too, and what follows from it."""
+    keys = ([task.split_key(example.request) for example in examples] for examples in (seen, other))
+    num = leaked(*keys)
+    return [f"{num} of {len(other)} {side} texts are in the {where} too, {so}"] if num else []
 
 
 def _notes(dataset: str) -> list[str]:

@@ -22,7 +22,6 @@ from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import task_class
-from bertsmith.tasks.reading import field_names
 from bertsmith.training.adaptation import (
     ADAPTED_LEARNING_RATES,
     AdaptationSettings,
@@ -57,21 +56,13 @@ class FinetuneSettings(DataSettings):
 
 
 def finetune_settings(task_name: str) -> type[FinetuneSettings]:
-    """The settings of fine-tuning one task: those of every run, a column for each field, the task's own as `task`."""
+    """The settings of fine-tuning one task: those of every run, and the task's own as `task`."""
     task = task_class(task_name)
-    columns: dict[str, Any] = {
-        f"{name}_column": (
-            str | None,
-            Field(None, description=f"column with the {name.replace('_', ' ')}; None: found"),
-        )
-        for name in field_names(task)
-    }
     return create_model(
         f"{task.__name__}FinetuneSettings",
         __base__=FinetuneSettings,
         __doc__=f"A fine-tuning run for {task.name}.",
         task=(task.Settings, task.Settings()),
-        **columns,
     )
 
 
@@ -79,13 +70,14 @@ def finetune_settings(task_name: str) -> type[FinetuneSettings]:
 class FinetuneReport:
     """What came out. evaluation: the saved model's, on the validation examples; test: on the test examples, if any.
 
-    columns, warnings: to be read.
+    columns, warnings: to be read. fields: those that a request to the model fills.
     """
 
     output_dir: Path
     num_train_examples: int
     num_validation_examples: int
     columns: str
+    fields: tuple[str, ...]
     warnings: tuple[str, ...]
     training: TrainingResult
     evaluation: Evaluation
@@ -134,6 +126,7 @@ def finetune(
         len(examples.train),
         len(examples.validation),
         examples.columns,
+        examples.fields,
         warnings,
         result,
         evaluation,
@@ -219,10 +212,7 @@ def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSetting
 
 
 def _examples(task_name: str, settings: FinetuneSettings) -> Examples:
-    task_type = task_class(task_name)
-    named = {name: getattr(settings, f"{name}_column") for name in field_names(task_type)}
-    given = {name: column for name, column in named.items() if column}
-    return load_examples(task_type(settings.task), settings, given)  # type: ignore[attr-defined]
+    return load_examples(task_class(task_name)(settings.task), settings)  # type: ignore[attr-defined]
 
 
 def _start(

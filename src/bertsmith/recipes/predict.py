@@ -12,17 +12,16 @@ from pydantic import Field
 
 from bertsmith.artifact import load_artifact
 from bertsmith.data.batch import blocks
-from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import SettingsError, nearest
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
+from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import Precision
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks.reading import Placed, known_columns, read_requests
 
 
-class PredictSettings(Settings):
+class PredictSettings(TableSettings):
     """One batch of predictions."""
 
     folder: Path = Field(description="saved model")
@@ -30,11 +29,7 @@ class PredictSettings(Settings):
     file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
     output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
     output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
-    columns: dict[str, str] = Field({}, description="column of each field, by field; empty: as trained")
-    column_names: tuple[str, ...] = Field((), description="column names of tables whose first line has none")
-    errors: ErrorPolicy = Field(
-        "error", description="on bad rows: error (stop and name them), replace (U+FFFD for what is no text) or skip"
-    )
+    request: dict[str, Any] = Field({}, description="one request, by its fields, instead of texts or a file")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
 
@@ -59,8 +54,8 @@ class PredictReport:
 
 def predict(settings: PredictSettings, progress: Progress | None = None) -> PredictReport:
     """Predict for the texts, or for the rows of the file; a file of any length is read and answered in blocks."""
-    if (settings.file is None) == (not settings.text):
-        raise SettingsError("predict needs texts or a file of requests, one of the two")
+    if sum((settings.file is not None, bool(settings.text), bool(settings.request))) != 1:
+        raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
     if settings.output_file is not None and settings.output_file.is_dir():
         raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
     if settings.output_file is None and settings.output_format != "jsonl":
@@ -116,7 +111,7 @@ class _Run:
     def __init__(self, settings: PredictSettings, progress: Progress | None):
         self.settings, self.progress = settings, progress
         self.artifact = load_artifact(settings.folder)
-        self.reading = Reading(errors=settings.errors, column_names=settings.column_names)
+        self.reading = settings.reading
         self.num_requests = self.num_cut = self.num_cut_tokens = self.num_windowed = 0
 
     def answers(self) -> Iterator[_Answer]:
@@ -133,9 +128,11 @@ class _Run:
 
     def requests(self) -> Iterator[Placed]:
         task, file = self.artifact.task, self.settings.file
+        if self.settings.request:
+            return iter([Placed(1, task.request(self.settings.request, "the request"))])
         if file is None:
             texts = enumerate(self.settings.text, start=1)
             return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
         trained = self.artifact.record.get("data", {}).get("columns", {})
-        given = self.settings.columns or known_columns(task, file, trained, self.reading)
+        given = known_columns(task, file, trained, self.reading) | self.settings.columns
         return read_requests(task, file, given, self.reading, expected=trained)

@@ -25,9 +25,10 @@ def recorded_examples(artifact: Artifact, data_dir: Path | None = None) -> Examp
     if not files:
         raise DataError(f"{RECORD}: names no examples that the model was made with")
     known = {name: settings[name] for name in DataSettings.model_fields if name in settings}
+    known["columns"] = data.get("columns", {})
     for side, file in files.items():
         known |= _found(side, file, data_dir)
-    return load_examples(artifact.task, DataSettings.of(known, RECORD), data.get("columns", {}))
+    return load_examples(artifact.task, DataSettings.of(known, RECORD))
 
 
 def recorded_training(artifact: Artifact, data_dir: Path | None = None) -> Training:

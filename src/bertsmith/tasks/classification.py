@@ -20,7 +20,7 @@ from bertsmith.model.networks import SequenceNetwork
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
-from bertsmith.tasks.task import Example, FoundColumns, Marks, Task
+from bertsmith.tasks.task import Example, FoundColumns, Labels, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
 
@@ -98,7 +98,8 @@ class Classification(Task[TextRequest, LabelPrediction]):
         request = super().request(record, where)
         if self.settings.pairs is not None and self.settings.pairs != (request.text_pair is not None):
             trained, found = ("two texts", "one") if self.settings.pairs else ("one text", "two")
-            raise DataError(f"{where}: the model was trained on {trained} a request, found {found}")
+            asked = "text and text_pair" if self.settings.pairs else "text alone"
+            raise DataError(f"{where}: the model was trained on {trained} a request, found {found}; ask with {asked}")
         return request
 
     def answer(self, value: Any, where: str) -> Any:
@@ -169,10 +170,13 @@ class Classification(Task[TextRequest, LabelPrediction]):
 
     def confusion(
         self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]
-    ) -> tuple[list[str], list[str]]:
-        if self.settings.problem_type != "single_label":
-            return [], []
-        return [example.answer for example in examples], [str(prediction.label) for prediction in predictions]
+    ) -> tuple[list[Labels], list[Labels]]:
+        match self.settings.problem_type:
+            case "single_label":
+                return [(e.answer,) for e in examples], [(str(p.label),) for p in predictions]
+            case "multi_label":
+                return [e.answer for e in examples], [p.labels for p in predictions]
+        return [], []
 
     def tuned(self, examples: Sequence[Example[TextRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         logits = np.array([self._merged(part) for part in parts])

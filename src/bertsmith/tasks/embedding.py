@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 from bertsmith.baselines import lsa_vectors, tfidf_cosine
 from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import find_columns, plain_name
-from bertsmith.data.readers import Row
+from bertsmith.data.pairs import read_pairs
+from bertsmith.data.readers import TABLE_SUFFIXES, Row
 from bertsmith.errors import DataError
 from bertsmith.metrics.similarity import accuracy_threshold
 from bertsmith.model.checkpoints import speaks_hugging_face
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import EmbeddingNetwork, Pooling
+from bertsmith.tasks.foreign_encoder import read_foreign_encoder
 from bertsmith.tasks.pair_objectives import (
     FIRST_NEGATIVE,
     PAIR,
@@ -43,7 +46,7 @@ from bertsmith.tasks.pair_objectives import (
     suited_objective,
 )
 from bertsmith.tasks.sentence_folder import sentence_files
-from bertsmith.tasks.task import CoupledTask, Coupling, Example, FoundColumns, Marks
+from bertsmith.tasks.task import Adopted, CoupledTask, Coupling, Example, FoundColumns, Marks, RowReader
 from bertsmith.text.tokenizer import Ids, Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -107,6 +110,7 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     answer_field = "score"
     answer_optional: ClassVar = True
     spare_fields: ClassVar = frozenset({"text_pair", "negatives"})
+    readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys(TABLE_SUFFIXES, read_pairs)
     settings: EmbeddingSettings
 
     @property
@@ -315,6 +319,15 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         return self.settings.threshold - accuracy_threshold(tfidf_cosine(known, *pairs), alike)
 
     # Keeping
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """A folder of sentence-transformers, or of a pre-trained BERT, whose tokens are averaged."""
+        found = read_foreign_encoder(folder)
+        if found is None:
+            return None
+        task = cls(EmbeddingSettings.of(found.settings, str(folder))).within(found.num_positions)
+        return Adopted(task, found.place, found.tokenizer, found.note)
 
     def companions(self, network: nn.Module) -> dict[str, Any]:
         """What sentence-transformers reads the folder by, where the encoder is one that it knows."""

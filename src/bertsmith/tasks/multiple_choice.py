@@ -23,7 +23,7 @@ from bertsmith.data.choices import read_choices
 from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import ChoiceNetwork
-from bertsmith.tasks.task import Coupling, Example, Marks, RowReader, Task
+from bertsmith.tasks.task import Coupling, Example, Labels, Marks, RowReader, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -190,10 +190,10 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
 
     def confusion(
         self, examples: Sequence[Example[ChoiceRequest]], predictions: Sequence[ChoicePrediction]
-    ) -> tuple[list[str], list[str]]:
+    ) -> tuple[list[Labels], list[Labels]]:
         """The places of the known and of the given choice, from 1: a model may prefer a place."""
-        known = [f"choice {example.answer + 1}" for example in examples]
-        return known, [f"choice {prediction.label + 1}" for prediction in predictions]
+        known: list[Labels] = [(f"choice {example.answer + 1}",) for example in examples]
+        return known, [(f"choice {prediction.label + 1}",) for prediction in predictions]
 
     def tuned(self, examples: Sequence[Example[ChoiceRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         """The temperature under which the known choices are likeliest."""

@@ -224,7 +224,14 @@ class Alike(PairObjective):
     margin: float
     threshold: float | None = None
     name = "pair"
-    metrics: ClassVar = {"average_precision": 1, "accuracy": 1}
+
+    @property
+    def metrics(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"average_precision": 1, self._accuracy: 1}
+
+    @property
+    def _accuracy(self) -> str:
+        return "best_accuracy" if self.threshold is None else "accuracy"
 
     def check(self, examples: Examples) -> None:
         _refuse(examples, lambda score: score not in (0, 1), "have a score that is neither 0 nor 1")
@@ -240,12 +247,12 @@ class Alike(PairObjective):
     def metrics_of(self, marks: Marks) -> dict[str, float]:
         """average_precision, 0 without a like pair; accuracy at the threshold fitted to held-out pairs.
 
-        Before one is fitted it is at the threshold that is best for these very pairs.
+        Before one is fitted it is best_accuracy: at the threshold that is best for these very pairs, which flatters.
         """
         from sklearn.metrics import average_precision_score
 
         precision = average_precision_score(marks[:, 1], marks[:, 0]) if marks[:, 1].any() else 0.0
-        return {"average_precision": float(precision), "accuracy": float(self.credit(marks).mean())}
+        return {"average_precision": float(precision), self._accuracy: float(self.credit(marks).mean())}
 
     def credit(self, marks: Marks) -> NDArray[np.float64]:
         """1 on the right side of the threshold."""
@@ -259,7 +266,7 @@ class Alike(PairObjective):
 class Unsaid(Contrastive):
     """Of an encoder that was trained elsewhere: pairs are judged by what their scores allow; the marks say how."""
 
-    metrics: ClassVar = {**Contrastive.metrics, **Cosine.metrics, **Alike.metrics}
+    metrics: ClassVar = {**Contrastive.metrics, **Cosine.metrics, **Alike(0.5).metrics}
 
     def marks(self, examples: Examples, predictions: Predictions) -> Marks:
         """The marks of the objective that suits the examples, and its place in `_judges`."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,13 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, concatenate, pack
+from bertsmith.data.corpus import Corpus
 from bertsmith.data.masking import MaskingSettings, mask_tokens
-from bertsmith.data.passages import Passage
+from bertsmith.data.passages import Passage, Passages
 from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Marks, Task
+from bertsmith.tasks.task import Example, Marks, Prepared, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 Ids = NDArray[Any]
@@ -81,6 +83,16 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
     Prediction = FillMaskPrediction
     metrics: ClassVar = {"masked_accuracy": 1, "perplexity": -1, "sentence_accuracy": 1}
     settings: PretrainingSettings
+
+    def prepared(self, folder: Path, tokenizer: Tokenizer) -> Prepared:
+        """The passages of a corpus. Raises `DataError` for one that was prepared with another tokenizer."""
+        corpus = Corpus.open(folder)
+        if corpus.manifest.tokenizer != tokenizer.fingerprint:
+            raise DataError(
+                f"{folder}: prepared with another tokenizer than the model has; prepare it again, with --tokenizer "
+                "and the model's folder"
+            )
+        return Prepared(Passages(corpus, max_tokens=self.settings.max_length - 3), corpus.fingerprint)
 
     def encode(
         self, item: Example[FillMaskRequest] | FillMaskRequest | Passage, tokenizer: Tokenizer, rng: np.random.Generator

@@ -33,7 +33,7 @@ from bertsmith.tasks.answer_records import (
     to_no_answer_odds,
     to_squad,
 )
-from bertsmith.tasks.task import Example, Marks, RowReader, Task, Writer
+from bertsmith.tasks.task import Example, Labels, Marks, RowReader, Task, Writer
 from bertsmith.text.align import pieces_within
 from bertsmith.text.sentences import split_sentences
 from bertsmith.text.spans import best_spans
@@ -284,11 +284,11 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
 
     def confusion(
         self, examples: Sequence[Example[QuestionRequest]], predictions: Sequence[AnswerPrediction]
-    ) -> tuple[list[str], list[str]]:
+    ) -> tuple[list[Labels], list[Labels]]:
         """Whether there is an answer and whether one was given, where the text may lack it."""
         if not self.settings.allow_no_answer:
             return [], []
-        kinds = ("no answer", "answer")
+        kinds: tuple[Labels, Labels] = (("no answer",), ("answer",))
         known = [kinds[bool(example.answer)] for example in examples]
         return known, [kinds[bool(prediction.answer)] for prediction in predictions]
 

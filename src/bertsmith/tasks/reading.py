@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -30,6 +30,13 @@ class Placed:
 def field_names(task: type[Task[Any, Any]]) -> list[str]:
     """The fields that columns can fill: those of a request, and the answer's."""
     return [*(field.name for field in fields(task.Request)), task.answer_field]
+
+
+def check_fields(task: type[Task[Any, Any]], names: Iterable[str]) -> None:
+    """A `DataError` for a name that is none of the fields that columns can fill."""
+    for name in names:
+        if name not in field_names(task):
+            raise DataError(f"no field {name!r} in {task.name}; {nearest(name, field_names(task))}")
 
 
 def required_fields(task: type[Task[Any, Any]]) -> list[str]:
@@ -60,9 +67,8 @@ def find_columns(
     again. Raises `DataError` where a column is not there, or is in doubt.
     """
     path, known = rows[0].path, list(dict.fromkeys(name for row in rows for name in row.values))
-    for name, column in given.items():
-        if name not in field_names(type(task)):
-            raise DataError(f"no field {name!r} in {task.name}; {nearest(name, field_names(type(task)))}")
+    check_fields(type(task), given)
+    for column in given.values():
         if column not in known:
             raise DataError(f"{path}: no column {column!r}; {nearest(column, known)}")
     required = required_fields(type(task))
@@ -106,7 +112,7 @@ def examples_of(
     that every example keeps beside its request and answer. expected: as in `find_columns`.
     """
     columns = find_columns(task, rows, given, labelled=True, expected=expected)
-    known = {name for row in rows for name in row.values}
+    known = dict.fromkeys(name for row in rows for name in row.values)
     for name in groups:
         if name not in known:
             raise DataError(f"{rows[0].path}: no column {name!r}; {nearest(name, known)}")
@@ -116,6 +122,8 @@ def examples_of(
 
 def read_rows(task: Task[Any, Any], path: Path, reading: Reading) -> Iterator[Row]:
     """The rows of a table, or of a file in a format that the task knows beside tables."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where a file of rows is expected")
     reader = task.readers.get(bare_suffix(path), read_table)
     return reader(path, reading)
 

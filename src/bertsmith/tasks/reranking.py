@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.baselines import Bm25
+from bertsmith.calibration import fit_binary_temperature
 from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import plain_name
 from bertsmith.data.lines import Reading
@@ -48,6 +49,9 @@ class RerankingSettings(WindowSettings):
     max_relevance: float | None = Field(
         None, gt=0, description="the label that means wholly relevant; None: 1, or the highest of the training data"
     )
+    temperature: float = Field(
+        1.0, gt=0, description="pointwise: what logits are divided by; fitted to held-out passages"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ class RerankingRequest:
 
 @dataclass(frozen=True, slots=True)
 class RankingPrediction:
-    """scores: from 0 to 1, one a passage; ranking: their places in the request, the most relevant first.
+    """scores: one a passage, the probability that it is relevant; after pairwise training only a number from 0 to 1.
+
+    ranking: their places in the request, the most relevant first.
 
     num_windows: windows that a pair was read in, the most of them. num_cut_tokens: tokens that were not read.
     """
@@ -249,10 +255,8 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         return PassagePart(window.targets["passage"], float(outputs))
 
     def merge(self, request: RerankingRequest, parts: Sequence[PassagePart], num_cut_tokens: int) -> RankingPrediction:
-        logits = [-math.inf] * len(request.passages)
-        for part in parts:
-            logits[part.passage] = max(logits[part.passage], part.logit)
-        scores = torch.tensor(logits, dtype=torch.float64).sigmoid().tolist()
+        logits = _best_logits(parts)
+        scores = torch.tensor(logits, dtype=torch.float64).div(self.settings.temperature).sigmoid().tolist()
         num_windows = max(Counter(part.passage for part in parts).values())
         return _ranked(logits, scores, num_cut_tokens, num_windows)
 
@@ -279,6 +283,15 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         if self.settings.objective != "pointwise" or not np.isin(labels, (0, 1)).all():
             return super().confidences(examples, predictions)
         return np.maximum(scores, 1 - scores), ((scores >= 0.5) == (labels == 1)).astype(np.float64)
+
+    def tuned(self, examples: Sequence[Example[RerankingRequest]], parts: Sequence[Sequence[PassagePart]]) -> Self:
+        """The temperature for which scores are the best bet on relevance; 1 where only the order was trained."""
+        if self.settings.objective != "pointwise" or not examples:
+            return self
+        logits = np.concatenate([_best_logits(row) for row in parts])
+        labels = np.concatenate([example.answer for example in examples])
+        temperature = fit_binary_temperature(logits, labels / (self.settings.max_relevance or 1.0))
+        return type(self)(self.settings.model_copy(update={"temperature": temperature}))
 
     def baselines(
         self, train: Sequence[Example[RerankingRequest]], test: Sequence[Example[RerankingRequest]]
@@ -309,6 +322,14 @@ def _relevance(label: Any, where: str) -> float:
 def _differ(example: Example[RerankingRequest]) -> bool:
     """Whether there is an order among the passages."""
     return len(set(example.answer)) > 1
+
+
+def _best_logits(parts: Sequence[PassagePart]) -> list[float]:
+    """Of each passage the logit of its best window."""
+    logits = [-math.inf] * (max(part.passage for part in parts) + 1)
+    for part in parts:
+        logits[part.passage] = max(logits[part.passage], part.logit)
+    return logits
 
 
 def _best_of_windows(logits: Tensor, first: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ RowReader: TypeAlias = Callable[[Path, Reading], Iterator[Row]]
 Writer: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], Any]
 Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
 
 
@@ -61,6 +62,24 @@ class FoundColumns:
 
     by_field: Mapping[str, str]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Samples that a task keeps in a folder, not in a table; fingerprint: what models trained on them remember."""
+
+    samples: Sequence[Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A model from elsewhere as a task's: `place` holds its config, weights and tokenizer; note: what is supposed."""
+
+    task: Any
+    place: Path
+    tokenizer: Tokenizer
+    note: str
 
 
 class Task(ABC, Generic[RequestT, PredictionT]):
@@ -117,8 +136,9 @@ class Task(ABC, Generic[RequestT, PredictionT]):
             problem = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "missing" or problem["input"] is None:
-                said = f"no value in {field!r}; {self.name} is asked with {', '.join(names)}, in a file or a record"
-                raise DataError(f"{where}: {said}") from None
+                options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+                ways = f"{', '.join(names)}: in a record, in the columns of a file, or by {options}"
+                raise DataError(f"{where}: no value in {field!r}; {self.name} is asked with {ways}") from None
             raise DataError(f"{where}: field {field!r}: {problem['msg']} (given: {problem['input']!r:.80})") from None
         return request
 
@@ -146,6 +166,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def gathered(self, examples: Sequence[Example[RequestT]]) -> list[Example[RequestT]]:
         """The examples of a file's rows; for tasks whose examples are spread over several rows, put together."""
         return list(examples)
+
+    def prepared(self, folder: Path, tokenizer: Tokenizer) -> Prepared | None:
+        """The samples in a folder, for tasks whose rows are no table; None for all others."""
+        return None
 
     def texts(self, request: RequestT) -> list[str]:
         """Every text in a request, for vocabularies and for telling whether two requests are the same."""
@@ -242,8 +266,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     def confusion(
         self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]
-    ) -> tuple[list[str], list[str]]:
-        """The known and the given label of each decision; empty for a task without labels."""
+    ) -> tuple[list[Labels], list[Labels]]:
+        """The known and the given labels of each decision: one each, or any number; empty for a task without labels."""
         return [], []
 
     def tuned(self, examples: Sequence[Example[RequestT]], parts: Sequence[Sequence[Any]]) -> Self:
@@ -269,6 +293,11 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
         return cls(cls.Settings.of({key: value for key, value in values.items() if key != "name"}, where))
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """The model in a folder that bertsmith did not write, where this task can use it as it is."""
+        return None
 
     def labels(self) -> tuple[str, ...] | None:
         """Label names in the order of the logits, for tasks that have them."""

@@ -36,7 +36,7 @@ from bertsmith.tasks.tag_records import (
     tags_of,
 )
 from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows
-from bertsmith.tasks.task import Example, FoundColumns, Marks, RowReader, Task
+from bertsmith.tasks.task import Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings
@@ -284,10 +284,10 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     def confusion(
         self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]
-    ) -> tuple[list[str], list[str]]:
+    ) -> tuple[list[Labels], list[Labels]]:
         """The tags of all words."""
-        known = [tag for example in examples for tag in self._known(example)]
-        return known, [tag for prediction in predictions for tag in prediction.tags]
+        known: list[Labels] = [(tag,) for example in examples for tag in self._known(example)]
+        return known, [(tag,) for prediction in predictions for tag in prediction.tags]
 
     def tuned(self, examples: Sequence[Example[TagRequest]], parts: Sequence[Sequence[PieceScores]]) -> Self:
         scores, labels = [], []
