@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,10 +18,11 @@ from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
+from bertsmith.tasks.foreign_model import adopt, labels_of
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
-from bertsmith.tasks.task import Example, FoundColumns, Labels, Marks, Task
+from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
 
@@ -80,6 +82,19 @@ class Classification(Task[TextRequest, LabelPrediction]):
         kind = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
         problem = self.settings.problem_type
         return {**super().config_fields(), **names, "problem_type": kind.get(problem, problem)}
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """Another library's sequence classifier; one label alone is a regression, as that library has it."""
+
+        def make(values: Mapping[str, Any]) -> Classification:
+            labels = labels_of(values, folder)
+            if len(labels) == 1 or values.get("problem_type") == "regression":
+                return cls(ClassificationSettings(problem_type="regression"))
+            several = values.get("problem_type") == "multi_label_classification"
+            return cls(ClassificationSettings(problem_type="multi_label" if several else "single_label", labels=labels))
+
+        return adopt(folder, "BertForSequenceClassification", make)
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """By the names that such columns usually have, else by content; refused where there is doubt."""

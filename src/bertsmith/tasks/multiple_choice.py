@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,7 +24,8 @@ from bertsmith.data.choices import read_choices
 from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import ChoiceNetwork
-from bertsmith.tasks.task import Coupling, Example, Labels, Marks, RowReader, Task
+from bertsmith.tasks.foreign_model import adopt
+from bertsmith.tasks.task import Adopted, Coupling, Example, Labels, Marks, RowReader, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -86,6 +88,11 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     )
     metrics: ClassVar = {"accuracy": 1}
     settings: MultipleChoiceSettings
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """Another library's model of choices."""
+        return adopt(folder, "BertForMultipleChoice", lambda values: cls())
 
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> ChoiceRequest:
         request = Task.request(self, record, where)

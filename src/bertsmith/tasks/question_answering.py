@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,7 +34,8 @@ from bertsmith.tasks.answer_records import (
     to_no_answer_odds,
     to_squad,
 )
-from bertsmith.tasks.task import Example, Labels, Marks, RowReader, Task, Writer
+from bertsmith.tasks.foreign_model import adopt
+from bertsmith.tasks.task import Adopted, Example, Labels, Marks, RowReader, Task, Writer
 from bertsmith.text.align import pieces_within
 from bertsmith.text.sentences import split_sentences
 from bertsmith.text.spans import best_spans
@@ -100,6 +102,11 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         if self.settings.allow_no_answer:
             names += ["has_answer_f1", "has_answer_exact_match", "no_answer_accuracy"]
         return dict.fromkeys(names, 1)
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """Another library's reader of passages; whether it may answer nothing, its config does not say: it may not."""
+        return adopt(folder, "BertForQuestionAnswering", lambda values: cls())
 
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> QuestionRequest:
         if isinstance(record, Mapping) and not isinstance(record.get("id", ""), str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Chain
 from bertsmith.model.networks import CrfTokenNetwork, TokenNetwork
+from bertsmith.tasks.foreign_model import adopt, labels_of
 from bertsmith.tasks.tag_decoding import PieceScores, TagPrediction, TokenOutputs, WordScores, score_words, tagged
 from bertsmith.tasks.tag_measure import TagMeasure
 from bertsmith.tasks.tag_records import (
@@ -36,7 +38,7 @@ from bertsmith.tasks.tag_records import (
     tags_of,
 )
 from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows
-from bertsmith.tasks.task import Example, FoundColumns, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings
@@ -112,6 +114,12 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def metrics(self) -> Mapping[str, int]:
         """Of entities as seqeval names them; of plain tags the accuracy, and the mean of the tags' F1."""
         return dict.fromkeys(self._measure.names, 1)
+
+    @classmethod
+    def adopted(cls, folder: Path) -> Adopted | None:
+        """Another library's tagger."""
+        make = lambda values: cls(TokenClassificationSettings(labels=labels_of(values, folder)))  # noqa: E731
+        return adopt(folder, "BertForTokenClassification", make)
 
     def request(self, record: Any, where: str = "request") -> TagRequest:
         """From a record of the fields, a text, or a list of words; strings in the place of words are separated."""
