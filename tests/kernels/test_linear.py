@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertsmith.kernels.linear import FrozenLinear, freeze_linears
+from bertsmith.kernels.linear import FrozenLinear, frozen
 from bertsmith.runtime.device import has_bf16
 
 pytestmark = pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="bf16 is emulated here")
@@ -21,14 +21,11 @@ def test_equal_to_autocast(num_tokens: int, bias: bool) -> None:
         torch.testing.assert_close(FrozenLinear(linear)(values), linear(values), rtol=2**-7, atol=2**-7)
 
 
-def test_every_linear_layer_of_a_network_is_replaced() -> None:
-    network = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4)))
-    freeze_linears(network)
-    assert [type(part).__name__ for part in network.modules()] == [
-        "Sequential",
-        "FrozenLinear",
-        "Sequential",
-        "LayerNorm",
-        "FrozenLinear",
-    ]
-    assert not any(parameter.ndim == 2 for parameter in network.parameters())
+def test_the_copy_has_other_linear_layers_and_the_same_weights_otherwise() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4))).eval()
+    twin = frozen(network)
+    names = [[type(part).__name__ for part in each.modules()] for each in (network, twin)]
+    assert names[0] == ["Sequential", "Linear", "Sequential", "LayerNorm", "Linear"]
+    assert names[1] == ["Sequential", "FrozenLinear", "Sequential", "LayerNorm", "FrozenLinear"]
+    assert twin[1][0].weight is network[1][0].weight
+    assert len(list(network.parameters())) == 6

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
-from bertsmith.kernels.linear import freeze_linears
+from bertsmith.kernels.linear import frozen
 from bertsmith.model.networks import Network
 from bertsmith.runtime.device import Precision, autocast, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
@@ -48,7 +49,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A task, its network and its tokenizer, ready to answer.
+    """A task, its network and its tokenizer, ready to answer. is_final: the network's weights will not change.
 
     >>> load("runs/reviews").predict(["A delight from start to end."])[0].label  # doctest: +SKIP
     'positive'
@@ -59,15 +60,20 @@ class Predictor:
     tokenizer: Tokenizer
     precision: Precision = "auto"
     max_tokens_per_batch: int = 8192
+    is_final: bool = False
 
     @classmethod
     def of(cls, artifact: Artifact, *, device: str = "auto", precision: Precision = "auto") -> Self:
-        """The artifact's own predictor: on a CPU in bf16 its linear layers become `FrozenLinear`, in place."""
-        where = pick_device(device)
-        network = artifact.network.to(where).eval()
-        if where.type == "cpu" and pick_precision(precision, where) == "bf16":
-            freeze_linears(network)
-        return cls(artifact.task, network, artifact.tokenizer, precision)
+        """The predictor of a finished model, whose weights do not change any more."""
+        network = artifact.network.to(pick_device(device)).eval()
+        return cls(artifact.task, network, artifact.tokenizer, precision, is_final=True)
+
+    @cached_property
+    def _computing(self) -> Network:
+        """What the forward passes go through: of a final network on a CPU in bf16 a copy with frozen linear layers."""
+        device = next(self.network.parameters()).device
+        fits = self.is_final and device.type == "cpu" and pick_precision(self.precision, device) == "bf16"
+        return frozen(self.network) if fits else self.network
 
     def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
         """One prediction a request; a request is a text, a tuple, a mapping of fields, or a `Request`."""
@@ -145,7 +151,7 @@ class Predictor:
         for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
             collated = self.task.collate([window for _, _, window in batch]).to(device)
             with autocast(self.precision, device):
-                outputs = self.task.outputs(self.network, collated)
+                outputs = self.task.outputs(self._computing, collated)
             for (i, j, window), output in zip(batch, outputs, strict=True):
                 parts[i][j] = self.task.decode(window, output, self.tokenizer)
             advance(sum(j == 0 for _, j, _ in batch))

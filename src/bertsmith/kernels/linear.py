@@ -5,10 +5,14 @@ Shapes: T tokens.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 TYPICAL_TOKENS = 4096
 """The T for which oneDNN lays out the weights; any other works too."""
 
@@ -38,10 +42,13 @@ class FrozenLinear(nn.Module):
         return out
 
 
-def freeze_linears(network: nn.Module) -> None:
-    """Replaces the linear layers of `network` in place; it can predict from then on, not be trained or saved."""
-    for name, part in network.named_children():
-        if type(part) is nn.Linear:
-            setattr(network, name, FrozenLinear(part))
-        else:
-            freeze_linears(part)
+def frozen(network: Module) -> Module:
+    """A copy of `network` that computes the same in bf16 with frozen linear layers; it shares all its other weights.
+
+    For prediction alone: what is trained, saved or explained is the original, which stays as it is.
+    """
+    if type(network) is nn.Linear:
+        return FrozenLinear(network)  # type: ignore[return-value, arg-type]
+    twin = copy(network)
+    twin._modules = {name: None if part is None else frozen(part) for name, part in network._modules.items()}
+    return twin
