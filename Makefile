@@ -7,6 +7,8 @@ ARGS   ?=
 RUN := "$(VENV)/bin/python" -m
 PIP := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+SAY_ENGINE := "$(VENV)/bin/python" -c 'from bertsmith.kernels.library import engine; print("this machine computes with:", engine().reason)'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: quickstart test bench sanitize lint types check clean help
@@ -48,11 +50,13 @@ BUILT := pyproject.toml constraints.txt hatch_build.py src/bertsmith/kernels/bui
 $(VENV)/core.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith into $(VENV); the first time, this fetches PyTorch'
 	$(PIP) --editable .
+	@$(SAY_ENGINE)
 	@touch "$@"
 
 $(VENV)/full.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
 	$(PIP) --editable '.[peers,dev]'
+	@$(SAY_ENGINE)
 	@touch "$(VENV)/core.stamp" "$@"
 
 $(VENV)/bench.stamp: $(VENV)/full.stamp

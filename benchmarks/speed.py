@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--rounds 7] [--parts inference,training] [--small]
 
 Writes docs/performance.md and benchmarks/results/speed.json; needs the extras `peers` and `bench` and the data sets.
-`--small` is a smoke test: a few texts and steps, another folder, no figures to believe.
+`--small` is a smoke test: a few texts and steps, written to runs/speed-small, no figures to believe.
 """
 
 from __future__ import annotations
@@ -70,9 +70,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help="of inference,training")
     parser.add_argument("--small", action="store_true", help="a smoke test")
     parser.add_argument("--data-dir", type=Path, default=HERE.parent / "../shared/data")
-    parser.add_argument("--results", type=Path, default=HERE / "results/speed.json")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs/performance.md")
-    return parser.parse_args()
+    parser.add_argument("--results", type=Path, help="default: benchmarks/results/speed.json")
+    parser.add_argument("--page", type=Path, help="default: docs/performance.md")
+    arguments = parser.parse_args()
+    small = HERE.parent / "runs/speed-small"
+    arguments.results = arguments.results or (small / "speed.json" if arguments.small else HERE / "results/speed.json")
+    arguments.page = arguments.page or (small if arguments.small else HERE.parent / "docs") / "performance.md"
+    return arguments
 
 
 if __name__ == "__main__":

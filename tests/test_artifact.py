@@ -11,7 +11,7 @@ from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import RECORD, Artifact, load_artifact, read_record, save_artifact, start_network
 from bertsmith.errors import BertsmithError, FileFormatError, SettingsError
-from bertsmith.files import sha256
+from bertsmith.files import read_json, sha256, write_json
 
 
 @pytest.fixture
@@ -105,8 +105,10 @@ def test_a_record_that_cannot_be_right_is_refused(
         load_artifact(folder)
 
 
-def test_a_bare_checkpoint_is_told_from_a_saved_model(folder: Path) -> None:
+def test_a_checkpoint_of_no_known_architecture_is_told_from_a_saved_model(folder: Path) -> None:
     (folder / RECORD).unlink()
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"architectures": ["BertForSomethingElse"]})
     with pytest.raises(FileFormatError, match="bare checkpoint: give it to finetune"):
         load_artifact(folder)
 

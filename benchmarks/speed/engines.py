@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ def bertsmith_engine(model: Path, folder: Path, precision: str) -> Engine:
 
     predictor = bertsmith.load(model, precision=precision)
     settings = predictor.task.settings.model_copy(update={"max_length": MAX_LENGTH, "truncation": "head"})
-    object.__setattr__(predictor, "task", type(predictor.task)(settings))
-    return predictor.embed
+    return replace(predictor, task=type(predictor.task)(settings)).embed
 
 
 def transformers_engine(model: Path, folder: Path, dtype: torch.dtype, compiled: bool = False) -> Engine:

@@ -356,3 +356,11 @@ def test_the_five_lines_run_with_only_the_import_changed(tmp_path: Path) -> None
 
     assert predictions.shape == (1, 2)
     torch.testing.assert_close(predictions.sum(), torch.tensor(1.0))
+
+
+def test_hidden_states_are_of_the_weights_dtype_under_autocast() -> None:
+    """As transformers has them: its norms compute in fp32 there."""
+    model = bertsmith.BertModel(bertsmith.BertConfig(**BASE, hidden_size=32, num_attention_heads=1)).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        out = model(torch.arange(8)[None], output_hidden_states=True)
+    assert {each.dtype for each in (out.last_hidden_state, *out.hidden_states)} == {torch.float32}

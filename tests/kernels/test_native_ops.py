@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bertsmith.errors import SettingsError
 from bertsmith.kernels import attention as attention_file
 from bertsmith.kernels import native_ops
 from bertsmith.kernels.activation import gelu
@@ -34,6 +35,10 @@ KEPT = st.sampled_from([KEEP_ALL, KEEP_NINE_TENTHS, 32768])
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def seed_of(seed: int) -> Tensor:
+    return torch.tensor([seed])
 
 
 def starts(lengths: list[int]) -> Tensor:
@@ -57,7 +62,7 @@ def test_attention_and_its_gradients_are_the_twins(
 ) -> None:
     ours = [random(sum(lengths), heads, width, seed=i).requires_grad_() for i in range(3)]
     theirs = [each.detach().float().requires_grad_() for each in ours]
-    out = native_ops.attention(*ours, starts(lengths), starts(lengths), seed, num_kept)[0]
+    out = native_ops.attention(*ours, starts(lengths), starts(lengths), seed_of(seed), num_kept)[0]
     expected = twins.attention(*theirs, lengths, lengths, seed, num_kept)
     assert_close(out, expected)
     weights = random(*out.shape, seed=3)
@@ -74,7 +79,7 @@ def test_attention_and_its_gradients_are_the_twins(
 def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]], seed: int, num_kept: int) -> None:
     queries, keys = [q for q, _ in pairs], [k for _, k in pairs]
     query, key, value = random(sum(queries), 2, 32), random(sum(keys), 2, 32, seed=1), random(sum(keys), 2, 32, seed=2)
-    out = native_ops.attention(query, key, value, starts(queries), starts(keys), seed, num_kept)[0]
+    out = native_ops.attention(query, key, value, starts(queries), starts(keys), seed_of(seed), num_kept)[0]
     expected = twins.attention(query.float(), key.float(), value.float(), queries, keys, seed, num_kept)
     assert_close(out, expected)
 
@@ -83,9 +88,9 @@ def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]]
 def test_heads_may_be_parts_of_wider_rows() -> None:
     whole = random(12, 3, 4, 32)
     query, key, value = whole.unbind(1)
-    parts = native_ops.attention(query, key, value, starts([5, 7]), starts([5, 7]), 0, KEEP_ALL)[0]
+    parts = native_ops.attention(query, key, value, starts([5, 7]), starts([5, 7]), seed_of(0), KEEP_ALL)[0]
     alone = native_ops.attention(
-        query.contiguous(), key.contiguous(), value.contiguous(), starts([5, 7]), starts([5, 7]), 0, KEEP_ALL
+        query.contiguous(), key.contiguous(), value.contiguous(), starts([5, 7]), starts([5, 7]), seed_of(0), KEEP_ALL
     )[0]
     assert torch.equal(parts, alone)
 
@@ -96,10 +101,10 @@ def test_a_sequence_is_attended_bit_for_bit_the_same_in_any_batch(lengths: list[
     rows = [random(length, 2, 32, seed=i) for i, length in enumerate(lengths)]
     order = data.draw(st.permutations(range(len(lengths))))
     packed, at = torch.cat([rows[i] for i in order]), starts([lengths[i] for i in order])
-    together = native_ops.attention(packed, packed, packed, at, at, 0, KEEP_ALL)[0]
+    together = native_ops.attention(packed, packed, packed, at, at, seed_of(0), KEEP_ALL)[0]
     for i, part in zip(order, together.split([lengths[i] for i in order]), strict=True):
         at = starts([lengths[i]])
-        assert torch.equal(part, native_ops.attention(rows[i], rows[i], rows[i], at, at, 0, KEEP_ALL)[0])
+        assert torch.equal(part, native_ops.attention(rows[i], rows[i], rows[i], at, at, seed_of(0), KEEP_ALL)[0])
 
 
 @needs_kernels
@@ -109,7 +114,7 @@ def test_long_sequences_with_large_scores(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     try:
         query, key, value = (random(1200, 2, 64, seed=i) * (30 if i == 0 else 1) for i in range(3))
-        out = native_ops.attention(query, key, value, starts([1200]), starts([1200]), 0, KEEP_ALL)[0]
+        out = native_ops.attention(query, key, value, starts([1200]), starts([1200]), seed_of(0), KEEP_ALL)[0]
         expected = twins.attention(query.float(), key.float(), value.float(), [1200], [1200], 0, KEEP_ALL)
         assert_close(out, expected)
     finally:
@@ -122,7 +127,7 @@ def test_the_residual_and_its_gradients_are_the_twins(num_tokens: int, width: in
     ours = [random(num_tokens, width, seed=i).requires_grad_() for i in range(2)]
     ours += [random(width, seed=i).float().requires_grad_() for i in (2, 3)]
     theirs = [each.detach().float().requires_grad_() for each in ours]
-    out = native_ops.residual(*ours, 1e-12, seed, num_kept)[0]
+    out = native_ops.residual(*ours, 1e-12, seed_of(seed), num_kept)[0]
     expected = twins.residual_norm(*theirs, 1e-12, seed, num_kept)
     assert_close(out, expected)
     weights = random(num_tokens, width, seed=4)
@@ -161,7 +166,7 @@ def test_the_residuals_gradient_is_that_of_finite_differences() -> None:
         return float((twins.residual_norm(*moved, 1e-12, 5, KEEP_NINE_TENTHS) * weights).sum())
 
     leaves = [each.clone().requires_grad_() for each in inputs]
-    native_ops.residual(*leaves, 1e-12, 5, KEEP_NINE_TENTHS)[0].backward(weights.bfloat16())
+    native_ops.residual(*leaves, 1e-12, seed_of(5), KEEP_NINE_TENTHS)[0].backward(weights.bfloat16())
     slope = sum(
         float((leaf.grad.double() * along.double()).sum())  # type: ignore[union-attr]
         for leaf, along in zip(leaves, direction, strict=True)
@@ -195,6 +200,71 @@ def test_dropout_keeps_its_share_and_places_know_nothing_of_each_other(num_kept:
 
 
 @needs_kernels
+def test_what_is_no_number_is_not_hidden() -> None:
+    """A key that is NaN makes NaN of every query of its sequence, and of no other."""
+    query, key, value = (random(9, 1, 32, seed=i) for i in range(3))
+    key[2, 0, 5] = float("nan")
+    out = native_ops.attention(query, key, value, starts([4, 5]), starts([4, 5]), seed_of(0), KEEP_ALL)[0]
+    assert out[:4].isnan().all()
+    assert out[4:].isfinite().all()
+
+
+@needs_kernels
+def test_another_default_dtype_changes_nothing() -> None:
+    heads = [random(5, 1, 32, seed=i).requires_grad_() for i in range(3)]
+    rows = [random(5, 32, seed=i).requires_grad_() for i in range(2)]
+    weight, bias = (random(32, seed=i).float().requires_grad_() for i in (2, 3))
+
+    def results() -> list[Tensor]:
+        attended = native_ops.attention(*heads, starts([5]), starts([5]), seed_of(0), KEEP_ALL)[0]
+        normed = native_ops.residual(*rows, weight, bias, 1e-12, seed_of(0), KEEP_ALL)[0]
+        leaves = [*heads, *rows, weight, bias]
+        return [attended, normed, *torch.autograd.grad(attended.sum() + normed.sum(), leaves)]
+
+    expected = results()
+    try:
+        for dtype in (torch.float64, torch.bfloat16):
+            torch.set_default_dtype(dtype)
+            assert all(torch.equal(mine, other) for mine, other in zip(results(), expected, strict=True))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@needs_kernels
+def test_compiled_graphs_hold_the_kernels_whole() -> None:
+    """No break in the graph, the same gradients, and other dropout in each call."""
+    layout = draw_layout([4, 5])
+    assert layout.key_starts is layout.query_starts  # drawn before tracing, as a batch's is
+    weight, bias = torch.ones(64), torch.zeros(64)
+
+    def block(heads: Tensor, dropout: float) -> Tensor:
+        attended = packed_attention(heads, heads, heads, layout, dropout=dropout).flatten(1)
+        return residual_norm(attended, gelu(attended), weight, bias, 1e-12, dropout=dropout)
+
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    heads = random(9, 2, 32).requires_grad_()
+    ours, plain = compiled(heads, 0.0), block(heads, 0.0)
+    assert torch.equal(ours, plain)
+    assert torch.equal(*(torch.autograd.grad(out.sum(), heads)[0] for out in (ours, plain)))
+    assert not torch.equal(compiled(heads, 0.5), compiled(heads, 0.5))
+
+
+@needs_kernels
+def test_a_library_of_other_sources_or_none_is_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.cache_clear()
+    try:
+        monkeypatch.setattr("bertsmith.kernels.library.fingerprint", lambda: "of a later version")
+        assert engine().library is None
+        assert "compiled from other sources" in engine().reason
+        engine.cache_clear()
+        monkeypatch.setenv("BERTSMITH_KERNELS_LIBRARY", str(tmp_path / "absent.so"))
+        with pytest.raises(SettingsError, match="cannot be loaded"):
+            engine()
+    finally:
+        engine.cache_clear()
+
+
+@needs_kernels
 def test_dropout_draws_from_torchs_generator() -> None:
     layout = draw_layout([9, 20])
     query, key, value = (random(29, 2, 32, seed=i) for i in range(3))
@@ -219,6 +289,7 @@ def test_bf16_on_the_cpu_goes_to_the_kernels_and_everything_else_to_pytorch(monk
         ([each.float() for each in fits], layout),
         ([each[..., :16].contiguous() for each in fits], layout),
         ([each[..., :16] for each in fits], layout),
+        ([random(7, 65)[:, :64].unflatten(1, (2, 32)) for _ in fits], layout),
         (fits, causal),
     ):
         packed_attention(*others, drawn)
@@ -238,11 +309,11 @@ def test_pytorch_finds_the_operators_well_made(backward: bool) -> None:
     """Schemas, shapes without data, gradients through `torch.compile`: torch.library's own checks."""
     at = starts([3, 4])
     heads = [random(7, 2, 32, seed=i).requires_grad_(backward) for i in range(3)]
-    torch.library.opcheck(native_ops.attention, (*heads, at, at, 3, KEEP_NINE_TENTHS))
+    torch.library.opcheck(native_ops.attention, (*heads, at, at, seed_of(3), KEEP_NINE_TENTHS))
     rows = [random(7, 32, seed=i).requires_grad_(backward) for i in range(2)]
     numbers = [torch.randn(32).requires_grad_(backward) for _ in range(2)]
     torch.library.opcheck(native_ops.gelu, (rows[0],))
-    torch.library.opcheck(native_ops.residual, (*rows, *numbers, 1e-12, 3, KEEP_NINE_TENTHS))
+    torch.library.opcheck(native_ops.residual, (*rows, *numbers, 1e-12, seed_of(3), KEEP_NINE_TENTHS))
 
 
 def test_kernels_can_be_turned_off_and_a_wrong_wish_is_refused() -> None:

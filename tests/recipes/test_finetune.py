@@ -17,6 +17,7 @@ from bertsmith.inference.predictor import load
 from bertsmith.recipes.examples import DataSettings, load_examples
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.seeds import finetune_seeds
+from bertsmith.recipes.verify import verify
 from bertsmith.tasks import TASKS
 
 QUICK = {"max_steps": 30, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "precision": "fp32"}
@@ -51,6 +52,19 @@ def classify(tmp_path: Path, pretrained: Path, **more: Any) -> FinetuneReport:
         "training": QUICK,
     }
     return finetune("classification", values | more)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("what", ["all", "lora"])
+def test_what_a_run_leaves_loads_predicts_and_holds(
+    tmp_path: Path, pretrained: Path, precision: str, what: str
+) -> None:
+    """The best model is loaded, measured and saved again: whole, in whatever precision it was measured."""
+    report = classify(tmp_path, pretrained, training=QUICK | {"precision": precision}, adaptation={"train": what})
+    names = {name for name, _ in load_artifact(report.output_dir).network.named_parameters()}
+    assert "encoder.layers.0.attention.query.weight" in names
+    assert len(load(report.output_dir, precision=precision).predict(["ba be bi"])) == 1
+    assert verify({"folder": report.output_dir}).figures
 
 
 def test_a_test_file_is_measured_and_nothing_is_chosen_by_it(tmp_path: Path, pretrained: Path) -> None:

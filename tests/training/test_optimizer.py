@@ -120,3 +120,13 @@ def test_tables_that_a_head_multiplies_by_have_dense_gradients() -> None:
     for network, expected in ((PretrainingNetwork(config), 0), (BareNetwork(config), 1)):
         large = [table for table in looked_up(network) if table is network.encoder.embeddings.tokens]
         assert len(large) == expected
+
+
+def test_clipping_is_for_one_step() -> None:
+    net = Lookup()
+    optimizer = build_optimizer(net, OptimizerSettings(), 1e-2)
+    net(torch.arange(4)).square().sum().backward()
+    optimizer.clip(1e-3)
+    assert optimizer.gradient_scale < 1
+    optimizer.step()
+    assert optimizer.gradient_scale == 1.0

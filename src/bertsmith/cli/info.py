@@ -14,7 +14,7 @@ from pydantic import Field
 
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.settings import Settings
 
 Facts = dict[str, Any]
@@ -28,6 +28,8 @@ class InfoSettings(Settings):
 @verb("folder")
 def run(settings: InfoSettings, output: Output) -> Facts:
     """What a folder is, or what this machine can do."""
+    if settings.engine and settings.folder is not None:
+        raise SettingsError("--engine is about this machine: leave the folder out")
     if settings.engine:
         title, facts = "engine", _engine()
     elif settings.folder is None:
@@ -151,14 +153,15 @@ def _engine() -> Facts:
     device = pick_device()
     precision = pick_precision("auto", device)
     kernels = engine()
-    used = kernels.library is not None and device.type == "cpu" and precision == "bf16"
+    by_kernel = kernels.library is not None and device.type == "cpu"
+    in_bf16 = "compiled kernel" if by_kernel and precision == "bf16" else "PyTorch"
     return {
         "device": str(device),
         "precision": precision,
-        "attention": "compiled kernel" if used else "PyTorch",
-        "residual_norm": "compiled kernel" if used else "PyTorch",
-        "matrix_products": f"PyTorch, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else "cuBLAS",
+        **dict.fromkeys(("attention", "residual_norm", "gelu"), in_bf16),
+        "adamw": "compiled kernel" if by_kernel else "PyTorch",
+        "matrix_products": f"PyTorch, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else "PyTorch",
         "amx": bool(torch.cpu._is_amx_tile_supported()),
-        "kernels": kernels.reason if used or kernels.library is None else f"not for {precision} on {device.type}",
+        "kernels": kernels.reason,
         "threads": torch.get_num_threads(),
     }

@@ -124,7 +124,7 @@ class BertPreTrainedModel(Named, Generic[N]):
 
     def _answer(self, output: ModelOutput, padded: Padded, capture: Capture, options: CallOptions) -> Any:
         if capture.want_hidden_states:
-            output["hidden_states"] = tuple(padded.spread(states) for states in capture.hidden_states)
+            output["hidden_states"] = tuple(padded.spread(states.to(self.dtype)) for states in capture.hidden_states)
         if capture.want_attentions:
             output["attentions"] = tuple(padded.spread_pairs(layer) for layer in capture.attentions)
         return output if self._option(options, "return_dict") else output.to_tuple()
@@ -152,7 +152,7 @@ class BertModel(BertPreTrainedModel[BareNetwork]):
         """[B, S] each -> `BaseModelOutput`."""
         padded, capture = self._pad(input_ids, attention_mask, token_type_ids, position_ids), self._capture(options)
         hidden, pooled = self.network(padded.packed, capture)
-        return self._answer(BaseModelOutput(padded.spread(hidden), pooled), padded, capture, options)
+        return self._answer(BaseModelOutput(padded.spread(hidden.to(self.dtype)), pooled), padded, capture, options)
 
 
 def _trunk(network: Network) -> BareNetwork:

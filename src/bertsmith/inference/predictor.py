@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +22,7 @@ from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.kernels.linear import frozen
 from bertsmith.model.networks import Network
-from bertsmith.runtime.device import Precision, autocast, pick_device, pick_precision
+from bertsmith.runtime.device import Precision, autocast, has_bf16, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
@@ -49,7 +48,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A task, its network and its tokenizer, ready to answer. is_final: the network's weights will not change.
+    """A task, its network and its tokenizer, ready to answer.
 
     >>> load("runs/reviews").predict(["A delight from start to end."])[0].label  # doctest: +SKIP
     'positive'
@@ -60,20 +59,15 @@ class Predictor:
     tokenizer: Tokenizer
     precision: Precision = "auto"
     max_tokens_per_batch: int = 8192
-    is_final: bool = False
 
     @classmethod
     def of(cls, artifact: Artifact, *, device: str = "auto", precision: Precision = "auto") -> Self:
-        """The predictor of a finished model, whose weights do not change any more."""
-        network = artifact.network.to(pick_device(device)).eval()
-        return cls(artifact.task, network, artifact.tokenizer, precision, is_final=True)
-
-    @cached_property
-    def _computing(self) -> Network:
-        """What the forward passes go through: of a final network on a CPU in bf16 a copy with frozen linear layers."""
-        device = next(self.network.parameters()).device
-        fits = self.is_final and device.type == "cpu" and pick_precision(self.precision, device) == "bf16"
-        return frozen(self.network) if fits else self.network
+        """The artifact's predictor. On a CPU that multiplies bf16 it computes through a frozen copy of the network."""
+        where = pick_device(device)
+        network = artifact.network.to(where).eval()
+        if where.type == "cpu" and has_bf16(where) and pick_precision(precision, where) == "bf16":
+            network = frozen(network)
+        return cls(artifact.task, network, artifact.tokenizer, precision)
 
     def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
         """One prediction a request; a request is a text, a tuple, a mapping of fields, or a `Request`."""
@@ -151,7 +145,7 @@ class Predictor:
         for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
             collated = self.task.collate([window for _, _, window in batch]).to(device)
             with autocast(self.precision, device):
-                outputs = self.task.outputs(self._computing, collated)
+                outputs = self.task.outputs(self.network, collated)
             for (i, j, window), output in zip(batch, outputs, strict=True):
                 parts[i][j] = self.task.decode(window, output, self.tokenizer)
             advance(sum(j == 0 for _, j, _ in batch))

@@ -49,6 +49,8 @@ def adamw_step(parameter: Tensor, gradient: Tensor, first: Tensor, second: Tenso
         step.gradient_scale,
         step.beta1,
         step.beta2,
+        1 - step.beta1,
+        1 - step.beta2,
         step.eps,
         1 - step.learning_rate * step.weight_decay,
         step.learning_rate / (1 - step.beta1**step.step),

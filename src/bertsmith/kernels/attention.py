@@ -146,7 +146,7 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     end is chosen here: the compiled kernel for bf16 on a CPU that can run it, else plain PyTorch.
     """
     if _fits_kernel(query, key, value, layout):
-        seed, num_kept = native_ops.draw_seed() if dropout else 0, native_ops.num_kept_of(dropout)
+        seed, num_kept = native_ops.draw_seed(dropout), native_ops.num_kept_of(dropout)
         out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
         return out
     outputs = [
@@ -186,9 +186,14 @@ def _fits_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> b
         and query.device.type == "cpu"
         and width % 32 == 0
         and not layout.causal
-        and all(each.dtype == query.dtype and each.stride()[1:] == (width, 1) for each in (query, key, value))
+        and all(each.dtype == query.dtype and _lies_well(each) for each in (query, key, value))
         and native_ops.is_available()
     )
+
+
+def _lies_well(heads: Tensor) -> bool:
+    """Heads side by side, and tokens a whole number of pairs apart, in which the kernel reads them."""
+    return heads.stride()[1:] == (heads.shape[-1], 1) and heads.stride(0) % 2 == 0
 
 
 def _starts(lengths: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ Plain C++ with a C interface, no headers of PyTorch: one build serves every vers
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shlex
@@ -34,6 +35,14 @@ FLAGS = {
 """Each file with the instructions it may use. `processor.cpp` runs on any processor and says whether the others may."""
 
 
+def fingerprint() -> str:
+    """Of the sources: a library that was compiled from others has another interface, perhaps."""
+    digest = hashlib.sha256()
+    for file in sorted((HERE / "native").iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str | None:
     """Writes the library; None, or in one line why there is none. extra: further flags, of a sanitizer say."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
@@ -43,10 +52,11 @@ def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str 
         return "no C++ compiler (g++, clang++, or the one that CXX names)"
     with tempfile.TemporaryDirectory() as folder:
         objects = []
+        made_of = [f'-DBERTSMITH_FINGERPRINT="{fingerprint()}"']
         for name, flags in FLAGS.items():
             objects.append(str(Path(folder, name).with_suffix(".o")))
             source = str(HERE / "native" / name)
-            failed = _run([*compiler, *COMMON, *flags, *extra, "-c", source, "-o", objects[-1]])
+            failed = _run([*compiler, *COMMON, *flags, *extra, *made_of, "-c", source, "-o", objects[-1]])
             if failed:
                 return f"{name} was not compiled: {failed}"
         partial = str(Path(folder, "library.so"))

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch  # before the library is loaded, so that both share one OpenMP  # noqa: F401
 
 from bertsmith.errors import SettingsError
-from bertsmith.kernels.build import LIBRARY
+from bertsmith.kernels.build import LIBRARY, fingerprint
 
+BUILD = "python -m bertsmith.kernels.build"
 POINTER, WHOLE, SEED, COUNT, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_double
 HEADS = (POINTER, WHOLE)
-ADAMW = (ctypes.c_float,) * 7
+ADAMW = (ctypes.c_float,) * 9
 PROBLEM = (POINTER, POINTER, WHOLE, WHOLE, WHOLE, SEED, COUNT)
 SIGNATURES = {
     "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
@@ -50,16 +51,23 @@ def engine() -> Engine:
         raise SettingsError(f"BERTSMITH_KERNELS={wish!r}: expected on or off")
     if wish == "off":
         return Engine(None, "BERTSMITH_KERNELS=off")
-    path = Path(os.environ.get("BERTSMITH_KERNELS_LIBRARY", LIBRARY))
-    if not path.is_file():
-        return Engine(None, "the kernels were not compiled; with a C++ compiler: python -m bertsmith.kernels.build")
+    named = os.environ.get("BERTSMITH_KERNELS_LIBRARY")
+    path = Path(named or LIBRARY)
+    if not named and not path.is_file():
+        return Engine(None, f"the kernels were not compiled; with a C++ compiler: {BUILD}")
     try:
         library = ctypes.CDLL(str(path))
-        if not library.bertsmith_fits_processor():
-            return Engine(None, "this processor has no AVX-512 with bf16")
-        for name, types in SIGNATURES.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = types, None
+        library.bertsmith_fingerprint.restype = ctypes.c_char_p
+        current = library.bertsmith_fingerprint().decode() == fingerprint()
     except (OSError, AttributeError) as error:
-        return Engine(None, f"{path.name} does not fit, build it again (python -m bertsmith.kernels.build): {error}")
+        if named:
+            raise SettingsError(f"BERTSMITH_KERNELS_LIBRARY={named!r} cannot be loaded: {error}") from error
+        return Engine(None, f"{path.name} cannot be loaded, build it again ({BUILD}): {error}")
+    if not current:
+        return Engine(None, f"{path.name} was compiled from other sources than are here, build it again: {BUILD}")
+    if not library.bertsmith_fits_processor():
+        return Engine(None, "this processor has no AVX-512 with bf16")
+    for name, types in SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
     return Engine(library, "compiled kernels, AVX-512 with bf16")

@@ -6,7 +6,7 @@ Shapes: T tokens.
 from __future__ import annotations
 
 from copy import copy
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,21 +18,19 @@ TYPICAL_TOKENS = 4096
 
 
 class FrozenLinear(nn.Module):
-    """What `linear` computes, in bf16, with weights that do not change any more: [T, in] -> bf16 [T, out]."""
+    """What a linear layer of these weights computes, in bf16: [T, in] -> bf16 [T, out]. They do not change any more."""
 
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
-        weight = linear.weight.detach().bfloat16()
-        bias = None if linear.bias is None else linear.bias.detach().bfloat16()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = weight.detach().bfloat16()
         self.is_packed = bool(torch._C._has_mkldnn)
         if self.is_packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_TOKENS)
         self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("bias", None if bias is None else bias.detach().bfloat16(), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         values = values.bfloat16()
@@ -41,14 +39,27 @@ class FrozenLinear(nn.Module):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
         return out
 
+    def __reduce__(self) -> tuple[type[FrozenLinear], tuple[Tensor, Tensor | None]]:
+        """Copied and pickled by its weights as they were: oneDNN's layout cannot be."""
+        return FrozenLinear, (self.weight.to_dense() if self.is_packed else self.weight, self.bias)
+
 
 def frozen(network: Module) -> Module:
     """A copy of `network` that computes the same in bf16 with frozen linear layers; it shares all its other weights.
 
     For prediction alone: what is trained, saved or explained is the original, which stays as it is.
     """
-    if type(network) is nn.Linear:
-        return FrozenLinear(network)  # type: ignore[return-value, arg-type]
-    twin = copy(network)
-    twin._modules = {name: None if part is None else frozen(part) for name, part in network._modules.items()}
-    return twin
+    return cast(Module, _frozen(network, {}))
+
+
+def _frozen(part: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+    """done: what a part has become, by its id, since a part may stand in two places."""
+    if id(part) not in done:
+        if type(part) is nn.Linear:
+            done[id(part)] = FrozenLinear(part.weight, part.bias)
+        else:
+            twin = done[id(part)] = copy(part)
+            twin._modules = {
+                name: None if child is None else _frozen(child, done) for name, child in part._modules.items()
+            }
+    return done[id(part)]

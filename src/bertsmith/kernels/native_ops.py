@@ -16,6 +16,7 @@ KEEP_ALL = 1 << 16
 """Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_available() -> bool:
     return engine().library is not None
 
@@ -25,9 +26,12 @@ def num_kept_of(dropout: float) -> int:
     return KEEP_ALL - round(dropout * KEEP_ALL)
 
 
-def draw_seed() -> int:
-    """A seed for one call's dropout, from PyTorch's generator: replayed when its state is."""
-    return int(torch.randint(1 << 62, ()))
+def draw_seed(dropout: float) -> Tensor:
+    """[1] int64: a seed for one call's dropout, from PyTorch's generator: replayed when its state is.
+
+    A tensor, so that a compiled graph draws another one in each call.
+    """
+    return torch.randint(1 << 62, (1,)) if dropout else torch.zeros(1, dtype=torch.int64)
 
 
 def _library() -> Any:
@@ -38,7 +42,7 @@ def _library() -> Any:
 
 @torch.library.custom_op("bertsmith::attention", mutates_args=())
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, seed: int, num_kept: int
+    query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, seed: Tensor, num_kept: int
 ) -> tuple[Tensor, Tensor]:
     """Attention within each sequence. query [T, N, D], key and value [S, N, D]: bf16, heads contiguous, D % 32 == 0.
 
@@ -46,7 +50,7 @@ def attention(
     backward pass wants: float [N, T], the base-2 logarithm of each query's sum of weights.
     """
     out = torch.empty(query.shape, dtype=query.dtype)
-    log_sums = torch.empty(query.shape[1], query.shape[0])
+    log_sums = torch.empty(query.shape[1], query.shape[0], dtype=torch.float32)
     _library().bertsmith_attention_forward(
         *_heads(query, key, value),
         out.data_ptr(),
@@ -66,7 +70,7 @@ def attention_backward(
     log_sums: Tensor,
     query_starts: Tensor,
     key_starts: Tensor,
-    seed: int,
+    seed: Tensor,
     num_kept: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of query, key and value from that of `out`."""
@@ -88,10 +92,10 @@ def _heads(*tensors: Tensor) -> list[int]:
     return [value for each in tensors for value in (each.data_ptr(), each.stride(0))]
 
 
-def _problem(query: Tensor, query_starts: Tensor, key_starts: Tensor, seed: int, num_kept: int) -> tuple[int, ...]:
+def _problem(query: Tensor, query_starts: Tensor, key_starts: Tensor, seed: Tensor, num_kept: int) -> tuple[int, ...]:
     _, num_heads, width = query.shape
     num_sequences = len(query_starts) - 1
-    return query_starts.data_ptr(), key_starts.data_ptr(), num_sequences, num_heads, width, seed, num_kept
+    return query_starts.data_ptr(), key_starts.data_ptr(), num_sequences, num_heads, width, int(seed), num_kept
 
 
 @attention.register_fake
@@ -107,13 +111,13 @@ def _(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> t
 
 
 def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, query_starts, key_starts, ctx.seed, ctx.num_kept = inputs
-    ctx.save_for_backward(query, key, value, *output, query_starts, key_starts)
+    query, key, value, query_starts, key_starts, seed, ctx.num_kept = inputs
+    ctx.save_for_backward(query, key, value, *output, query_starts, key_starts, seed)
     ctx.mark_non_differentiable(output[1])
 
 
 def _attention_gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
-    gradients = attention_backward(gradient, *ctx.saved_tensors, ctx.seed, ctx.num_kept)
+    gradients = attention_backward(gradient, *ctx.saved_tensors, ctx.num_kept)
     return *gradients, None, None, None, None
 
 
@@ -122,7 +126,7 @@ attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
 
 @torch.library.custom_op("bertsmith::residual", mutates_args=())
 def residual(
-    residual: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, eps: float, seed: int, num_kept: int
+    residual: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, eps: float, seed: Tensor, num_kept: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """layer_norm(residual + dropout(sublayer)): bf16 [T, H] each, H a multiple of 32; weight and bias float [H].
 
@@ -130,9 +134,10 @@ def residual(
     """
     num_tokens, width = sublayer.shape
     residual, sublayer = residual.contiguous(), sublayer.contiguous()
-    out, mean, rstd = torch.empty_like(sublayer), torch.empty(num_tokens), torch.empty(num_tokens)
+    out = torch.empty_like(sublayer)
+    mean, rstd = (torch.empty(num_tokens, dtype=torch.float32) for _ in range(2))
     _library().bertsmith_residual_forward(
-        *_pointers(residual, sublayer, weight, bias, out, mean, rstd), num_tokens, width, eps, seed, num_kept
+        *_pointers(residual, sublayer, weight, bias, out, mean, rstd), num_tokens, width, eps, int(seed), num_kept
     )
     return out, mean, rstd
 
@@ -145,17 +150,17 @@ def residual_backward(
     weight: Tensor,
     mean: Tensor,
     rstd: Tensor,
-    seed: int,
+    seed: Tensor,
     num_kept: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of residual, sublayer, weight and bias from that of `out`."""
     num_tokens, width = sublayer.shape
     residual, sublayer, gradient = residual.contiguous(), sublayer.contiguous(), gradient.contiguous()
-    gradients = torch.empty_like(residual), torch.empty_like(sublayer), torch.empty(width), torch.empty(width)
+    gradients = tuple(torch.empty_like(each) for each in (residual, sublayer, weight, weight))
     _library().bertsmith_residual_backward(
-        *_pointers(residual, sublayer, weight, mean, rstd, gradient, *gradients), num_tokens, width, seed, num_kept
+        *_pointers(residual, sublayer, weight, mean, rstd, gradient, *gradients), num_tokens, width, int(seed), num_kept
     )
-    return gradients
+    return gradients[0], gradients[1], gradients[2], gradients[3]
 
 
 @residual.register_fake
@@ -172,13 +177,13 @@ def _(
 
 
 def _keep_residual(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    residual, sublayer, weight, _, _, ctx.seed, ctx.num_kept = inputs
-    ctx.save_for_backward(residual, sublayer, weight, *output[1:])
+    residual, sublayer, weight, _, _, seed, ctx.num_kept = inputs
+    ctx.save_for_backward(residual, sublayer, weight, *output[1:], seed)
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _residual_gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Any, ...]:
-    return *residual_backward(gradient, *ctx.saved_tensors, ctx.seed, ctx.num_kept), None, None, None
+    return *residual_backward(gradient, *ctx.saved_tensors, ctx.num_kept), None, None, None
 
 
 residual.register_autograd(_residual_gradients, setup_context=_keep_residual)

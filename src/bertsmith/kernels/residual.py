@@ -21,7 +21,7 @@ def residual_norm(
     """
     if _fits_kernel(sublayer, weight):
         num_kept = native_ops.num_kept_of(dropout)
-        seed = native_ops.draw_seed() if dropout else 0
+        seed = native_ops.draw_seed(dropout)
         out: Tensor = native_ops.residual(residual.to(torch.bfloat16), sublayer, weight, bias, eps, seed, num_kept)[0]
         return out
     return F.layer_norm(residual + F.dropout(sublayer, dropout), weight.shape, weight, bias, eps)

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from bertsmith.errors import FileFormatError
 from bertsmith.files import read_json
+from bertsmith.kernels.linear import FrozenLinear
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.name_tables import GOOGLE, HEADS, HUGGING_FACE, OWN, NameTable
 from bertsmith.model.networks import (
@@ -120,6 +121,8 @@ def load_weights(network: Network, place: Path, *, heads: Heads = "load", strict
 
 def save_weights(network: Network, folder: Path) -> None:
     """Write `model.safetensors`, under Hugging Face's names where its BERT computes the same, else under our own."""
+    frozen = [name for name, part in network.named_modules() if isinstance(part, FrozenLinear)]
+    assert not frozen, f"a copy for prediction lacks the weights of {', '.join(frozen)}: save the original"
     names = published_parameter_names(network)
     tensors = {names[own]: parameter for own, parameter in network.named_parameters()}
     write_weights(folder / WEIGHTS, tensors)

@@ -154,7 +154,7 @@ class EmbeddingNetwork(Network):
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
         hidden: Tensor = self.encoder(packed, capture)
         if self.pooling == "cls":
-            vectors = hidden[packed.starts]
+            vectors = hidden[packed.starts].float()
         else:
             lengths = torch.tensor(packed.lengths, device=hidden.device)
             vectors = torch.segment_reduce(hidden.float(), self.pooling, lengths=lengths, axis=0)

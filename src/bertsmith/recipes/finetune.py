@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from pydantic import Field, create_model
 
-from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.catalog import data_set
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import Evaluation, evaluate
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
@@ -158,7 +158,8 @@ class _Run:
     def finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
         """Tune the best model on the validation examples, save it so, and measure it."""
         training = self.settings.training
-        best = load(self.folder, device=training.device, precision=training.precision)
+        saved = load_artifact(self.folder)
+        best = Predictor.of(saved, device=training.device, precision=training.precision)
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
             best = replace(best, task=best.task.tuned(self.examples.validation, parts))
@@ -166,7 +167,7 @@ class _Run:
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
         record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
-        artifact = Artifact(best.task, best.network, best.tokenizer, record)
+        artifact = replace(saved, task=best.task, record=record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)
         return evaluation, test

@@ -57,12 +57,13 @@ class AdamW(torch.optim.AdamW):
         if all(fits_kernel(parameter) for _, parameter in owners):
             for group, parameter in owners:
                 self._kernel_step(group, parameter)
-            return
-        for _, parameter in owners:
-            if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.to_dense()
-            parameter.grad.mul_(self.gradient_scale)
-        super().step()
+        else:
+            for _, parameter in owners:
+                if parameter.grad.is_sparse:
+                    parameter.grad = parameter.grad.to_dense()
+                parameter.grad.mul_(self.gradient_scale)
+            super().step()
+        self.gradient_scale = 1.0
 
     def _kernel_step(self, group: dict[str, Any], parameter: torch.Tensor) -> None:
         state = self.state[parameter]

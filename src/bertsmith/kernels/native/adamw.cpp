@@ -11,7 +11,8 @@ namespace {
 
 struct Step {
     float gradient_scale;  // clipping, folded in
-    float beta1, beta2, eps;
+    float beta1, beta2, rest1, rest2;  // rest: 1 - beta, to more digits than a float of beta leaves
+    float eps;
     float kept;             // 1 - learning rate x weight decay
     float size;             // learning rate / (1 - beta1^t)
     float deviation_scale;  // 1 / sqrt(1 - beta2^t)
@@ -20,7 +21,7 @@ struct Step {
 // Values `from` to `to` of a parameter; gradient: as many values, or none for zeros.
 void update(const Step& s, float* parameter, const float* gradient, float* first, float* second, int64_t count) {
     const __m512 beta1 = _mm512_set1_ps(s.beta1), beta2 = _mm512_set1_ps(s.beta2), eps = _mm512_set1_ps(s.eps);
-    const __m512 rest1 = _mm512_set1_ps(1 - s.beta1), rest2 = _mm512_set1_ps(1 - s.beta2);
+    const __m512 rest1 = _mm512_set1_ps(s.rest1), rest2 = _mm512_set1_ps(s.rest2);
     const __m512 scale = _mm512_set1_ps(s.gradient_scale), kept = _mm512_set1_ps(s.kept);
     const __m512 size = _mm512_set1_ps(s.size), deviation_scale = _mm512_set1_ps(s.deviation_scale);
     for (int64_t i = 0; i < count; i += kLanes) {
@@ -55,9 +56,9 @@ extern "C" {
 
 // All arrays: float [count].
 void bertsmith_adamw(float* parameter, const float* gradient, float* first, float* second, int64_t count,
-                     float gradient_scale, float beta1, float beta2, float eps, float kept, float size,
-                     float deviation_scale) {
-    const Step step = {gradient_scale, beta1, beta2, eps, kept, size, deviation_scale};
+                     float gradient_scale, float beta1, float beta2, float rest1, float rest2, float eps, float kept,
+                     float size, float deviation_scale) {
+    const Step step = {gradient_scale, beta1, beta2, rest1, rest2, eps, kept, size, deviation_scale};
 #pragma omp parallel for schedule(static) if (count > kChunk)
     for (int64_t at = 0; at < count; at += kChunk)
         update(step, parameter + at, gradient + at, first + at, second + at, std::min(kChunk, count - at));
@@ -67,8 +68,8 @@ void bertsmith_adamw(float* parameter, const float* gradient, float* first, floa
 // which rises.
 void bertsmith_adamw_rows(float* parameter, const int64_t* given, const float* gradient, int64_t num_given, float* first,
                           float* second, int64_t num_rows, int64_t width, float gradient_scale, float beta1, float beta2,
-                          float eps, float kept, float size, float deviation_scale) {
-    const Step step = {gradient_scale, beta1, beta2, eps, kept, size, deviation_scale};
+                          float rest1, float rest2, float eps, float kept, float size, float deviation_scale) {
+    const Step step = {gradient_scale, beta1, beta2, rest1, rest2, eps, kept, size, deviation_scale};
     const int64_t chunk = std::max<int64_t>(1, kChunk / width);
 #pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < num_rows; begin += chunk) {

@@ -1,6 +1,9 @@
 // What the processor must have for the kernels of this library; asked before any of them is called.
 extern "C" {
 
+// Of the sources that this library was compiled from.
+const char* bertsmith_fingerprint() { return BERTSMITH_FINGERPRINT; }
+
 // 1 where it has AVX-512 with bf16 products, else 0. This file is compiled without either, so that asking is safe.
 int bertsmith_fits_processor() {
     __builtin_cpu_init();

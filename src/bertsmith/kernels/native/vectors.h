@@ -96,8 +96,8 @@ inline void multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, int64_t
 
 // --- functions of numbers --------------------------------------------------------------------------------------------
 
-inline __m512 exp2(__m512 x) {  // relative error below 3e-7; 0 far below
-    x = _mm512_max_ps(x, _mm512_set1_ps(-200.0f));
+inline __m512 exp2(__m512 x) {  // relative error below 3e-7; 0 far below; NaN stays (it is the second operand of max)
+    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
     const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 t = _mm512_mul_ps(_mm512_sub_ps(x, whole), _mm512_set1_ps(0.69314718056f));
     __m512 sum = _mm512_set1_ps(1.0f / 720);  // Taylor's series of e^t for |t| <= ln(2) / 2
