@@ -73,6 +73,17 @@ class TrainingSettings(Settings):
         per_epoch = steps_per_epoch(num_samples, self.per_device_train_batch_size)
         return self.max_steps or max(1, math.ceil((self.num_train_epochs or DEFAULT_EPOCHS) * per_epoch))
 
+    @property
+    def peak_learning_rate(self) -> float:
+        return self.learning_rate or DEFAULT_LEARNING_RATE
+
+    def learning_rate_at(self, step: int, num_steps: int) -> float:
+        """Of optimizer step `step`, counted from 0, of a run of `num_steps`."""
+        warmup_steps = round(self.warmup_fraction * num_steps)
+        return self.peak_learning_rate * learning_rate_fraction(
+            self.lr_scheduler_type, step, num_steps, warmup_steps, self.decay_fraction
+        )
+
 
 @dataclass
 class TrainingResult:
@@ -129,8 +140,7 @@ def train(
     keep_freed_memory()
     network.to(device).train()
     torch.manual_seed(settings.seed)
-    peak_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
-    optimizer = build_optimizer(network, settings.optimizer, peak_rate, rate_factors)
+    optimizer = build_optimizer(network, settings.optimizer, settings.peak_learning_rate, rate_factors)
     num_steps = settings.num_steps(len(samples))
     result = TrainingResult()
     judge = Judge(
@@ -148,13 +158,7 @@ def train(
     ):
         for step, current in enumerate(_ahead(encoder, num_steps, result)):
             started = time.perf_counter()
-            rate = peak_rate * learning_rate_fraction(
-                settings.lr_scheduler_type,
-                step,
-                num_steps,
-                round(settings.warmup_fraction * num_steps),
-                settings.decay_fraction,
-            )
+            rate = settings.learning_rate_at(step, num_steps)
             losses, norm = _step(task, network, optimizer, current, settings, rate, step)
             result.num_steps = step + 1
             result.num_tokens += current.num_tokens
