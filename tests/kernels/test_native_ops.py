@@ -78,10 +78,15 @@ def test_attention_and_its_gradients_are_the_twins(
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 50)), min_size=1, max_size=5), SEEDS, KEPT)
 def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]], seed: int, num_kept: int) -> None:
     queries, keys = [q for q, _ in pairs], [k for _, k in pairs]
-    query, key, value = random(sum(queries), 2, 32), random(sum(keys), 2, 32, seed=1), random(sum(keys), 2, 32, seed=2)
-    out = native_ops.attention(query, key, value, starts(queries), starts(keys), seed_of(seed), num_kept)[0]
-    expected = twins.attention(query.float(), key.float(), value.float(), queries, keys, seed, num_kept)
+    ours = [random(sum(n), 2, 32, seed=i).requires_grad_() for i, n in enumerate((queries, keys, keys))]
+    theirs = [each.detach().float().requires_grad_() for each in ours]
+    out = native_ops.attention(*ours, starts(queries), starts(keys), seed_of(seed), num_kept)[0]
+    expected = twins.attention(*theirs, queries, keys, seed, num_kept)
     assert_close(out, expected)
+    weights = random(*out.shape, seed=3)
+    gradients = torch.autograd.grad(out, ours, weights), torch.autograd.grad(expected, theirs, weights.float())
+    for mine, other in zip(*gradients, strict=True):
+        assert_close(mine, other, relative=1e-2, cancelled=0.5)
 
 
 @needs_kernels
@@ -140,6 +145,26 @@ def test_the_residual_and_its_gradients_are_the_twins(num_tokens: int, width: in
 
 
 @needs_kernels
+def test_attentions_gradient_is_that_of_finite_differences() -> None:
+    """The slope of the twin's loss along a random direction, in fp64, is what the kernel's gradient says."""
+    lengths = [5, 18]
+    inputs = [random(23, 2, 32, seed=i) for i in range(3)]
+    direction = [torch.randn(each.shape, generator=torch.Generator().manual_seed(9)) for each in inputs]
+    weights = random(23, 2, 32, seed=4)
+
+    def loss(step: float) -> float:
+        moved = [each.double() + step * along.double() for each, along in zip(inputs, direction, strict=True)]
+        return float((twins.attention(*moved, lengths, lengths, 5, KEEP_NINE_TENTHS) * weights.double()).sum())
+
+    leaves = [each.clone().requires_grad_() for each in inputs]
+    at = starts(lengths)
+    out = native_ops.attention(*leaves, at, at, seed_of(5), KEEP_NINE_TENTHS)[0]
+    gradients = torch.autograd.grad(out, leaves, weights)
+    slope = sum(float((g.double() * along.double()).sum()) for g, along in zip(gradients, direction, strict=True))
+    assert slope == pytest.approx((loss(1e-5) - loss(-1e-5)) / 2e-5, rel=2e-2, abs=0.2)
+
+
+@needs_kernels
 @given(st.integers(1, 70), SEEDS)
 def test_gelu_and_its_gradient_are_pytorchs(count: int, seed: int) -> None:
     """To the rounding of bf16, from far left to far right of 0."""
@@ -177,10 +202,17 @@ def test_the_residuals_gradient_is_that_of_finite_differences() -> None:
 @needs_kernels
 @pytest.mark.parametrize("num_kept", [KEEP_NINE_TENTHS, 32768])
 def test_dropout_keeps_its_share_and_places_know_nothing_of_each_other(num_kept: int) -> None:
-    """Zero sublayers but ones tell what was kept. 512 x 384 draws: the share is within 5 standard deviations."""
+    """Zeros plus ones: what stays above the row's mean was kept. The share is within 5 standard deviations."""
     num_tokens, width = 512, 384
     share = num_kept / 65536
-    kept = twins.kept_features(7, num_kept, num_tokens, width).double()
+
+    def drawn(seed: int) -> Tensor:
+        rows = torch.zeros(num_tokens, width).bfloat16(), torch.ones(num_tokens, width).bfloat16()
+        return (
+            native_ops.residual(*rows, torch.ones(width), torch.zeros(width), 1e-12, seed_of(seed), num_kept)[0] > 0
+        ).double()
+
+    kept = drawn(7)
     deviation = math.sqrt(share * (1 - share))
     assert abs(kept.mean() - share) < 5 * deviation / math.sqrt(kept.numel())
     for axis in (0, 1):
@@ -191,7 +223,7 @@ def test_dropout_keeps_its_share_and_places_know_nothing_of_each_other(num_kept:
         centred.roll(1, 0),
         centred.roll(1, 1),
         centred.roll(16, 1),
-        (twins.kept_features(8, num_kept, num_tokens, width).double() - share) / deviation,
+        (drawn(8) - share) / deviation,
     ):
         assert abs((centred * other).mean()) < bound
     heads = [twins.kept_keys(7, num_kept, head, torch.arange(256), 256).double() for head in (0, 1)]

@@ -12,7 +12,7 @@ import torch
 from toys import toy_tokenizer
 
 import bertsmith
-from bertsmith.errors import FileFormatError
+from bertsmith.errors import BertsmithError, FileFormatError
 
 TEXTS = ["ba be bi", "bo da de ba"]
 
@@ -77,6 +77,36 @@ def test_a_tagger(transformers: ModuleType, tmp_path: Path) -> None:
     for text, prediction in zip(TEXTS, found.predict(TEXTS), strict=True):  # a word is a piece here
         given = logits(transformers, model, tmp_path, text)[1:-1].argmax(-1).tolist()
         assert list(prediction.tags) == [names[tag] for tag in given]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("labels", [["O", "I-PER", "I-LOC"], ["O", "B-PER", "I-PER", "I-LOC"]])
+def test_a_tagger_of_iob1_keeps_its_entities(transformers: ModuleType, tmp_path: Path, labels: list[str]) -> None:
+    """There an entity begins with `I-`: tags are theirs, and neighbours of one type are one entity."""
+    model = saved(transformers, "BertForTokenClassification", tmp_path, id2label=dict(enumerate(labels)))
+    with torch.no_grad():
+        model.classifier.bias[labels.index("I-PER")] += 100
+    model.save_pretrained(tmp_path)
+    (prediction,) = bertsmith.load(tmp_path, precision="fp32").predict([TEXTS[0]])
+    assert set(prediction.tags) == {"I-PER"}
+    assert [(entity.entity_group, entity.word) for entity in prediction.entities] == [("PER", TEXTS[0])]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_labels": 2, "problem_type": "regression"}, "a regression has one"),
+        ({"num_labels": 1, "problem_type": "multi_label_classification"}, "everything else two or more"),
+        ({"id2label": {0: "yes", 1: "yes"}}, "labels"),
+    ],
+)
+def test_a_classifier_that_cannot_be_asked_is_refused(
+    transformers: ModuleType, tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    saved(transformers, "BertForSequenceClassification", tmp_path, **config)
+    with pytest.raises(BertsmithError, match=message):
+        bertsmith.load(tmp_path)
 
 
 @pytest.mark.peers

@@ -130,3 +130,23 @@ def test_clipping_is_for_one_step() -> None:
     assert optimizer.gradient_scale < 1
     optimizer.step()
     assert optimizer.gradient_scale == 1.0
+
+
+def test_a_table_of_many_chunks_takes_the_same_steps_by_rows_and_dense() -> None:
+    """More values than a thread takes at a time, rows met in the first chunk, the last, and in between."""
+    if engine().library is None:
+        pytest.skip(engine().reason)
+    tables = [nn.Embedding(3000, 24) for _ in range(3)]
+    for table in tables[1:]:
+        table.load_state_dict(tables[0].state_dict())
+    tables[0].sparse = True
+    optimizers = [build_optimizer(table, OptimizerSettings(), 1e-2) for table in tables[:2]]
+    optimizers.append(torch.optim.AdamW(tables[2].parameters(), lr=1e-2, weight_decay=0.01))  # type: ignore[arg-type]
+    for step in range(3):
+        ids = torch.tensor([0, 682, 683, 1500 + step, 2999])
+        for table, optimizer in zip(tables, optimizers, strict=True):
+            optimizer.zero_grad()
+            table(ids).square().sum().backward()
+            optimizer.step()
+    for table in tables[:2]:
+        torch.testing.assert_close(table.weight, tables[2].weight, rtol=1e-5, atol=1e-6)

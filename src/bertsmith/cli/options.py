@@ -97,15 +97,20 @@ def fill(cls: type[S], options: Iterable[Option], given: Mapping[str, Any]) -> S
     values = override(values, dict(parse_override(text) for text in given.get("overrides", ())))
     for option in options:
         if option.setting in cls.model_fields and option.field.is_required() and option.setting not in values:
-            raise SettingsError(f"{' or '.join(option.names)} is missing: {option.field.description}{_taken(given)}")
+            raise SettingsError(
+                f"{' or '.join(option.names)} is missing: {option.field.description}{_taken(options, given)}"
+            )
     return cls.of(values)
 
 
-def _taken(given: Mapping[str, Any]) -> str:
+def _taken(options: Iterable[Option], given: Mapping[str, Any]) -> str:
     """A hint where an option of many values may have taken the word that is missed."""
-    takers = [name for name, value in given.items() if isinstance(value, tuple | list) and len(value) > 1]
-    options = " and ".join("--" + name.rpartition("__")[2].replace("_", "-") for name in takers)
-    return f" ({options} takes all the words that follow: write it last)" if takers else ""
+    takers = [
+        option.names[0]
+        for option in options
+        if isinstance(value := given.get(option.identifier), tuple | list) and len(value) > 1
+    ]
+    return f" ({' and '.join(takers)} takes all the words that follow: write it last)" if takers else ""
 
 
 def options_of(cls: type[Settings], positional: Sequence[str] = ()) -> Iterator[Option]:

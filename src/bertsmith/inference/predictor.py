@@ -1,7 +1,6 @@
 """Requests to predictions: encoded, packed by a token budget, computed, decoded and merged in the order they came.
 
-Knows `Task`, and of tasks only the one that `embed` is for. Outputs are reduced batch by batch, so memory does not grow
-with the data set's logits.
+Knows `Task`, never a task. Outputs are reduced batch by batch, so memory does not grow with the data set's logits.
 """
 
 from __future__ import annotations

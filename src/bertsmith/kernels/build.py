@@ -43,8 +43,7 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str | None:
-    """Writes the library; None, or in one line why there is none. extra: further flags, of a sanitizer say."""
+def _compile(target: Path, extra: tuple[str, ...]) -> str | None:
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
         return f"kernels are for Linux on x86-64, not for {sys.platform} on {platform.machine()}"
     compiler = _compiler()
@@ -67,6 +66,14 @@ def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str 
         shutil.copyfile(partial, beside)
         beside.replace(target)
     return None
+
+
+def compile_library(target: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str | None:
+    """Writes the library; None, or in one line why there is none. extra: further flags, of a sanitizer say."""
+    try:
+        return _compile(target, extra)
+    except OSError as error:  # a read-only folder, a full disk: no reason for an installation to fail
+        return str(error)
 
 
 def _compiler() -> list[str] | None:

@@ -23,7 +23,7 @@ def is_available() -> bool:
 
 def num_kept_of(dropout: float) -> int:
     """How many of 65,536 values keep: the kernels' dropout is exact to 1/131,072."""
-    return KEEP_ALL - round(dropout * KEEP_ALL)
+    return max(1, KEEP_ALL - round(dropout * KEEP_ALL))
 
 
 def draw_seed(dropout: float) -> Tensor:

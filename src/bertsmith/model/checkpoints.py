@@ -121,8 +121,6 @@ def load_weights(network: Network, place: Path, *, heads: Heads = "load", strict
 
 def save_weights(network: Network, folder: Path) -> None:
     """Write `model.safetensors`, under Hugging Face's names where its BERT computes the same, else under our own."""
-    frozen = [name for name, part in network.named_modules() if isinstance(part, FrozenLinear)]
-    assert not frozen, f"a copy for prediction lacks the weights of {', '.join(frozen)}: save the original"
     names = published_parameter_names(network)
     tensors = {names[own]: parameter for own, parameter in network.named_parameters()}
     write_weights(folder / WEIGHTS, tensors)
@@ -136,7 +134,7 @@ def config_to_hugging_face(network: Network, **more: Any) -> dict[str, Any]:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
     if isinstance(network, SequenceNetwork | TokenNetwork) and not isinstance(network, ChoiceNetwork):
-        labels = {str(i): f"LABEL_{i}" for i in range(network.classifier.out_features)}
+        labels = {str(i): f"LABEL_{i}" for i in range(len(network.classifier.weight))}
         values |= {"id2label": labels, "label2id": {label: int(i) for i, label in labels.items()}}
     return values | published_config(network.config, hugging_face=hugging_face) | more
 
@@ -148,6 +146,8 @@ def speaks_hugging_face(network: Network) -> bool:
 
 def published_parameter_names(network: Network) -> dict[str, str]:
     """Our name of each parameter -> the one it is saved under; a bare trunk goes without the prefix, as there."""
+    frozen = [name for name, part in network.named_modules() if isinstance(part, FrozenLinear)]
+    assert not frozen, f"a copy for prediction lacks the weights of {', '.join(frozen)}: save the original"
     if not speaks_hugging_face(network):
         return {own: own for own, _ in network.named_parameters()}
     names = HUGGING_FACE.published_names(network.config.num_hidden_layers)

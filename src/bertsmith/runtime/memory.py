@@ -24,6 +24,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = {ARENA_MAX: 1, MMAP_THRESHOLD: NEVER_BYTES, TRIM_THRESHOLD: NEVER_BYTES}
-    taken = [mallopt(name, value) == 1 for name, value in settings.items()]
-    return all(taken)
+    # A threshold that an older glibc refuses would leave every large block to mmap: then all stays as it is.
+    if not mallopt(MMAP_THRESHOLD, NEVER_BYTES):
+        return False
+    return bool(mallopt(ARENA_MAX, 1) and mallopt(TRIM_THRESHOLD, NEVER_BYTES))

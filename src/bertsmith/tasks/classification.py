@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import find_columns
 from bertsmith.data.readers import Row
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, FileFormatError
+from bertsmith.model.checkpoints import CONFIG
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
 from bertsmith.tasks.foreign_model import adopt, labels_of
@@ -88,11 +89,17 @@ class Classification(Task[TextRequest, LabelPrediction]):
         """Another library's sequence classifier; one label alone is a regression, as that library has it."""
 
         def make(values: Mapping[str, Any]) -> Classification:
-            labels = labels_of(values, folder)
-            if len(labels) == 1 or values.get("problem_type") == "regression":
-                return cls(ClassificationSettings(problem_type="regression"))
-            several = values.get("problem_type") == "multi_label_classification"
-            return cls(ClassificationSettings(problem_type="multi_label" if several else "single_label", labels=labels))
+            labels, kind = labels_of(values, folder), values.get("problem_type")
+            problem: ProblemType = "multi_label" if kind == "multi_label_classification" else "single_label"
+            if kind == "regression" or (kind is None and len(labels) == 1):
+                problem = "regression"
+            if (problem == "regression") != (len(labels) == 1):
+                raise FileFormatError(
+                    f"{folder / CONFIG}: problem_type {kind!r} with {len(labels)} outputs: a regression has one here, "
+                    "everything else two or more"
+                )
+            fields = {"problem_type": problem} | ({} if problem == "regression" else {"labels": labels})
+            return cls(ClassificationSettings.of(fields, str(folder / CONFIG)))
 
         return adopt(folder, "BertForSequenceClassification", make)
 

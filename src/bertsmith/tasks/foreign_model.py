@@ -15,10 +15,13 @@ from bertsmith.text.tokenizer import Tokenizer
 NOTE = "a fine-tuned model of another library: its labels are those of its config, longer texts are read in windows"
 
 
-def adopt(folder: Path, architecture: str, make_task: Callable[[Mapping[str, Any]], Task[Any, Any]]) -> Adopted | None:
+def adopt(
+    folder: Path, architecture: str, make_task: Callable[[Mapping[str, Any]], Task[Any, Any]], note: str = ""
+) -> Adopted | None:
     """The model in `folder` where its config names `architecture` alone, else None; weights are not read.
 
-    make_task: from the config's fields; `labels_of` reads its labels. Raises as the readers of its files do.
+    make_task: from the config's fields; `labels_of` reads its labels. note: what else people should know. Raises as the
+    readers of its files do.
     """
     if not (folder / CONFIG).is_file():
         return None
@@ -27,7 +30,9 @@ def adopt(folder: Path, architecture: str, make_task: Callable[[Mapping[str, Any
         return None
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder, embedding_size=config.vocab_size)
-    return Adopted(make_task(values).within(config.max_position_embeddings), folder, tokenizer, NOTE)
+    return Adopted(
+        make_task(values).within(config.max_position_embeddings), folder, tokenizer, f"{NOTE}; {note}" if note else NOTE
+    )
 
 
 def labels_of(values: Mapping[str, Any], folder: Path) -> tuple[str, ...]:

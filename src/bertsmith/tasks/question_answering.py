@@ -106,7 +106,12 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     @classmethod
     def adopted(cls, folder: Path) -> Adopted | None:
         """Another library's reader of passages; whether it may answer nothing, its config does not say: it may not."""
-        return adopt(folder, "BertForQuestionAnswering", lambda values: cls())
+        return adopt(
+            folder,
+            "BertForQuestionAnswering",
+            lambda values: cls(),
+            "it always answers; of one that may find nothing, trained on SQuAD 2.0 say, fine-tune a copy here",
+        )
 
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> QuestionRequest:
         if isinstance(record, Mapping) and not isinstance(record.get("id", ""), str):

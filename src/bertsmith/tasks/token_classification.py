@@ -22,6 +22,7 @@ from bertsmith.data.columns import check_labels
 from bertsmith.data.conll import read_conll
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
+from bertsmith.model.checkpoints import CONFIG
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Chain
 from bertsmith.model.networks import CrfTokenNetwork, TokenNetwork
@@ -46,8 +47,10 @@ from bertsmith.text.windows import WindowSettings
 
 class TokenClassificationSettings(WindowSettings):
     labels: tuple[str, ...] = Field((), description="tags in the order of the logits; empty: from the data")
-    scheme: Literal["auto", "plain", "BIO", "BIOES"] = Field(
-        "auto", description="how tags spell entities; auto: as the data does; BIO and BIOES are turned into each other"
+    scheme: Literal["auto", "plain", "IOB1", "BIO", "BIOES"] = Field(
+        "auto",
+        description="how tags spell entities; auto: as the data does; BIO and BIOES are turned into each other; IOB1: "
+        "any tag may follow any, entities are read as conlleval does",
     )
     labelled_pieces: LabelledPieces = Field(
         "first", description="which pieces of a word are trained on and asked: the first, or all, with their mean"
@@ -117,9 +120,14 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     @classmethod
     def adopted(cls, folder: Path) -> Adopted | None:
-        """Another library's tagger."""
-        make = lambda values: cls(TokenClassificationSettings(labels=labels_of(values, folder)))  # noqa: E731
-        return adopt(folder, "BertForTokenClassification", make)
+        """Another library's tagger, whose tags may follow each other as they like: its training may have had IOB1."""
+
+        def make(values: Mapping[str, Any]) -> TokenClassification:
+            labels = labels_of(values, folder)
+            scheme = "plain" if detect_scheme(labels) == "plain" else "IOB1"
+            return cls(TokenClassificationSettings.of({"labels": labels, "scheme": scheme}, str(folder / CONFIG)))
+
+        return adopt(folder, "BertForTokenClassification", make, "its tags are decoded one by one")
 
     def request(self, record: Any, where: str = "request") -> TagRequest:
         """From a record of the fields, a text, or a list of words; strings in the place of words are separated."""

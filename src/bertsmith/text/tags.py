@@ -1,7 +1,8 @@
 """Tags of words and the spans that they stand for: BIO and BIOES, read leniently or strictly, written validly.
 
 Also where in a text the words to tag are. Knows no vocabulary and no model. A tag is `O`, outside of everything, or a
-prefix and a type as `B-PER`; tags without such prefixes, parts of speech say, are the scheme `plain`.
+prefix and a type as `B-PER`. In IOB1 an entity begins with `I-` unless it touches one of its type. Tags without such
+prefixes, parts of speech say, are the scheme `plain`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from bertsmith.errors import DataError
 from bertsmith.text.vocabulary import LONE_SURROGATE
 
-Scheme: TypeAlias = Literal["plain", "BIO", "BIOES"]
+Scheme: TypeAlias = Literal["plain", "IOB1", "BIO", "BIOES"]
 OUTSIDE = "O"
-PREFIXES: dict[Scheme, str] = {"plain": "", "BIO": "BI", "BIOES": "BIES"}
+PREFIXES: dict[Scheme, str] = {"plain": "", "IOB1": "BI", "BIO": "BI", "BIOES": "BIES"}
 _PREFIXED = re.compile(r"[BIES]-.")
 
 _CLEAN = BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False)
@@ -145,9 +146,9 @@ def repaired(tags: Sequence[str], scheme: Scheme) -> list[str]:
 
 
 def grammar_of(labels: Sequence[str], scheme: Scheme) -> Grammar:
-    """What may follow what in a valid sequence of `labels`; in `plain`, anything."""
+    """What may follow what in a valid sequence of `labels`; in `plain` and in IOB1, where `I-` may begin, anything."""
     size = len(labels)
-    if scheme == "plain":
+    if scheme in ("plain", "IOB1"):
         return Grammar(np.ones(size, np.bool_), np.ones((size, size), np.bool_), np.ones(size, np.bool_))
     kinds = np.array([label[2:] for label in labels])
     prefixes = np.array([label[0] for label in labels])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -37,15 +36,14 @@ class AdamW(torch.optim.AdamW):
 
     def clip(self, max_norm: float | None) -> float:
         """The norm of all gradients; the next step scales them down to `max_norm` (Pascanu et al. 2013)."""
-        squares = 0.0
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    if parameter.grad.is_sparse:
-                        parameter.grad = parameter.grad.coalesce()
-                    values = parameter.grad.values() if parameter.grad.is_sparse else parameter.grad
-                    squares += float(torch.linalg.vector_norm(values)) ** 2
-        norm = math.sqrt(squares)
+        norms = []
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            if (gradient := parameter.grad) is None:
+                continue
+            if gradient.is_sparse:
+                gradient = parameter.grad = gradient.coalesce()
+            norms.append(torch.linalg.vector_norm(gradient.values() if gradient.is_sparse else gradient))
+        norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         self.gradient_scale = 1.0 if max_norm is None else min(1.0, max_norm / (norm + 1e-6))
         return norm
 
@@ -61,7 +59,7 @@ class AdamW(torch.optim.AdamW):
             for _, parameter in owners:
                 if parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
-                parameter.grad.mul_(self.gradient_scale)
+            torch._foreach_mul_([parameter.grad for _, parameter in owners], self.gradient_scale)
             super().step()
         self.gradient_scale = 1.0
 
