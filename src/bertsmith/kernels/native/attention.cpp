@@ -230,7 +230,7 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
 template <typename Head>
 void for_each_head(const Problem& p, const Head& compute) {
     const int64_t count = p.num_sequences * p.num_heads;
-#pragma omp parallel
+#pragma omp parallel if (p.num_queries() * p.num_heads * p.width > kWorthThreads)
     {
         Scratch scratch;
 #pragma omp for schedule(dynamic, 4)

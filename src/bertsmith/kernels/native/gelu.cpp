@@ -39,7 +39,7 @@ Normal normal(__m512 x) {
 template <typename Compute>
 void for_each_block(const uint16_t* x, const uint16_t* y, uint16_t* out, int64_t count, const Compute& compute) {
     const int64_t whole = count / kLanes * kLanes;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count > kWorthThreads)
     for (int64_t at = 0; at < whole; at += kLanes) store_bf16(out + at, compute(load_bf16(x + at), load_bf16(y + at)));
     if (whole == count) return;
     uint16_t rest[3][kLanes] = {};

@@ -58,7 +58,7 @@ void bertsmith_residual_forward(const uint16_t* residual, const uint16_t* sublay
                                 const float* bias, uint16_t* out, float* mean, float* rstd, int64_t num_tokens,
                                 int64_t width, double eps, uint64_t seed, uint32_t num_kept) {
     const Rows rows = {residual, sublayer, width, {seed, num_kept, 65536.0f / num_kept}};
-#pragma omp parallel
+#pragma omp parallel if (num_tokens * width > kWorthThreads)
     {
         std::vector<float> sums(width);
 #pragma omp for schedule(static)
@@ -93,7 +93,7 @@ void bertsmith_residual_backward(const uint16_t* residual, const uint16_t* subla
     const Rows rows = {residual, sublayer, width, {seed, num_kept, 65536.0f / num_kept}};
     const int num_threads = omp_get_max_threads();
     std::vector<float> partial(2 * num_threads * width, 0.0f);  // each thread's sums for weight and bias
-#pragma omp parallel num_threads(num_threads)
+#pragma omp parallel num_threads(num_threads) if (num_tokens * width > kWorthThreads)
     {
         float* weights = &partial[2 * omp_get_thread_num() * width];
         float* biases = weights + width;

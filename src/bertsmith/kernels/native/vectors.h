@@ -12,6 +12,7 @@
 namespace bertsmith {
 
 constexpr int kLanes = 16;
+constexpr int64_t kWorthThreads = 1 << 15;  // values: below it, waking another thread costs more than it saves
 
 // --- bf16 ------------------------------------------------------------------------------------------------------------
 
