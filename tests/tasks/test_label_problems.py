@@ -141,6 +141,15 @@ def test_a_target_that_is_no_finite_number_is_refused_with_its_place(value: Any)
         Regression(ClassificationSettings(problem_type="regression")).answer(value, "row 3")
 
 
+def test_a_regression_starts_from_the_mean() -> None:
+    """(2 + 4 + 9) / 3 = 5, whatever the text, up to what the new weights of the head add."""
+    task = Classification(ClassificationSettings(problem_type="regression")).fitted(examples([2.0, 4.0, 9.0]))
+    network = task.build(toy_config()).eval()
+    assert float(network.classifier.bias) == 5.0
+    (prediction,) = Predictor(task, network, toy_tokenizer(), precision="fp32").predict(["ba be"])
+    assert prediction.score == pytest.approx(5.0, abs=0.5)
+
+
 def test_a_weight_for_an_unknown_label_names_the_nearest() -> None:
     problem = SingleLabel(ClassificationSettings(class_weights={"goood": 2.0}))
     with pytest.raises(DataError, match="no label 'goood'; did you mean 'good'"):

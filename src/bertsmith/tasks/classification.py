@@ -159,7 +159,9 @@ class Classification(Task[TextRequest, LabelPrediction]):
         return Batch(pack(windows), {"labels": targets}, {"classification": weight})
 
     def build(self, config: EncoderConfig) -> SequenceNetwork:
-        return SequenceNetwork(config, self.problem.num_logits)
+        network = SequenceNetwork(config, self.problem.num_logits)
+        nn.init.constant_(network.classifier.bias, self.problem.first_bias)
+        return network
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         values = self.problem.loss(network(batch.packed).float(), batch.targets["labels"])

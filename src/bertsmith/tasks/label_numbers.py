@@ -42,7 +42,12 @@ class Regression(Problem):
     def learned(self, answers: Sequence[float], places: Sequence[str]) -> dict[str, Any]:
         if len(set(answers)) < 2:
             raise DataError(f"regression needs different numbers in the training data, found {sorted(set(answers))}")
-        return {}
+        return {"mean_value": math.fsum(answers) / len(answers)}
+
+    @property
+    def first_bias(self) -> float:
+        """The mean: a bias moves by the learning rate in a step, far too little to come from 0 to it in a run."""
+        return self.settings.mean_value
 
     def target(self, answer: float, where: str) -> float:
         return answer

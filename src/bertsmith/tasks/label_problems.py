@@ -51,6 +51,10 @@ class ClassificationSettings(WindowSettings):
         (), description="probability from which each label is given, for multi_label; fitted on validation data"
     )
 
+    mean_value: float = Field(
+        0.0, allow_inf_nan=False, description="where a regression's new head starts: the mean of the training numbers"
+    )
+
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,6 +98,11 @@ class Problem(ABC):
     @abstractmethod
     def learned(self, answers: Sequence[Any], places: Sequence[str]) -> dict[str, Any]:
         """The settings that training answers decide."""
+
+    @property
+    def first_bias(self) -> float:
+        """What a new head says of every text before it has learned anything."""
+        return 0.0
 
     @abstractmethod
     def target(self, answer: Any, where: str) -> Any:
