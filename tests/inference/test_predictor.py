@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
-from bertsmith.errors import DataError
+from bertsmith.artifact import Artifact
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference import predictor as module
 from bertsmith.inference.predictor import Predictor
+from bertsmith.kernels.library import engine
+from bertsmith.runtime.device import PredictionPrecision
+from bertsmith.tasks import TASKS
 from bertsmith.tasks.classification import Classification, TextRequest
 
 
@@ -76,3 +83,57 @@ def test_a_bad_request_is_named(predictor: Predictor, request_: object, message:
 
 def test_nothing_asked_is_nothing_answered(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
+
+
+def artifact_of(name: str) -> Artifact:
+    """Wide enough for the kernels to take its layers whole."""
+    torch.manual_seed(0)
+    task = toy_task(name).task
+    network = task.build(toy_config(hidden_size=64, intermediate_size=128, initializer_range=0.2)).eval()
+    return Artifact(task, network, toy_tokenizer(), {})
+
+
+PRECISIONS = [
+    "fp32",
+    *(
+        pytest.param(each, marks=pytest.mark.skipif(engine().library is None, reason=f"no kernels: {engine().reason}"))
+        for each in ("bf16", "int8")
+    ),
+]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", TASKS)
+def test_batch_invariant_is_the_same_bits_alone_and_together(name: str, precision: PredictionPrecision) -> None:
+    predictor = Predictor.of(artifact_of(name), precision=precision, batch_invariant=True)
+    requests = toy_task(name).requests
+    together = predictor.run(requests).predictions
+    alone = [predictor.run([request]).predictions[0] for request in requests]
+    np.testing.assert_equal([asdict(each) for each in together], [asdict(each) for each in alone])
+
+
+@pytest.mark.skipif(engine().library is None, reason=f"no kernels: {engine().reason}")
+def test_with_kernels_texts_are_batched_all_the_same() -> None:
+    budgets = {
+        name: Predictor.of(artifact_of(name), precision="bf16", batch_invariant=True).max_tokens_per_batch
+        for name in ("classification", "seq2seq")
+    }
+    # The head over the vocabulary is no product of the kernels.
+    assert budgets == {"classification": 8192, "seq2seq": 1}
+
+
+@pytest.mark.skipif(engine().library is None, reason=f"no kernels: {engine().reason}")
+def test_int8_is_near_fp32() -> None:
+    answers = [
+        Predictor.of(artifact_of("classification"), precision=precision).predict([(text, "ba") for text in TEXTS])
+        for precision in ("fp32", "int8")
+    ]
+    for one, other in zip(*answers, strict=True):
+        assert one.scores != other.scores
+        assert one.scores == pytest.approx(other.scores, abs=0.02)
+
+
+def test_int8_without_kernels_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bertsmith.kernels.native_ops.is_available", lambda: False)
+    with pytest.raises(SettingsError, match="int8 needs the compiled kernels"):
+        Predictor.of(artifact_of("classification"), precision="int8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,3 +62,64 @@ def residual_norm(
     """layer_norm(residual + dropout(sublayer)): [T, H]."""
     kept = kept_features(seed, num_kept, *sublayer.shape)
     return F.layer_norm(residual + sublayer * kept * (65536 / num_kept), weight.shape, weight, bias, eps)
+
+
+def rounded_rows(rows: Tensor) -> Tensor:
+    """Each number at the nearest of 256 steps from its row's least to its largest: double, the steps found in fp32.
+
+    Numbers of 8 bits often lie between two steps, so what is nearest has to be decided by the kernel's own arithmetic.
+    """
+    rows = rows.float()
+    least, most = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
+    # torch.full: 255 / tensor would be PyTorch's reciprocal times 255, rounded twice.
+    steps = ((rows - least) * torch.where(most > least, torch.full_like(most, 255) / (most - least), 0)).round()
+    return least.double() + steps.double() * ((most - least) / 255).double()
+
+
+def rounded_columns(weight: Tensor) -> Tensor:
+    """Each of a column's weights [N, K] at the nearest of 255 steps, as many below 0 as above: double."""
+    step = weight.float().abs().amax(1, keepdim=True) / 127
+    return (weight.float() / step).round().double() * step.double()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's weights, (weight, bias) each, and what it computes: [T, H] -> [T, H]."""
+
+    projections: tuple[Tensor, Tensor]
+    output: tuple[Tensor, Tensor]
+    up: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+    norm_weight: Tensor
+    norm_bias: Tensor
+    heads: int
+
+    @classmethod
+    def random(cls, width: int, inner: int, heads: int, seed: int) -> Layer:
+        generator = torch.Generator().manual_seed(seed)
+
+        def linear(inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
+            weight = torch.randn(outputs, inputs, generator=generator) * inputs**-0.5
+            return weight, torch.randn(outputs, generator=generator) / 10
+
+        shapes = ((width, 3 * width), (width, width), (width, inner), (inner, width))
+        norms = (torch.randn(width, generator=generator) for _ in range(2))
+        return cls(*(linear(*shape) for shape in shapes), *norms, heads)
+
+    def __call__(self, hidden: Tensor, lengths: list[int], number: str) -> Tensor:
+        projected = self._product(hidden, self.projections, number)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in projected.chunk(3, dim=-1))
+        attended = attention(query, key, value, lengths, lengths, 0, 65536).flatten(1)
+        shape = self.norm_weight.shape
+        first = hidden + self._product(attended, self.output, number)
+        middle = F.layer_norm(first, shape, self.norm_weight, self.norm_bias, 1e-12)
+        inner = F.gelu(self._product(middle, self.up, number))
+        second = middle + self._product(inner, self.down, number)
+        return F.layer_norm(second, shape, self.norm_bias + 1, self.norm_weight, 1e-12)
+
+    @staticmethod
+    def _product(rows: Tensor, linear: tuple[Tensor, Tensor], number: str) -> Tensor:
+        weight, bias = linear
+        if number == "bf16":
+            return F.linear(rows, weight, bias)
+        return F.linear(rounded_rows(rows.bfloat16()), rounded_columns(weight), bias.double()).float()

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from bertsmith.evaluation.intervals import Interval, Marked, Marks, bootstrap
 from bertsmith.inference.predictor import Predictions, Predictor
-from bertsmith.runtime.device import Precision, pick_precision
+from bertsmith.runtime.device import PredictionPrecision, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task
 
@@ -29,7 +29,7 @@ class Evaluation:
     num_windowed_examples: int = 0
     warnings: tuple[str, ...] = ()
     intervals: dict[str, Interval] = field(default_factory=dict)
-    precision: Precision = "auto"
+    precision: PredictionPrecision = "auto"
 
     @property
     def cut(self) -> str:
@@ -51,7 +51,7 @@ class EvaluationRecord:
 
     split: str
     num_examples: int
-    precision: Precision
+    precision: PredictionPrecision
     metrics: Mapping[str, Interval]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Judged:
     examples: Sequence[Any]
     answers: Predictions
     marks: Marks
-    precision: Precision
+    precision: PredictionPrecision
 
     @property
     def marked(self) -> Marked:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +19,9 @@ from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
-from bertsmith.kernels.linear import frozen
+from bertsmith.model.frozen import frozen, is_batch_invariant
 from bertsmith.model.networks import Network
-from bertsmith.runtime.device import Precision, autocast, has_bf16, pick_device, pick_precision
+from bertsmith.runtime.device import PredictionPrecision, autocast, has_bf16, pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
@@ -56,17 +56,32 @@ class Predictor:
     task: Task[Any, Any]
     network: Network
     tokenizer: Tokenizer
-    precision: Precision = "auto"
+    precision: PredictionPrecision = "auto"
     max_tokens_per_batch: int = 8192
 
     @classmethod
-    def of(cls, artifact: Artifact, *, device: str = "auto", precision: Precision = "auto") -> Self:
-        """The artifact's predictor. On a CPU that multiplies bf16 it computes through a frozen copy of the network."""
+    def of(
+        cls,
+        artifact: Artifact,
+        *,
+        device: str = "auto",
+        precision: PredictionPrecision = "auto",
+        batch_invariant: bool = False,
+    ) -> Self:
+        """The artifact's predictor. On a CPU that multiplies bf16 it computes through a frozen copy of the network.
+
+        batch_invariant: a prediction is the same, to the bit, whatever else is asked beside it. Where the compiled
+        kernels do all products that costs nothing; elsewhere each text is computed by itself.
+        """
         where = pick_device(device)
         network = artifact.network.to(where).eval()
-        if where.type == "cpu" and has_bf16(where) and pick_precision(precision, where) == "bf16":
-            network = frozen(network)
-        return cls(artifact.task, network, artifact.tokenizer, precision)
+        picked = pick_precision(precision, where)
+        if picked != "fp32" and where.type == "cpu" and (has_bf16(where) or picked == "int8"):
+            network = frozen(network, picked, batch_invariant=batch_invariant)
+        predictor = cls(artifact.task, network, artifact.tokenizer, precision)
+        if batch_invariant and not is_batch_invariant(network):
+            return replace(predictor, max_tokens_per_batch=1)
+        return predictor
 
     def predict(self, requests: Sequence[Any], progress: Progress | None = None) -> list[Any]:
         """One prediction a request; a request is a text, a tuple, a mapping of fields, or a `Request`."""
@@ -151,6 +166,17 @@ class Predictor:
         return parts
 
 
-def load(folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Predictor:
-    """The predictor for a saved model; `precision`: fp32, bf16, or auto for bf16 where the machine has it."""
-    return Predictor.of(load_artifact(Path(folder)), device=device, precision=precision)
+def load(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    precision: PredictionPrecision = "auto",
+    batch_invariant: bool = False,
+) -> Predictor:
+    """The predictor for a saved model.
+
+    precision: fp32, bf16, int8, or auto for bf16 where the machine has it. batch_invariant: the same bits for a text
+    whatever it is batched with (`Predictor.of`).
+    """
+    artifact = load_artifact(Path(folder))
+    return Predictor.of(artifact, device=device, precision=precision, batch_invariant=batch_invariant)

@@ -29,6 +29,8 @@ SIGNATURES = {
     "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, POINTER, POINTER, WHOLE, WHOLE, *ADAMW),
     "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
     "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
+    "bertsmith_layer_forward": (*(POINTER,) * 6, WHOLE),
+    "bertsmith_linear": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
     "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
 }
@@ -66,7 +68,7 @@ def engine() -> Engine:
     if not current:
         return Engine(None, f"{path.name} was compiled from other sources than are here, build it again: {BUILD}")
     if not library.bertsmith_fits_processor():
-        return Engine(None, "this processor has no AVX-512 with bf16")
+        return Engine(None, "this processor has no AVX-512 with products of bf16 and int8")
     for name, types in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = types, None

@@ -5,14 +5,10 @@ Shapes: T tokens.
 
 from __future__ import annotations
 
-from copy import copy
-from typing import TypeVar, cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Module = TypeVar("Module", bound=nn.Module)
 TYPICAL_TOKENS = 4096
 """The T for which oneDNN lays out the weights; any other works too."""
 
@@ -42,24 +38,3 @@ class FrozenLinear(nn.Module):
     def __reduce__(self) -> tuple[type[FrozenLinear], tuple[Tensor, Tensor | None]]:
         """Copied and pickled by its weights as they were: oneDNN's layout cannot be."""
         return FrozenLinear, (self.weight.to_dense() if self.is_packed else self.weight, self.bias)
-
-
-def frozen(network: Module) -> Module:
-    """A copy of `network` that computes the same in bf16 with frozen linear layers; it shares all its other weights.
-
-    For prediction alone: what is trained, saved or explained is the original, which stays as it is.
-    """
-    return cast(Module, _frozen(network, {}))
-
-
-def _frozen(part: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
-    """done: what a part has become, by its id, since a part may stand in two places."""
-    if id(part) not in done:
-        if type(part) is nn.Linear:
-            done[id(part)] = FrozenLinear(part.weight, part.bias)
-        else:
-            twin = done[id(part)] = copy(part)
-            twin._modules = {
-                name: None if child is None else _frozen(child, done) for name, child in part._modules.items()
-            }
-    return done[id(part)]

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from bertsmith.errors import FileFormatError
 from bertsmith.files import read_json
-from bertsmith.kernels.linear import FrozenLinear
 from bertsmith.model.config import EncoderConfig
+from bertsmith.model.frozen import frozen_parts
 from bertsmith.model.name_tables import GOOGLE, HEADS, HUGGING_FACE, OWN, NameTable
 from bertsmith.model.networks import (
     BareNetwork,
@@ -146,7 +146,7 @@ def speaks_hugging_face(network: Network) -> bool:
 
 def published_parameter_names(network: Network) -> dict[str, str]:
     """Our name of each parameter -> the one it is saved under; a bare trunk goes without the prefix, as there."""
-    frozen = [name for name, part in network.named_modules() if isinstance(part, FrozenLinear)]
+    frozen = frozen_parts(network)
     assert not frozen, f"a copy for prediction lacks the weights of {', '.join(frozen)}: save the original"
     if not speaks_hugging_face(network):
         return {own: own for own, _ in network.named_parameters()}

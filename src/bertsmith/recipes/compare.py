@@ -20,7 +20,7 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.evaluate import FACTS, examples_for, source_of
 from bertsmith.recipes.examples import SAME, Source
 from bertsmith.recipes.tables import TableSettings
-from bertsmith.runtime.device import Precision
+from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task, task_class
 
@@ -35,7 +35,9 @@ class CompareSettings(TableSettings):
     split: str = Field("test", description="which split of the data set")
     data_dir: Path | None = Field(None, description="folder with the data set's files; None: from the hub")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
-    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    precision: PredictionPrecision = Field(
+        "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
+    )
     seed: int = Field(0, description="of the bootstrap's draws")
 
 

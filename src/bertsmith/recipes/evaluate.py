@@ -22,7 +22,7 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.examples import SAME, Source
 from bertsmith.recipes.recorded import recorded_training
 from bertsmith.recipes.tables import TableSettings
-from bertsmith.runtime.device import Precision
+from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Example
 from bertsmith.tasks.task import Prepared
@@ -47,7 +47,10 @@ class EvaluateSettings(TableSettings):
     other_file: Path | None = Field(None, description="examples of another domain, for the report")
     report_dir: Path | None = Field(None, description=f"folder for {REPORT} and {FACTS}; None: no report")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
-    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    precision: PredictionPrecision = Field(
+        "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
+    )
+    batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     settings = settings if isinstance(settings, EvaluateSettings) else EvaluateSettings.of(settings)
     progress = progress or Progress()
     artifact = load_artifact(settings.folder)
-    predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
+    predictor = Predictor.of(
+        artifact, device=settings.device, precision=settings.precision, batch_invariant=settings.batch_invariant
+    )
     prepared = None if settings.file is None else artifact.task.prepared(settings.file, artifact.tokenizer)
     if prepared is not None:
         return _on_prepared(prepared, artifact, predictor, settings, progress)

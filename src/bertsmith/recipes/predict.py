@@ -16,7 +16,7 @@ from bertsmith.errors import SettingsError, nearest
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
 from bertsmith.recipes.tables import TableSettings
-from bertsmith.runtime.device import Precision
+from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.reading import Placed, known_columns, read_requests
 
@@ -31,7 +31,10 @@ class PredictSettings(TableSettings):
     output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
     request: dict[str, Any] = Field({}, description="one request, by its fields, instead of texts or a file")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
-    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
+    precision: PredictionPrecision = Field(
+        "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
+    )
+    batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,12 @@ class _Run:
 
     def answers(self) -> Iterator[_Answer]:
         settings = self.settings
-        predictor = Predictor.of(self.artifact, device=settings.device, precision=settings.precision)
+        predictor = Predictor.of(
+            self.artifact,
+            device=settings.device,
+            precision=settings.precision,
+            batch_invariant=settings.batch_invariant,
+        )
         for block in blocks(self.requests(), BLOCK_REQUESTS):
             result = predictor.run([placed.request for placed in block], progress=self.progress)
             self.num_requests += len(block)

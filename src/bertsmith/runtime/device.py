@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 
 from bertsmith.errors import SettingsError
 
 Precision = Literal["auto", "fp32", "bf16"]
+PredictionPrecision = Literal["auto", "fp32", "bf16", "int8"]
+"""int8: the layers' products in 8 bits, everything else in bf16; on a CPU with the compiled kernels."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -36,15 +38,21 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
-def pick_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `auto` means on `device`; the others mean themselves."""
+@overload
+def pick_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]: ...
+@overload
+def pick_precision(precision: PredictionPrecision, device: torch.device) -> Literal["fp32", "bf16", "int8"]: ...
+def pick_precision(precision: PredictionPrecision, device: torch.device) -> Literal["fp32", "bf16", "int8"]:
+    """What `auto` means on `device`; the others mean themselves. Raises `SettingsError` for int8 on a GPU."""
     if precision == "auto":
         return "bf16" if has_bf16(device) else "fp32"
+    if precision == "int8" and device.type != "cpu":
+        raise SettingsError("precision int8 is for CPUs; on a GPU take bf16")
     return precision
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: PredictionPrecision, device: torch.device) -> AbstractContextManager[object]:
     """A context in which matrix products run in `precision`; weights and sums stay in fp32."""
-    if pick_precision(precision, device) == "bf16":
+    if pick_precision(precision, device) != "fp32":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -148,6 +148,7 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
         multiply(width, s.key_pairs.data(), 1, width, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
         lanes_to_rows(s.lane_sums.data(), _mm512_div_ps(_mm512_set1_ps(p.dropout.scale), sum), count, width,
                       out + (first * p.num_heads + head) * width, p.num_heads * width);
+        if (!log_sums) continue;
         float sums[kLanes], tops[kLanes];
         _mm512_storeu_ps(sums, sum);
         _mm512_storeu_ps(tops, largest);
@@ -246,7 +247,7 @@ using namespace bertsmith;
 extern "C" {
 
 // query, key, value: bf16 [T, N, D], tokens `*_stride` values apart. -> out: bf16 [T, N, D], contiguous; log_sums: float
-// [N, T], the logarithm to base 2 of each query's sum, for the backward pass.
+// [N, T], the logarithm to base 2 of each query's sum, for the backward pass, or null where there will be none.
 void bertsmith_attention_forward(const uint16_t* query, int64_t query_stride, const uint16_t* key, int64_t key_stride,
                                  const uint16_t* value, int64_t value_stride, uint16_t* out, float* log_sums,
                                  const int64_t* query_starts, const int64_t* key_starts, int64_t num_sequences,

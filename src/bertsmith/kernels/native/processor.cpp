@@ -4,10 +4,11 @@ extern "C" {
 // Of the sources that this library was compiled from.
 const char* bertsmith_fingerprint() { return BERTSMITH_FINGERPRINT; }
 
-// 1 where it has AVX-512 with bf16 products, else 0. This file is compiled without either, so that asking is safe.
+// 1 where it has AVX-512 with products of bf16 and of int8, else 0. This file is compiled without either, so that asking is safe.
 int bertsmith_fits_processor() {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 }

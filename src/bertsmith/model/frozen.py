@@ -1,0 +1,127 @@
+"""A network's copy for prediction on a CPU, its weights laid out as the products read them. Never trained or saved.
+
+Which part becomes what is decided here, once: layers of BERT's shape go whole to the compiled kernels, in bf16 or int8;
+other linear layers to the compiled product; without kernels to oneDNN's, whose AMX tiles are faster where they are.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.errors import SettingsError
+from bertsmith.kernels import native_ops
+from bertsmith.kernels.attention import Layout
+from bertsmith.kernels.library import engine
+from bertsmith.kernels.linear import FrozenLinear
+from bertsmith.kernels.packed_weights import LANES, LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
+from bertsmith.model.attention import Capture
+from bertsmith.model.encoder import Encoder, EncoderLayer
+from bertsmith.model.feedforward import Plain
+from bertsmith.model.networks import VocabularyHead
+from bertsmith.model.positions import Rotary, Rotation
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class FrozenLayer(nn.Module):
+    """An `EncoderLayer` with its weights packed: [T, H] -> bf16 [T, H]."""
+
+    def __init__(self, layer: EncoderLayer, number: Number):
+        super().__init__()
+        attention, feed_forward = layer.attention, layer.feed_forward
+        parts = (attention.query, attention.key, attention.value)
+        self.weights = LayerWeights(
+            Matrix.of(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]), number),
+            Matrix.of(attention.output.weight, attention.output.bias, number),
+            Matrix.of(feed_forward.up.weight, feed_forward.up.bias, number),
+            Matrix.of(feed_forward.down.weight, feed_forward.down.bias, number),
+            Norm.of(cast(nn.LayerNorm, layer.attention_residual.norm)),
+            Norm.of(cast(nn.LayerNorm, layer.feed_forward_residual.norm)),
+            attention.heads_shape[0],
+        )
+
+    def forward(self, hidden: Tensor, layout: Layout, rotation: Rotation | None, capture: Capture | None) -> Tensor:
+        assert rotation is None, "layers that turn by positions are not frozen whole"
+        assert capture is None or not capture.want_attentions, "a copy for prediction keeps no attentions"
+        out: Tensor = packed_layer(self.weights, hidden, layout)
+        return out
+
+
+def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = False) -> Module:
+    """A copy of `network` that computes the same, rounded to `number`; it shares all weights that stay as they are.
+
+    For prediction alone: what is trained, saved or explained is the original, which stays as it is. batch_invariant:
+    prefer what gives the same bits in any batch. Raises `SettingsError` for int8 without the compiled kernels, or
+    where no layer has BERT's shape.
+    """
+    if number == "int8" and not native_ops.is_available():
+        raise SettingsError(f"precision int8 needs the compiled kernels: {engine().reason}")
+    tiles = torch.cpu._is_amx_tile_supported() and number == "bf16" and not batch_invariant
+    copied = _Freezer(number, native_ops.is_available() and not tiles).freeze(network)
+    if number == "int8" and not any(isinstance(part, FrozenLayer) for part in copied.modules()):
+        raise SettingsError(
+            "precision int8 is for layers as BERT's: layer norm after the sum, GELU, no rotary positions, no adapters "
+            f"apart, widths that are multiples of {LANES}, heads that are multiples of 32 wide"
+        )
+    return cast(Module, copied)
+
+
+def is_batch_invariant(network: nn.Module) -> bool:
+    """Whether all products of this network are the compiled ones: then a text's result is the same in any batch."""
+    others = (nn.Linear, FrozenLinear, EncoderLayer, VocabularyHead)
+    return not any(isinstance(part, others) for part in network.modules())
+
+
+def frozen_parts(network: nn.Module) -> list[str]:
+    """The names of the parts whose weights are no parameters any more."""
+    kinds = (FrozenLayer, FrozenLinear, PackedLinear)
+    return [name for name, part in network.named_modules() if isinstance(part, kinds)]
+
+
+class _Freezer:
+    """done: what a part has become, by its id, since a part may stand in two places."""
+
+    def __init__(self, number: Number, with_kernels: bool):
+        self.number: Number = number
+        self.with_kernels = with_kernels
+        self.done: dict[int, nn.Module] = {}
+
+    def freeze(self, part: nn.Module, *, turns: bool = False) -> nn.Module:
+        """turns: whether the part belongs to an encoder whose queries and keys are turned by their positions."""
+        turns = turns or (isinstance(part, Encoder) and isinstance(part.positions, Rotary))
+        if id(part) not in self.done:
+            if type(part) is nn.Linear:
+                self.done[id(part)] = self._linear(part)
+            elif isinstance(part, EncoderLayer) and self.with_kernels and not turns and _fits(part):
+                self.done[id(part)] = FrozenLayer(part, self.number)
+            else:
+                twin = self.done[id(part)] = copy(part)
+                twin._modules = {
+                    name: None if child is None else self.freeze(child, turns=turns)
+                    for name, child in part._modules.items()
+                }
+        return self.done[id(part)]
+
+    def _linear(self, part: nn.Linear) -> nn.Module:
+        if self.with_kernels and part.in_features % LANES == 0:
+            return PackedLinear(part.weight, part.bias)
+        return FrozenLinear(part.weight, part.bias)
+
+
+def _fits(layer: EncoderLayer) -> bool:
+    """Whether the compiled kernels compute this layer whole."""
+    attention, feed_forward = layer.attention, layer.feed_forward
+    if type(feed_forward) is not Plain or feed_forward.activation != "gelu":
+        return False
+    linears = (attention.query, attention.key, attention.value, attention.output, feed_forward.up, feed_forward.down)
+    residuals = (layer.attention_residual, layer.feed_forward_residual)
+    return (
+        all(type(part) is nn.Linear for part in linears)
+        and all(part.in_features % LANES == part.out_features % LANES == 0 for part in linears)
+        and all(part.placement == "post" and type(part.norm) is nn.LayerNorm for part in residuals)
+        and attention.heads_shape[1] % 32 == 0
+    )
