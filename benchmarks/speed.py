@@ -2,14 +2,18 @@
 
     python benchmarks/speed.py [--rounds 7] [--parts inference,training] [--small]
 
-Writes docs/performance.md and benchmarks/results/speed.json; needs the extras `peers` and `bench` and the data sets.
-`--small` is a smoke test: a few texts and steps, written to runs/speed-small, no figures to believe.
+Writes docs/performance.md and benchmarks/results/speed.json, a part at a time; needs the extras `peers` and `bench` and
+the data sets. `--small` is a smoke test: few texts and steps, made up, written to runs/speed-small, no figures to
+believe.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
+import time
+from collections.abc import Callable
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +27,70 @@ from speed.measure import gemm_rate, machine
 from bertsmith.files import atomic_file, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("inference", "training")
+RUNS = HERE.parent / "runs"
+SMALL = RUNS / "speed-small"
+
+
+def inference(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.inference import measure_inference
+    from speed.texts import prose
+
+    count = 64 if arguments.small else 1024
+    return measure_inference(model, prose(arguments.data_dir), arguments.rounds, count)
+
+
+def base(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.inference import measure_inference, random_base
+    from speed.texts import prose
+
+    with tempfile.TemporaryDirectory() as folder:
+        large = model if arguments.small else random_base(model, Path(folder))
+        count = 32 if arguments.small else 128
+        words = prose(arguments.data_dir)
+        return measure_inference(large, words, arguments.rounds, count, latency=False, equal_lengths=False)
+
+
+def rounding(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.rounding import measure_rounding
+
+    return measure_rounding(model, arguments.data_dir, 1 / 100 if arguments.small else 1)
+
+
+def training(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.training import measure_training
+
+    return measure_training(model, arguments.data_dir, arguments.rounds, 1 / 20 if arguments.small else 1)
+
+
+def pretraining(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.pretraining import measure_pretraining
+
+    return measure_pretraining(
+        arguments.data_dir, (SMALL if arguments.small else RUNS) / "pretraining", 1 / 20 if arguments.small else 1
+    )
+
+
+def steps(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.steps import measure_steps
+
+    return measure_steps(model, arguments.data_dir, 1 / 20 if arguments.small else 1)
+
+
+def starting(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.starting import measure_starting
+
+    return measure_starting(model, arguments.rounds)
+
+
+def corpora(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.corpora import measure_corpora
+
+    return measure_corpora(arguments.data_dir, (0.2,)) if arguments.small else measure_corpora(arguments.data_dir)
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
+    part.__name__: part for part in (inference, base, rounding, training, pretraining, steps, starting, corpora)
+}
 
 
 def main() -> None:
@@ -32,51 +99,48 @@ def main() -> None:
     if spec is None or spec.origin is None:
         raise SystemExit("no MiniLM checkpoint; install the extra `peers`")
     model = Path(spec.origin).parent / "model"
-    record: dict[str, Any] = read_json(arguments.results) if arguments.results.is_file() else {}
-    for part in arguments.parts.split(","):
-        if part not in PARTS:
-            raise SystemExit(f"no part {part!r}; there are {', '.join(PARTS)}")
+    if arguments.small:
+        from speed.made_up import made_up_data
+
+        arguments.data_dir = made_up_data(SMALL / "data")
+    from speed.page import write_page
+
+    for part in arguments.parts:
+        started = time.perf_counter()
         facts = {
             "date": date.today().isoformat(),
             "gemm_per_second": gemm_rate(),
             "rounds": arguments.rounds,
-            **machine(),
-        }
-        record[part] = facts | {"rows": _measure(part, model, arguments)}
+        } | machine()
+        found = PARTS[part](model, arguments)
+        record: dict[str, Any] = read_json(arguments.results) if arguments.results.is_file() else {}
+        record[part] = facts | {"rows": found}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(arguments.results) as partial:
             write_json(partial, record)
-    from speed.page import write_page
-
-    write_page(record, arguments.page)
-
-
-def _measure(part: str, model: Path, arguments: argparse.Namespace) -> Any:
-    if part == "training":
-        from speed.training import measure_training
-
-        return measure_training(model, arguments.data_dir, arguments.rounds, 1 / 20 if arguments.small else 1)
-    from speed.engines import ENGINES
-    from speed.inference import measure_inference
-    from speed.texts import prose
-
-    count = 64 if arguments.small else 1024
-    return measure_inference(model, prose(arguments.data_dir), arguments.rounds, count, list(ENGINES))
+        write_page(record, arguments.page)
+        print(f"{part}: {time.perf_counter() - started:.0f} s, {arguments.page}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="times that each piece of work is timed")
-    parser.add_argument("--parts", default=",".join(PARTS), help="of inference,training")
+    parser.add_argument("--rounds", type=int, default=7, help="times that each piece of work is timed (%(default)s)")
+    parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"of {','.join(PARTS)}; all without it")
     parser.add_argument("--small", action="store_true", help="a smoke test")
     parser.add_argument("--data-dir", type=Path, default=HERE.parent / "../shared/data")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results/speed.json")
     parser.add_argument("--page", type=Path, help="default: docs/performance.md")
     arguments = parser.parse_args()
-    small = HERE.parent / "runs/speed-small"
-    arguments.results = arguments.results or (small / "speed.json" if arguments.small else HERE / "results/speed.json")
-    arguments.page = arguments.page or (small if arguments.small else HERE.parent / "docs") / "performance.md"
+    arguments.results = arguments.results or (SMALL if arguments.small else HERE / "results") / "speed.json"
+    arguments.page = arguments.page or (SMALL if arguments.small else HERE.parent / "docs") / "performance.md"
     return arguments
+
+
+def _parts(names: str) -> list[str]:
+    wrong = [name for name in names.split(",") if name not in PARTS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"no part {wrong[0]!r}; there are {', '.join(PARTS)}")
+    return names.split(",")
 
 
 if __name__ == "__main__":

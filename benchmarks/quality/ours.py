@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from bertsmith.inference.predictor import Predictor
-from bertsmith.recipes.start import start_from
+from bertsmith.recipes.start import Start, start_from
 from bertsmith.runtime.device import pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Example, Task, task_class
 from bertsmith.training.optimizer import OptimizerSettings
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 from quality.marks import Marks, answer_marks, label_marks, tag_marks, value_marks
 from quality.results import Answered
 from quality.rows import Record, Rows
@@ -24,8 +24,23 @@ HIGHEST_SCORE = 5.0
 
 def run_bertsmith(quality: QualitySet, rows: Rows, seed: int, model: str) -> Answered:
     """Fine-tune the checkpoint in folder `model`, answer the test rows with the last weights."""
+    start, result = fine_tuned(quality, rows, seed, model)
+    predictor = Predictor(start.task, start.network, start.tokenizer)
+    predictions = predictor.run([example.request for example in make_examples(start.task, rows.test)])
+    notes = {
+        "dtype": pick_precision("auto", CPU),
+        "training_tokens_per_second": round(result.tokens_per_second, 1),
+        "num_cut_train_tokens": result.num_cut_tokens,
+        "num_cut_test_tokens": predictions.num_cut_tokens,
+        "num_windowed_test_examples": predictions.num_windowed_requests,
+    }
+    return Answered(marks_of(quality, rows, predictions.predictions), notes)
+
+
+def fine_tuned(quality: QualitySet, rows: Rows, seed: int, model: str) -> tuple[Start, TrainingResult]:
+    """The checkpoint in folder `model` after training on the rows as the set says."""
     task = make_task(quality, rows)
-    train_examples, test_examples = make_examples(task, rows.train), make_examples(task, rows.test)
+    train_examples = make_examples(task, rows.train)
     torch.manual_seed(seed)  # of the new head's weights
     changes = {"hidden_dropout_prob": DROPOUT, "attention_probs_dropout_prob": DROPOUT}
     start = start_from(task.fitted(train_examples), model, changes)
@@ -41,16 +56,7 @@ def run_bertsmith(quality: QualitySet, rows: Rows, seed: int, model: str) -> Ans
     )
     samples = start.task.training_examples(train_examples)
     result = train(start.task, start.network, start.tokenizer, samples, settings, progress=Progress())
-    predictor = Predictor(start.task, start.network, start.tokenizer)
-    predictions = predictor.run([example.request for example in test_examples])
-    notes = {
-        "dtype": pick_precision(settings.precision, CPU),
-        "training_tokens_per_second": round(result.tokens_per_second, 1),
-        "num_cut_train_tokens": result.num_cut_tokens,
-        "num_cut_test_tokens": predictions.num_cut_tokens,
-        "num_windowed_test_examples": predictions.num_windowed_requests,
-    }
-    return Answered(marks_of(quality, rows, predictions.predictions), notes)
+    return start, result
 
 
 def make_task(quality: QualitySet, rows: Rows) -> Task[Any, Any]:

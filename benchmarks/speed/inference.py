@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speed.engines import ENGINES, Engine, reference
+from speed.engines import ENGINES, Engine, Setting, reference
 from speed.measure import in_turns, median, ratio
 from speed.texts import equal, mixed
 
 BATCH_SIZE = 32
-OURS = "bertsmith bf16"
+OURS = {"bf16": "bertsmith bf16", "int8": "bertsmith int8"}
 LATENCY_WORDS = {16: 10, 128: 95}
 """Words that make up about so many tokens."""
+NUM_CALIBRATION = 64
+LENGTHS = (16, 32, 64, 128, 256, 512)
+BATCH_SIZES = (1, 8, 32, 128, 512)
 
 
-def measure_inference(model: Path, words: list[str], rounds: int, count: int, names: Sequence[str]) -> dict[str, Any]:
+def measure_inference(
+    model: Path, words: list[str], rounds: int, count: int, *, latency: bool = True, equal_lengths: bool = True
+) -> dict[str, Any]:
     """Rows for the page: throughput of each engine and order, latency of each engine and length."""
-    with tempfile.TemporaryDirectory() as folder:
-        engines = {name: ENGINES[name](model, Path(folder)) for name in names}
-        exact = reference(model, Path(folder))
-        samples = {"mixed lengths": mixed(words, count), "equal lengths": equal(words, count // 2, 90)}
-        return {
+    with _settled(model, words) as setting:
+        engines = {name: make(setting) for name, make in ENGINES.items()}
+        exact = reference(setting)
+        samples = {"mixed lengths": mixed(words, count)}
+        if equal_lengths:
+            samples["equal lengths"] = equal(words, count // 2, 90)
+        found: dict[str, Any] = {
+            "flops_per_token": _flops_per_token(model),
             "throughput": [
                 row
                 for title, texts in samples.items()
                 for row in _throughput(title, texts, engines, exact, model, rounds)
             ],
-            "latency": [row for tokens in LATENCY_WORDS for row in _latency(tokens, words, engines, rounds)],
         }
+        if latency:
+            rows = [_latency(tokens, words, engines, 40 * rounds) for tokens in LATENCY_WORDS]
+            found["latency"] = [row for each in rows for row in each]
+            found["batch_invariant"] = _price_of_invariance(setting, samples["mixed lengths"], rounds)
+            found["by_length"] = _by_length(engines, words, model, rounds, count)
+            found["by_batch"] = _by_batch(engines, words, model, rounds, count)
+        return found
+
+
+def random_base(model: Path, folder: Path) -> Path:
+    """A BERT of base's size with random weights and the tokenizer of `model`: speed does not ask what it learned."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def _settled(model: Path, words: list[str]) -> Iterator[Setting]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield Setting(model, folder, mixed(words, NUM_CALIBRATION, seed=1))
+    finally:
+        shutil.rmtree(folder)
 
 
 def _throughput(
@@ -45,46 +83,102 @@ def _throughput(
     for order, ordered in orders.items():
         for name, engine in engines.items():
             work[name, order, "batches of 32"] = lambda e=engine, t=ordered: _in_batches(e, t)
-        work[OURS, order, "one call"] = lambda t=ordered: engines[OURS](t)
-    named = {" | ".join(key): run for key, run in work.items()}
-    seconds = in_turns(named, rounds)
+        for name in OURS.values():
+            work[name, order, "one call"] = lambda e=engines[name], t=ordered: e(t)
+    seconds = in_turns({" | ".join(key): run for key, run in work.items()}, rounds)
     expected = _in_batches(exact, by_length)
     nearest = {name: _lowest_cosine(_in_batches(engine, by_length), expected) for name, engine in engines.items()}
+    return [
+        {
+            "texts": title,
+            "engine": name,
+            "order": order,
+            "batches": batches,
+            "tokens_per_second": num_tokens / median(seconds[" | ".join((name, order, batches))]).middle,
+            "lowest_cosine": nearest[name],
+            **{
+                precision: str(
+                    ratio(seconds[" | ".join((name, order, batches))], seconds[" | ".join((ours, order, "one call"))])
+                )
+                for precision, ours in OURS.items()
+            },
+        }
+        for name, order, batches in work
+    ]
+
+
+def _latency(tokens: int, words: list[str], engines: dict[str, Engine], count: int) -> list[dict[str, Any]]:
+    """One text after another, each by all engines in turn."""
+    texts = equal(words, count + 5, LATENCY_WORDS[tokens], seed=tokens)
+    taken: dict[str, list[float]] = {name: [] for name in engines}
+    for text in texts:
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine([text])
+            taken[name].append(time.perf_counter() - started)
+    warm = {name: np.asarray(times[5:]) for name, times in taken.items()}
+    return [
+        {
+            "tokens": tokens,
+            "engine": name,
+            "num_texts": count,
+            "p50_ms": float(np.quantile(times, 0.5) * 1000),
+            "p99_ms": float(np.quantile(times, 0.99) * 1000),
+            **{precision: str(ratio(times, warm[ours])) for precision, ours in OURS.items()},
+        }
+        for name, times in warm.items()
+    ]
+
+
+def _price_of_invariance(setting: Setting, texts: list[str], rounds: int) -> list[dict[str, Any]]:
+    """How many times as long the batch-invariant mode takes, in each precision."""
+    from speed.engines import bertsmith_engine
+
     rows = []
-    for name, order, batches in work:
-        taken = seconds[" | ".join((name, order, batches))]
-        ours = seconds[" | ".join((OURS, order, "one call"))]
+    for precision in ("fp32", "bf16", "int8"):
+        plain, invariant = (bertsmith_engine(setting, precision, batch_invariant=wish) for wish in (False, True))
+        seconds = in_turns({"plain": lambda e=plain: e(texts), "invariant": lambda e=invariant: e(texts)}, rounds)
+        alone = np.concatenate([invariant([text]) for text in texts[:32]])
         rows.append(
             {
-                "texts": title,
-                "engine": name,
-                "order": order,
-                "batches": batches,
-                "tokens_per_second": num_tokens / median(taken).middle,
-                "ours_is_faster_by": str(ratio(taken, ours)),
-                "lowest_cosine": nearest[name],
+                "precision": precision,
+                "times": str(ratio(seconds["invariant"], seconds["plain"])),
+                "equal_bits": bool((alone == invariant(texts)[:32]).all()),
+                "plain_largest_difference": float(abs(alone - plain(texts)[:32]).max()),
             }
         )
     return rows
 
 
-def _latency(tokens: int, words: list[str], engines: dict[str, Engine], rounds: int) -> list[dict[str, Any]]:
-    texts = equal(words, 40, LATENCY_WORDS[tokens], seed=tokens)
-    taken: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(max(2, rounds // 2)):
-        for name, engine in engines.items():
-            for text in texts:
-                taken[name] += in_turns({name: lambda e=engine, t=text: e([t])}, 1, warm_up=0)[name]
-    warm = {name: np.asarray(times[len(texts) :]) * 1000 for name, times in taken.items()}
+def _by_length(
+    engines: dict[str, Engine], words: list[str], model: Path, rounds: int, count: int
+) -> list[dict[str, Any]]:
+    """The same number of words in texts of one length: what longer texts cost a token."""
+    rows = []
+    for length in LENGTHS:
+        texts = equal(words, max(4, count * 24 // length), int(length * 0.7), seed=length)
+        rows.append({"length": length} | _rates(engines, texts, model, rounds))
+    return rows
+
+
+def _by_batch(
+    engines: dict[str, Engine], words: list[str], model: Path, rounds: int, count: int
+) -> list[dict[str, Any]]:
+    """Texts of mixed lengths, so many in a call."""
     return [
-        {
-            "tokens": tokens,
-            "engine": name,
-            "p50_ms": float(np.quantile(times, 0.5)),
-            "p99_ms": float(np.quantile(times, 0.99)),
-        }
-        for name, times in warm.items()
+        {"batch_size": size} | _rates(engines, mixed(words, size, seed=size), model, rounds)
+        for size in BATCH_SIZES
+        if size <= count
     ]
+
+
+def _rates(engines: dict[str, Engine], texts: list[str], model: Path, rounds: int) -> dict[str, Any]:
+    repeats = max(1, 256 // len(texts))
+    names = (*OURS.values(), "OpenVINO bf16", "OpenVINO int8")
+    work = {name: lambda e=engines[name]: [e(texts) for _ in range(repeats)] for name in names}
+    seconds = in_turns(work, rounds)
+    num_tokens = _num_tokens(model, texts) * repeats
+    return {name: num_tokens / median(taken).middle for name, taken in seconds.items()}
 
 
 def _in_batches(engine: Engine, texts: Sequence[str]) -> Any:
@@ -100,3 +194,11 @@ def _num_tokens(model: Path, texts: Sequence[str]) -> int:
 
     ids = AutoTokenizer.from_pretrained(model)(list(texts), truncation=True, max_length=512)["input_ids"]
     return sum(map(len, ids))
+
+
+def _flops_per_token(model: Path) -> float:
+    """Of the layers' matrices, forward: twice their weights."""
+    from bertsmith.artifact import load_artifact
+
+    layers = load_artifact(model).network.encoder.layers
+    return 2.0 * sum(weights.numel() for weights in layers.parameters() if weights.ndim == 2)

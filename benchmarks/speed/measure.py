@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "openvino", "onnxruntime")
+PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "openvino", "nncf", "onnxruntime")
 NUM_DRAWS = 2000
 
 

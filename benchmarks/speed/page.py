@@ -2,87 +2,240 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bertsmith.files import atomic_file
 
-FLOPS_PER_TOKEN = 21.2e6
-"""Of MiniLM-L6's matrices, forward: twice their 10.6 million weights."""
 HEAD = """# Speed
 
-Made by `make bench` (`benchmarks/speed.py`). Every figure is from one run in which all systems take turns; the last
-column of a table is how many times faster bertsmith is, the median over rounds with its 95% interval (below 1: slower).
-Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is shared.
-"""
-INFERENCE = """## Vectors of texts, MiniLM-L6
+Made by `make bench` (`benchmarks/speed.py`), a part at a time. Every ratio is from one run in which all systems take
+turns: how many times as long they take as bertsmith, the median over rounds with its 95% interval (below 1: bertsmith
+is slower). Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is
+shared. How the kernels work stands in [kernels.md](kernels.md).
 
-bertsmith gets all texts in one call and sorts and packs them itself, or, like the peers, batches of 32. The share is of
-{rate:.2f} TFLOP/s, a large bf16 matrix product measured in the same run; the cosine is the lowest of all texts with
-transformers' vector in fp32.
-"""
-TRAINING = """## Fine-tuning MiniLM-L6
-
-Dropout 0.1, AdamW, clipping. `best` is `transformers`' Trainer in bf16 with batches grouped by length, `default` as it
-comes: fp32, random batches. What the models then score stands in [results.md](results.md).
+What has not been run: anything on a GPU, and any processor with AMX tiles. There the products are PyTorch's.
 """
 
 
 def write_page(record: dict[str, Any], path: Path) -> None:
     parts = [HEAD]
-    if "inference" in record:
-        parts += _inference(record["inference"])
-    if "training" in record:
-        parts += _training(record["training"])
+    for name, section in SECTIONS.items():
+        if name in record:
+            facts = record[name]
+            parts += [*section(facts, facts["rows"]), f"\n{_where(facts)}\n"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _inference(facts: dict[str, Any]) -> list[str]:
+def _inference(facts: dict[str, Any], rows: dict[str, Any]) -> list[str]:
+    return [
+        "## Vectors of texts, MiniLM-L6\n",
+        *_throughput(facts, rows),
+        "\nOne text at a time, from text to vector, milliseconds:\n",
+        _table(
+            ["tokens, about", "engine", "p50", "p99", "to bertsmith bf16", "to int8"],
+            [
+                [
+                    str(row["tokens"]),
+                    row["engine"],
+                    f"{row['p50_ms']:.2f}",
+                    f"{row['p99_ms']:.2f}",
+                    row["bf16"],
+                    row["int8"],
+                ]
+                for row in rows["latency"]
+            ],
+        ),
+        f"\n{rows['latency'][0]['num_texts']} texts of each length, every engine in turn for each.\n",
+        "### Batch-invariant\n",
+        "`batch_invariant=True` gives a text the same bits whatever it is batched with. With the kernels every mode",
+        "does, so it costs nothing; elsewhere each text is computed by itself. `times` is what it takes compared with",
+        "the plain mode, `plain differs by` the largest difference that batching makes in a vector of length 1.\n",
+        _table(
+            ["precision", "times", "equal bits", "plain differs by"],
+            [
+                [
+                    row["precision"],
+                    row["times"],
+                    "yes" if row["equal_bits"] else "NO",
+                    f"{row['plain_largest_difference']:.1g}",
+                ]
+                for row in rows["batch_invariant"]
+            ],
+        ),
+        "\n### By length and by batch\n",
+        "Tokens a second; texts of one length, or of mixed lengths so many in a call.\n",
+        _rates("length", rows["by_length"]),
+        "",
+        _rates("batch_size", rows["by_batch"]),
+    ]
+
+
+def _base(facts: dict[str, Any], rows: dict[str, Any]) -> list[str]:
+    return ["## Vectors of texts, a BERT of base's size with random weights\n", *_throughput(facts, rows)]
+
+
+def _throughput(facts: dict[str, Any], rows: dict[str, Any]) -> list[str]:
     rate = facts["gemm_per_second"]
-    rows = [
-        [
-            row["texts"],
-            row["order"],
-            f"{row['engine']}, {row['batches']}",
-            f"{row['tokens_per_second']:,.0f}",
-            f"{row['tokens_per_second'] * FLOPS_PER_TOKEN / rate:.0%}",
-            f"{row['lowest_cosine']:.5f}",
-            row["ours_is_faster_by"],
-        ]
-        for row in facts["rows"]["throughput"]
-    ]
-    latency = [
-        [str(row["tokens"]), row["engine"], f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}"]
-        for row in facts["rows"]["latency"]
-    ]
     return [
-        INFERENCE.format(rate=rate / 1e12),
-        _table(["texts", "order", "engine", "tokens/s", "of the limit", "lowest cosine", "bertsmith, one call"], rows),
-        "\nOne text at a time, milliseconds:\n",
-        _table(["tokens, about", "engine", "p50", "p99"], latency),
-        f"\n{_where(facts)}\n",
+        "bertsmith gets all texts in one call and sorts and packs them itself, or, like the peers, batches of 32. The",
+        f"share is of {rate / 1e12:.2f} TFLOP/s, a large bf16 matrix product measured in the same run (int8 can exceed",
+        "it); the cosine is the lowest of all texts with transformers' vector in fp32.\n",
+        _table(
+            ["texts", "order", "engine", "tokens/s", "of the limit", "lowest cosine", "to bertsmith bf16", "to int8"],
+            [
+                [
+                    row["texts"],
+                    row["order"],
+                    f"{row['engine']}, {row['batches']}",
+                    f"{row['tokens_per_second']:,.0f}",
+                    f"{row['tokens_per_second'] * rows['flops_per_token'] / rate:.0%}",
+                    f"{row['lowest_cosine']:.5f}",
+                    row["bf16"],
+                    row["int8"],
+                ]
+                for row in rows["throughput"]
+            ],
+        ),
     ]
 
 
-def _training(facts: dict[str, Any]) -> list[str]:
-    rows = [
+def _rates(key: str, rows: Sequence[dict[str, Any]]) -> str:
+    engines = [name for name in rows[0] if name != key]
+    return _table(
+        [key.replace("_", " "), *engines],
+        [[str(row[key]), *(f"{row[engine]:,.0f}" for engine in engines)] for row in rows],
+    )
+
+
+def _rounding(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    def change(row: dict[str, Any], precision: str) -> str:
+        middle, low, high = row["differences"][precision]
+        return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+    return [
+        "## What rounding costs in score\n",
+        "MiniLM-L6 fine-tuned for one epoch on a part of each set, then asked in three precisions; points of the",
+        "metric, with the 95% interval of the difference from fp32 (bootstrap over the test rows).\n",
+        _table(
+            ["set", "metric", "test rows", "fp32", "bf16", "int8", "bf16 - fp32", "int8 - fp32"],
+            [
+                [
+                    row["set"],
+                    row["metric"],
+                    f"{row['num_test']:,}",
+                    *(f"{score:.2f}" for score in row["scores"].values()),
+                    change(row, "bf16"),
+                    change(row, "int8"),
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+
+
+def _training(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        "## Fine-tuning MiniLM-L6\n",
+        "Dropout 0.1, AdamW, clipping. `best` is `transformers`' Trainer in bf16 with batches grouped by length,",
+        "`default` as it comes: fp32, random batches. What the models then score stands in [results.md](results.md).\n",
+        _table(
+            ["work", "batch", "system", "examples/s", "to bertsmith"],
+            [
+                [
+                    row["work"],
+                    str(row["batch_size"]),
+                    row["system"],
+                    f"{row['examples_per_second']:,.1f}",
+                    row["ours_is_faster_by"],
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+
+
+def _pretraining(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    table = [
         [
-            row["work"],
-            str(row["batch_size"]),
-            row["system"],
-            f"{row['examples_per_second']:,.1f}",
-            row["ours_is_faster_by"],
+            row["size"],
+            *(f"{row['tokens_per_second'][name]['median']:,.0f}" for name in ("bertsmith", "transformers")),
+            "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["ratio"]),
         ]
-        for row in facts["rows"]
+        for row in rows
     ]
     return [
-        TRAINING,
-        _table(["work", "batch", "system", "examples/s", "bertsmith"], rows),
-        f"\n{_where(facts)}\n",
+        "## Pre-training\n",
+        "Masked tokens and next sentence, beside `transformers`' `BertForPreTraining` in a plain loop with the same",
+        "windows and masks, its fastest attention and micro-batches (`benchmarks/pretraining.py`); tokens a second.\n",
+        _table(["size", "bertsmith", "transformers", "times transformers"], table),
+        "",
+        *(f"- {row['size']}: {'; '.join(row['facts'])}" for row in rows),
     ]
+
+
+def _steps(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        "## Where a training step goes\n",
+        "Padding is never executed: linear layers, norms and losses see real tokens only, and with the kernels",
+        "attention too. `waiting` is the share of time in which a step waits for its data, `optimizer` that of clipping",
+        "and AdamW.\n",
+        _table(
+            ["work", "batch", "tokens a step", "ms a step", "waiting", "optimizer"],
+            [
+                [
+                    row["work"],
+                    str(row["batch_size"]),
+                    f"{row['tokens_per_step']:,.0f}",
+                    f"{row['seconds_per_step'] * 1000:,.0f}",
+                    f"{row['stall_share']:.1%}",
+                    f"{row['optimizer_share']:.1%}",
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+
+
+def _starting(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        "## From nothing to a first prediction\n",
+        "New processes, with a classifier of MiniLM's size on disk; seconds, and the most memory that each held.\n",
+        _table(
+            ["work", "library", "seconds", "MB"],
+            [[row["work"], row["library"], row["interval"], f"{row['megabytes']:,.0f}"] for row in rows],
+        ),
+    ]
+
+
+def _corpora(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        "## How the cost grows with the text\n",
+        "Wikipedia through the commands, a process each: a vocabulary of 8,000, a corpus, a tiny model pre-trained",
+        "for 10 steps of 256 pairs for each MB, a prediction for every paragraph's first 120 characters.\n",
+        _table(
+            ["MB of text", "stage", "seconds", "MB of memory"],
+            [
+                [f"{row['megabytes_of_text']:g}", row["stage"], f"{row['seconds']:,.1f}", f"{row['megabytes']:,.0f}"]
+                for row in rows
+            ],
+        ),
+    ]
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any], Any], list[str]]] = {
+    "inference": _inference,
+    "base": _base,
+    "rounding": _rounding,
+    "training": _training,
+    "pretraining": _pretraining,
+    "steps": _steps,
+    "starting": _starting,
+    "corpora": _corpora,
+}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

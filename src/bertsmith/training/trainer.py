@@ -89,7 +89,8 @@ class TrainingSettings(Settings):
 class TrainingResult:
     """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
 
-    tokens_per_second counts real tokens over the time spent in steps, evaluation aside. history: (step, losses).
+    tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
+    waited for their data. history: (step, losses).
     """
 
     num_steps: int = 0
@@ -98,6 +99,7 @@ class TrainingResult:
     num_cut_windows: int = 0
     num_windowed: int = 0
     seconds: float = 0.0
+    stalled_seconds: float = 0.0
     final_loss: float = math.nan
     best_step: int | None = None
     best_metrics: Metrics | None = None
@@ -235,7 +237,9 @@ def _ahead(encode: _Encoder, num_steps: int, result: TrainingResult) -> Iterator
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(encode, 0)
         for step in range(num_steps):
+            started = time.perf_counter()
             current = coming.result()
+            result.stalled_seconds += time.perf_counter() - started
             if step + 1 < num_steps:
                 coming = pool.submit(encode, step + 1)
             result.num_cut_tokens += current.num_cut_tokens
