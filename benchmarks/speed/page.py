@@ -181,8 +181,8 @@ def _steps(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     return [
         "## Where a training step goes\n",
         "Padding is never executed: linear layers, norms and losses see real tokens only, and with the kernels",
-        "attention too. `waiting` is the share of time in which a step waits for its data, `optimizer` that of clipping",
-        "and AdamW.\n",
+        "attention too. `waiting` is the share of time in which a step waits for its data, `optimizer` that of",
+        "clipping and AdamW.\n",
         _table(
             ["work", "batch", "tokens a step", "ms a step", "waiting", "optimizer"],
             [

@@ -7,8 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bertsmith.kernels.attention import MAX_PADDED_FRACTION, attention_probabilities, draw_layout, packed_attention
+from bertsmith.kernels.attention import (
+    MAX_PADDED_FRACTION,
+    attention_probabilities,
+    draw_layout,
+    fits_flash,
+    flash_attention,
+    packed_attention,
+)
 
 HEADS, WIDTH = 2, 4
 
@@ -105,3 +113,47 @@ def test_dropout_drops_and_is_unbiased() -> None:
     mean = torch.stack([packed_attention(query, key, value, layout, dropout=0.5) for _ in range(200)]).mean()
     assert mean.item() == pytest.approx(1.0, abs=0.02)
     assert not torch.equal(packed_attention(query, key, value, layout, dropout=0.5), value)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_flash_attentions_shapes_forward_and_backward(causal: bool) -> None:
+    # Without a GPU its results cannot be had; the meta device checks what is handed over and what comes back.
+    query, key, value = (
+        torch.empty(count, 2, 64, dtype=torch.bfloat16, device="meta", requires_grad=True) for count in (6, 9, 9)
+    )
+    layout = draw_layout([2, 4], [4, 5], causal=causal, device=torch.device("meta"))
+    out = flash_attention(query, key, value, layout, 0.1)
+    assert out.shape == query.shape
+    out.backward(torch.empty_like(out))
+    assert key.grad is not None
+    assert key.grad.shape == key.shape
+
+
+def test_flash_attention_reads_starts_as_int32() -> None:
+    starts = draw_layout([2, 4], [4, 5], device=torch.device("cpu")).offsets
+    assert [each.tolist() for each in starts] == [[0, 2, 6], [0, 4, 9]]
+    assert {each.dtype for each in starts} == {torch.int32}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "capability", "flash"),
+    [
+        (torch.bfloat16, 64, (9, 0), True),
+        (torch.float16, 64, (8, 0), True),
+        (torch.float32, 64, (9, 0), False),
+        (torch.bfloat16, 20, (9, 0), False),
+        (torch.bfloat16, 64, (7, 5), False),
+    ],
+)
+def test_half_precision_on_a_gpu_goes_to_flash_attention(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, width: int, capability: tuple[int, int], flash: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    with FakeTensorMode():
+        heads = torch.empty(6, 2, width, dtype=dtype, device="cuda")
+        assert fits_flash(heads, heads, heads) == flash
+
+
+def test_on_a_cpu_there_is_no_flash_attention() -> None:
+    heads = torch.empty(6, 2, 64, dtype=torch.bfloat16)
+    assert not fits_flash(heads, heads, heads)

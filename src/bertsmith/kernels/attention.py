@@ -20,6 +20,11 @@ MAX_PADDED_FRACTION = 0.125
 """How much of a group's scores may be padding: below it one call beats several. Linear layers see none of it."""
 
 
+FLASH_CAPABILITY = (8, 0)
+"""The first GPUs that PyTorch's FlashAttention runs on, Ampere."""
+FLASH_MAX_WIDTH = 256
+
+
 @dataclass(frozen=True)
 class Rows:
     """The tokens of G sequences of nearly one length, as a rectangle.
@@ -90,6 +95,11 @@ class Layout:
         return self.query_starts if self.key_lengths == self.query_lengths else _starts(self.key_lengths)
 
     @cached_property
+    def offsets(self) -> tuple[Tensor, Tensor]:
+        """The starts of queries and keys once more, int32 and on the device, as FlashAttention reads them."""
+        return self.query_starts.to(self.device, torch.int32), self.key_starts.to(self.device, torch.int32)
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The rectangles in which plain PyTorch attends; drawn when it first does."""
         device = self.device
@@ -143,12 +153,15 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2.1).
 
     query [T, N, D], key [S, N, D], value [S, N, D] -> [T, N, D]; `dropout` is the probability in force now. The back
-    end is chosen here: the compiled kernel for bf16 on a CPU that can run it, else plain PyTorch.
+    end is chosen here: the compiled kernel for bf16 on a CPU that can run it, FlashAttention for half precision on a
+    GPU, else plain PyTorch.
     """
     if _fits_kernel(query, key, value, layout):
         seed, num_kept = native_ops.draw_seed(dropout), native_ops.num_kept_of(dropout)
         out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
         return out
+    if fits_flash(query, key, value):
+        return flash_attention(query, key, value, layout, dropout)
     outputs = [
         group.queries.put(
             F.scaled_dot_product_attention(
@@ -188,6 +201,32 @@ def _fits_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> b
         and not layout.causal
         and all(each.dtype == query.dtype and _lies_well(each) for each in (query, key, value))
         and native_ops.is_available()
+    )
+
+
+def flash_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """One call for sequences of all lengths (Dao et al. 2022): shapes and results of `packed_attention`.
+
+    PyTorch carries the kernel, with dropout and gradients, under this name; nothing is padded. Its causal mask counts
+    from the end of a sequence, as `Layout` does.
+    """
+    starts = layout.offsets
+    longest = max(layout.query_lengths), max(layout.key_lengths)
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, *starts, *longest, dropout, layout.causal, False
+    )[0]
+    return out
+
+
+def fits_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether these heads, and the GPU that they are on, are such as FlashAttention takes."""
+    return (
+        query.device.type == "cuda"
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and all(each.dtype == query.dtype for each in (key, value))
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= FLASH_MAX_WIDTH
+        and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
     )
 
 
