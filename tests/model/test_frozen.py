@@ -143,3 +143,11 @@ def test_amx_tiles_are_preferred_except_where_bits_must_not_change(monkeypatch: 
 @needs_kernels
 def test_a_head_through_the_tied_table_may_differ_by_batch() -> None:
     assert not is_batch_invariant(frozen(PretrainingNetwork(toy_config(**WIDE)).eval()))
+
+
+@needs_kernels
+@pytest.mark.usefixtures("without_tiles")
+def test_a_compiled_copy_computes_the_same() -> None:
+    twin = frozen(BareNetwork(toy_config(**WIDE)).eval())
+    with torch.inference_mode():
+        assert torch.equal(torch.compile(twin, fullgraph=True)(PACKED)[0], twin(PACKED)[0])

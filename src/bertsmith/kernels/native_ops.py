@@ -10,15 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bertsmith.errors import SettingsError
 from bertsmith.kernels.library import engine
 
 KEEP_ALL = 1 << 16
 """Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_available() -> bool:
-    return engine().library is not None
+    """Raises `SettingsError` where BERTSMITH_KERNELS is neither on nor off."""
+    return _AVAILABLE if _AVAILABLE is not None else engine().library is not None
+
+
+def _found() -> bool | None:
+    """None: nobody can tell, and whoever asks is told why."""
+    try:
+        return engine().library is not None
+    except SettingsError:
+        return None
+
+
+_AVAILABLE = _found()
+"""Found when this file is imported, so that a graph that is being compiled takes it for the constant that it is."""
 
 
 def num_kept_of(dropout: float) -> int:

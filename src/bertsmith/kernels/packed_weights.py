@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -50,15 +49,29 @@ class _CLayer(ctypes.Structure):
     )
 
 
-class _HoldsPointers:
-    """Copied and pickled without what points into memory, which is made anew where it is next wanted."""
+class _InC:
+    """What C reads through `address`. Copies and pickles go without what points into memory and make it anew."""
+
+    pointers: ctypes.Structure
+    address: int
+
+    def __post_init__(self) -> None:
+        self.pointers = self._point()
+        self.address = ctypes.addressof(self.pointers)
+
+    def _point(self) -> ctypes.Structure:
+        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "pointers"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("pointers", "address")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
 
 
 @dataclass
-class Matrix(_HoldsPointers):
+class Matrix(_InC):
     """A linear layer's weights: panels [N / 64, K / p, 64, p], p numbers of a column side by side, N rounded up to 64.
 
     bias [N] float. scale, sum [N] float: what a step of int8 is worth in each column, and the sum of its steps.
@@ -84,8 +97,7 @@ class Matrix(_HoldsPointers):
         steps = (values / scale[:, None]).round().to(torch.int8)
         return cls(_in_panels(steps, number), biases, scale, steps.float().sum(1), num_inputs, num_outputs)
 
-    @cached_property
-    def pointers(self) -> _CMatrix:
+    def _point(self) -> ctypes.Structure:
         scale, total = (None if each is None else each.data_ptr() for each in (self.scale, self.sum))
         return _CMatrix(self.panels.data_ptr(), self.bias.data_ptr(), scale, total, self.num_inputs, self.num_outputs)
 
@@ -104,12 +116,8 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.matrix = Matrix.of(weight, bias, number)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, values: Tensor) -> Tensor:
-        rows = values.bfloat16().contiguous()
-        out = torch.empty(*rows.shape[:-1], self.matrix.num_outputs, dtype=torch.bfloat16)
-        num_tokens = rows.numel() // self.matrix.num_inputs
-        _library().bertsmith_linear(ctypes.addressof(self.matrix.pointers), rows.data_ptr(), out.data_ptr(), num_tokens)
+        out: Tensor = _packed_linear(values, self.matrix.address, self.matrix.num_outputs)
         return out
 
 
@@ -127,7 +135,7 @@ class Norm:
 
 
 @dataclass
-class LayerWeights(_HoldsPointers):
+class LayerWeights(_InC):
     """Of a layer of BERT: query, key and value side by side, H to 3 H; the others as they are named there."""
 
     projections: Matrix
@@ -138,8 +146,7 @@ class LayerWeights(_HoldsPointers):
     feed_forward_norm: Norm
     num_heads: int
 
-    @cached_property
-    def pointers(self) -> _CLayer:
+    def _point(self) -> ctypes.Structure:
         matrices = (each.pointers for each in (self.projections, self.output, self.up, self.down))
         norms = (
             _CNorm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
@@ -148,20 +155,42 @@ class LayerWeights(_HoldsPointers):
         return _CLayer(*matrices, *norms, self.num_heads)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_layer(weights: LayerWeights, hidden: Tensor, layout: Layout) -> Tensor:
     """A post-normalized layer with GELU and without dropout: [T, H] -> bf16 [T, H], H and I multiples of 16."""
-    hidden = hidden.bfloat16().contiguous()
-    num_tokens, width = hidden.shape
+    out: Tensor = _packed_layer(hidden, layout.query_starts, weights.address)
+    return out
+
+
+@torch.library.custom_op("bertsmith::packed_linear", mutates_args=())
+def _packed_linear(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
+    """matrix: where in memory a `bertsmith_matrix` is."""
+    rows = values.bfloat16().contiguous()
+    out = torch.empty(*rows.shape[:-1], num_outputs, dtype=torch.bfloat16)
+    _library().bertsmith_linear(matrix, rows.data_ptr(), out.data_ptr(), rows.shape[:-1].numel())
+    return out
+
+
+@_packed_linear.register_fake
+def _(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
+    return values.new_empty(*values.shape[:-1], num_outputs, dtype=torch.bfloat16)
+
+
+@torch.library.custom_op("bertsmith::packed_layer", mutates_args=())
+def _packed_layer(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
+    """layer: where in memory a `bertsmith_layer` is."""
+    rows = hidden.bfloat16().contiguous()
+    num_tokens, width = rows.shape
     projected = torch.empty(num_tokens, 3 * width, dtype=torch.bfloat16)
-    attended, out = torch.empty_like(hidden), torch.empty_like(hidden)
-    starts = layout.query_starts
+    attended, out = torch.empty_like(rows), torch.empty_like(rows)
     _library().bertsmith_layer_forward(
-        ctypes.addressof(weights.pointers),
-        *(each.data_ptr() for each in (hidden, projected, attended, out, starts)),
-        len(starts) - 1,
+        layer, *(each.data_ptr() for each in (rows, projected, attended, out, starts)), len(starts) - 1
     )
     return out
+
+
+@_packed_layer.register_fake
+def _(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
+    return torch.empty_like(hidden, dtype=torch.bfloat16)
 
 
 def _library() -> Any:
