@@ -31,6 +31,9 @@ SIGNATURES = {
     "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_layer_forward": (*(POINTER,) * 6, WHOLE),
     "bertsmith_linear": (POINTER, POINTER, POINTER, WHOLE),
+    "bertsmith_linear_forward": (*(POINTER,) * 4, WHOLE, WHOLE, WHOLE),
+    "bertsmith_linear_backward_input": (*(POINTER,) * 3, WHOLE, WHOLE, WHOLE),
+    "bertsmith_linear_backward_weight": (*(POINTER,) * 4, WHOLE, WHOLE, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
     "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
 }

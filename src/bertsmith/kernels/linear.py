@@ -1,6 +1,6 @@
-"""Linear layers for prediction on a CPU with bf16 products: weights kept in bf16, in the layout that oneDNN multiplies.
+"""Linear layers: as PyTorch computes them, or by the compiled product; and frozen ones in oneDNN's layout. No model.
 
-Shapes: T tokens.
+Shapes: T tokens, K inputs, N outputs.
 """
 
 from __future__ import annotations
@@ -9,8 +9,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bertsmith.kernels import native_ops
+
+LANES = 16
+"""The kernels read rows so many values at a time."""
 TYPICAL_TOKENS = 4096
 """The T for which oneDNN lays out the weights; any other works too."""
+
+
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[T, K] -> [T, N], weight [N, K], bias [N].
+
+    Where autocast asks a CPU for bf16 products, the compiled one rounds weights as it lays them out and gives their
+    gradients in fp32; on a processor with AMX, and everywhere else, PyTorch computes.
+    """
+    if _fits_kernel(values, weight, bias):
+        out: Tensor = native_ops.linear(values.bfloat16(), weight, bias)
+        return out
+    return F.linear(values, weight, bias)
+
+
+def _fits_kernel(values: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    return (
+        values.device.type == "cpu"
+        and values.ndim == 2
+        and weight.dtype == torch.float32
+        and (bias is None or bias.dtype == torch.float32)
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and weight.shape[0] % LANES == weight.shape[1] % LANES == 0
+        and native_ops.is_available()
+        and not torch.cpu._is_amx_tile_supported()
+    )
 
 
 class FrozenLinear(nn.Module):

@@ -242,5 +242,73 @@ def _gelu_gradient(ctx: Any, gradient: Tensor) -> Tensor:
 gelu.register_autograd(_gelu_gradient, setup_context=_keep_gelu)
 
 
+@torch.library.custom_op("bertsmith::linear", mutates_args=())
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """values W' + b: bf16 [T, K] -> bf16 [T, N]; weight float [N, K], bias float [N], K and N multiples of 16."""
+    values, weight = values.contiguous(), weight.contiguous()
+    out = values.new_empty(len(values), len(weight))
+    _library().bertsmith_linear_forward(
+        *_pointers(values, weight), None if bias is None else bias.data_ptr(), out.data_ptr(), *_sides(values, weight)
+    )
+    return out
+
+
+@torch.library.custom_op("bertsmith::linear_backward_input", mutates_args=())
+def linear_backward_input(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of `values` from that of `linear`, bf16."""
+    gradient, weight = gradient.contiguous(), weight.contiguous()
+    out = gradient.new_empty(len(gradient), weight.shape[1])
+    _library().bertsmith_linear_backward_input(*_pointers(gradient, weight, out), *_sides(out, weight))
+    return out
+
+
+@torch.library.custom_op("bertsmith::linear_backward_weight", mutates_args=())
+def linear_backward_weight(gradient: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of weight, float [N, K], and bias, float [N]."""
+    gradient, values = gradient.contiguous(), values.contiguous()
+    weight = torch.empty(gradient.shape[1], values.shape[1], dtype=torch.float32)
+    bias = torch.empty(gradient.shape[1], dtype=torch.float32)
+    _library().bertsmith_linear_backward_weight(*_pointers(values, gradient, weight, bias), *_sides(values, weight))
+    return weight, bias
+
+
+def _sides(values: Tensor, weight: Tensor) -> tuple[int, int, int]:
+    return len(values), weight.shape[1], weight.shape[0]
+
+
+@linear.register_fake
+def _(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return values.new_empty(len(values), len(weight))
+
+
+@linear_backward_input.register_fake
+def _(gradient: Tensor, weight: Tensor) -> Tensor:
+    return gradient.new_empty(len(gradient), weight.shape[1])
+
+
+@linear_backward_weight.register_fake
+def _(gradient: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    width = gradient.shape[1]
+    return values.new_empty(width, values.shape[1], dtype=torch.float32), values.new_empty(width, dtype=torch.float32)
+
+
+def _keep_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, weight, bias = inputs
+    ctx.has_bias = bias is not None
+    ctx.save_for_backward(values, weight)
+
+
+def _linear_gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    values, weight = ctx.saved_tensors
+    of_values = linear_backward_input(gradient, weight) if ctx.needs_input_grad[0] else None
+    if not any(ctx.needs_input_grad[1:]):
+        return of_values, None, None
+    of_weight, of_bias = linear_backward_weight(gradient, values)
+    return of_values, of_weight, of_bias if ctx.has_bias else None
+
+
+linear.register_autograd(_linear_gradients, setup_context=_keep_linear)
+
+
 def _pointers(*tensors: Tensor) -> list[int]:
     return [each.data_ptr() for each in tensors]

@@ -22,8 +22,6 @@ from bertsmith.kernels.library import engine
 Number = Literal["bf16", "int8"]
 PANEL = 64
 """Columns that lie together; the product computes so many at a time."""
-LANES = 16
-"""The kernels read rows so many values at a time."""
 NUM_PACKED: dict[Number, int] = {"bf16": 2, "int8": 4}
 
 

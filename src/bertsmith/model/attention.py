@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bertsmith.kernels.attention import Layout, attention_probabilities, packed_attention
 from bertsmith.model.config import EncoderConfig
+from bertsmith.model.linear import Linear
 from bertsmith.model.positions import Rotation, rotate
 
 
@@ -35,10 +36,10 @@ class Attention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.heads_shape = (config.num_attention_heads, config.head_width)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.output = Linear(width, width)
         self.dropout_fraction = config.attention_probs_dropout_prob
 
     def project_keys(self, states: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.kernels.activation import gelu
+from bertsmith.model.linear import Linear
 from bertsmith.settings import Settings
 
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh"]
@@ -49,8 +50,8 @@ FeedForwardConfig = Annotated[PlainFeedForward | GatedFeedForward, Field(discrim
 class Plain(nn.Module):
     def __init__(self, width: int, inner_width: int, activation: Activation):
         super().__init__()
-        self.up = nn.Linear(width, inner_width)
-        self.down = nn.Linear(inner_width, width)
+        self.up = Linear(width, inner_width)
+        self.down = Linear(inner_width, width)
         self.activation: Activation = activation
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class Plain(nn.Module):
 class Gated(Plain):
     def __init__(self, width: int, inner_width: int, activation: Activation):
         super().__init__(width, inner_width, activation)
-        self.gate = nn.Linear(width, inner_width)
+        self.gate = Linear(width, inner_width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[T, H] -> [T, H]."""

@@ -16,15 +16,18 @@ from bertsmith.errors import SettingsError
 from bertsmith.kernels import native_ops
 from bertsmith.kernels.attention import Layout
 from bertsmith.kernels.library import engine
-from bertsmith.kernels.linear import FrozenLinear
-from bertsmith.kernels.packed_weights import LANES, LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
+from bertsmith.kernels.linear import LANES, FrozenLinear
+from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.attention import Capture
 from bertsmith.model.encoder import Encoder, EncoderLayer
 from bertsmith.model.feedforward import Plain
+from bertsmith.model.linear import Linear
 from bertsmith.model.networks import VocabularyHead
 from bertsmith.model.positions import Rotary, Rotation
 
 Module = TypeVar("Module", bound=nn.Module)
+PLAIN = (nn.Linear, Linear)
+"""Layers that are their weights and no more; an adapted one is not."""
 
 
 class FrozenLayer(nn.Module):
@@ -94,8 +97,8 @@ class _Freezer:
         """turns: whether the part belongs to an encoder whose queries and keys are turned by their positions."""
         turns = turns or (isinstance(part, Encoder) and isinstance(part.positions, Rotary))
         if id(part) not in self.done:
-            if type(part) is nn.Linear:
-                self.done[id(part)] = self._linear(part)
+            if type(part) in PLAIN:
+                self.done[id(part)] = self._linear(cast(nn.Linear, part))
             elif isinstance(part, EncoderLayer) and self.with_kernels and not turns and _fits(part):
                 self.done[id(part)] = FrozenLayer(part, self.number)
             else:
@@ -120,7 +123,7 @@ def _fits(layer: EncoderLayer) -> bool:
     linears = (attention.query, attention.key, attention.value, attention.output, feed_forward.up, feed_forward.down)
     residuals = (layer.attention_residual, layer.feed_forward_residual)
     return (
-        all(type(part) is nn.Linear for part in linears)
+        all(type(part) in PLAIN for part in linears)
         and all(part.in_features % LANES == part.out_features % LANES == 0 for part in linears)
         and all(part.placement == "post" and type(part.norm) is nn.LayerNorm for part in residuals)
         and attention.heads_shape[1] % 32 == 0

@@ -1,6 +1,6 @@
 // A layer of BERT whose weights do not change any more: attention and feed-forward, each with its residual and norm.
 //
-// The weights lie as the product reads them, 64 columns a panel. A thread takes some rows through everything that is local
+// The weights lie as the product reads them (product.h). A thread takes some rows through everything that is local
 // to a row, so what lies between two products stays in its cache. In bf16, or in int8: weights rounded once, a scale for each
 // column; activations rounded as they come, a scale and a least value for each row. Every sum runs along its row in one
 // order, so a token's result does not depend, to the bit, on what it is batched with.
@@ -12,6 +12,7 @@
 #include <omp.h>
 
 #include "normal.h"
+#include "product.h"
 
 extern "C" void bertsmith_attention_forward(const uint16_t*, int64_t, const uint16_t*, int64_t, const uint16_t*, int64_t,
                                             uint16_t*, float*, const int64_t*, const int64_t*, int64_t, int64_t, int64_t,
@@ -42,27 +43,7 @@ struct bertsmith_layer {
 namespace bertsmith {
 namespace {
 
-constexpr int kRows = 6, kVectors = 4;          // of a product's tile: 24 sums in 32 registers
-constexpr int kColumns = kVectors * kLanes;     // of a panel of weights
-constexpr int64_t kThreadRows = 16 * kRows;     // what a thread takes at a time: their inner states fit its second cache
-
-// --- the two kinds of numbers ----------------------------------------------------------------------------------------
-
-struct Bf16 {
-    static constexpr int kPacked = 2;  // numbers in 32 bits
-    using Sum = __m512;
-    static Sum zero() { return _mm512_setzero_ps(); }
-    static Sum add(Sum sum, __m512i rows, __m512i columns) {
-        return _mm512_dpbf16_ps(sum, (__m512bh)rows, (__m512bh)columns);
-    }
-};
-
-struct Int8 {
-    static constexpr int kPacked = 4;
-    using Sum = __m512i;
-    static Sum zero() { return _mm512_setzero_si512(); }
-    static Sum add(Sum sum, __m512i rows, __m512i columns) { return _mm512_dpbusd_epi32(sum, rows, columns); }
-};
+constexpr int64_t kThreadRows = 16 * kRows;  // what a thread takes at a time: their inner states fit its second cache
 
 // m rows on the left of a product.
 struct Left {
@@ -126,53 +107,22 @@ __m512 value(Int8, const Left& rows, int64_t r, const bertsmith_matrix& m, int64
 
 // --- the product -----------------------------------------------------------------------------------------------------
 
-// The sums of R rows times one panel. Its loops over sums must be unrolled: only then do all sums stay in registers.
-template <typename Number, int R>
-inline void tile_sums(const uint32_t* left, const uint32_t* panel, int64_t num_steps,
-                      typename Number::Sum (&out)[R][kVectors]) {
-    typename Number::Sum sums[R * kVectors];
-#pragma GCC unroll 24
-    for (int i = 0; i < R * kVectors; ++i) sums[i] = Number::zero();
-    for (int64_t p = 0; p < num_steps; ++p) {
-        __m512i weights[kVectors];
-#pragma GCC unroll 4
-        for (int c = 0; c < kVectors; ++c) weights[c] = _mm512_loadu_si512(panel + p * kColumns + c * kLanes);
-#pragma GCC unroll 6
-        for (int r = 0; r < R; ++r) {
-            const __m512i numbers = _mm512_set1_epi32((int)left[r * num_steps + p]);
-#pragma GCC unroll 4
-            for (int c = 0; c < kVectors; ++c)
-                sums[r * kVectors + c] = Number::add(sums[r * kVectors + c], numbers, weights[c]);
-        }
-    }
-#pragma GCC unroll 24
-    for (int i = 0; i < R * kVectors; ++i) out[i / kVectors][i % kVectors] = sums[i];
-}
-
-// R rows from `first` times one panel; store(row, column, 16 values) takes what comes out, bias added.
-template <typename Number, int R, typename Store>
-void product_tile(const Left& rows, int64_t first, const bertsmith_matrix& m, int64_t column, const Store& store) {
-    const int64_t num_steps = m.num_inputs / Number::kPacked;
-    typename Number::Sum sums[R][kVectors];
-    tile_sums<Number, R>(rows.data + first * num_steps, m.weight + column * num_steps, num_steps, sums);
-    const int64_t num_vectors = std::min<int64_t>(kVectors, (m.num_outputs - column + kLanes - 1) / kLanes);
-    for (int r = 0; r < R; ++r)
-        for (int64_t c = 0; c < num_vectors; ++c)
-            store(first + r, column + c * kLanes, value(Number(), rows, first + r, m, column + c * kLanes, sums[r][c]));
-}
-
+// rows times the matrix; store(row, column, 16 values) takes what comes out, bias added.
 template <typename Number, typename Store>
 void product(const Left& rows, const bertsmith_matrix& m, const Store& store) {
+    const int64_t num_steps = m.num_inputs / Number::kPacked;
     for (int64_t column = 0; column < m.num_outputs; column += kColumns) {
-        int64_t r = 0;
-        for (; r + kRows <= rows.num_rows; r += kRows) product_tile<Number, kRows>(rows, r, m, column, store);
-        switch (rows.num_rows - r) {
-            case 1: product_tile<Number, 1>(rows, r, m, column, store); break;
-            case 2: product_tile<Number, 2>(rows, r, m, column, store); break;
-            case 3: product_tile<Number, 3>(rows, r, m, column, store); break;
-            case 4: product_tile<Number, 4>(rows, r, m, column, store); break;
-            case 5: product_tile<Number, 5>(rows, r, m, column, store); break;
-        }
+        const int64_t num_vectors = std::min<int64_t>(kVectors, (m.num_outputs - column + kLanes - 1) / kLanes);
+        for_each_tile(rows.num_rows, [&](int64_t first, auto count) {
+            constexpr int R = decltype(count)::value;
+            typename Number::Sum sums[R][kVectors];
+            tile_sums<Number, R>(rows.data + first * num_steps, num_steps, 1, m.weight + column * num_steps, num_steps, sums);
+            for (int r = 0; r < R; ++r)
+                for (int64_t c = 0; c < num_vectors; ++c) {
+                    const int64_t at = column + c * kLanes;
+                    store(first + r, at, value(Number(), rows, first + r, m, at, sums[r][c]));
+                }
+        });
     }
 }
 
