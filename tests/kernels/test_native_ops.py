@@ -49,7 +49,8 @@ def assert_close(ours: Tensor, theirs: Tensor, relative: float = 6e-3, cancelled
     """bf16 keeps 8 bits: rounding what goes in and out of a product costs up to 2^-8 of its size.
 
     cancelled: size of the terms whose difference a value may be; their rounding stays when they cancel. In attention's
-    gradients it is 1, the deviation of a product of two random rows over the root of their width.
+    gradients it is 2: the terms of a product of two random rows of 32, over the root of 32, add up in size to 3.6 (32
+    times 2 / pi over 5.7); `out` is off by up to 2^-9, half of 2^-8, of it, times 1.1 for what dropout scales by.
     """
     error, size = (ours.float() - theirs).norm(), theirs.norm()
     allowed = relative * size + (2**-8 * cancelled + 1e-4) * math.sqrt(theirs.numel())
@@ -72,7 +73,7 @@ def test_attention_and_its_gradients_are_the_twins(
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.grad is not None
         assert other.grad is not None
-        assert_close(mine.grad, other.grad, relative=1e-2, cancelled=1.0)
+        assert_close(mine.grad, other.grad, relative=1e-2, cancelled=2.0)
 
 
 @needs_kernels
@@ -87,7 +88,7 @@ def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]]
     weights = random(*out.shape, seed=3)
     gradients = torch.autograd.grad(out, ours, weights), torch.autograd.grad(expected, theirs, weights.float())
     for mine, other in zip(*gradients, strict=True):
-        assert_close(mine, other, relative=1e-2, cancelled=1.0)
+        assert_close(mine, other, relative=1e-2, cancelled=2.0)
 
 
 @needs_kernels

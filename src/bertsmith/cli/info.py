@@ -155,13 +155,16 @@ def _engine() -> Facts:
     kernels = engine()
     by_kernel = kernels.library is not None and device.type == "cpu"
     in_bf16 = "compiled kernel" if by_kernel and precision == "bf16" else "PyTorch"
+    tiles = bool(torch.cpu._is_amx_tile_supported())
+    products = in_bf16 if not tiles else "PyTorch, AMX"
     return {
         "device": str(device),
         "precision": precision,
         **dict.fromkeys(("attention", "residual_norm", "gelu"), in_bf16),
         "adamw": "compiled kernel" if by_kernel else "PyTorch",
-        "matrix_products": f"PyTorch, {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else "PyTorch",
-        "amx": bool(torch.cpu._is_amx_tile_supported()),
+        "matrix_products": products,
+        "int8": "compiled kernel" if by_kernel else "not here",
+        "amx": tiles,
         "kernels": kernels.reason,
         "threads": torch.get_num_threads(),
     }
