@@ -39,6 +39,13 @@ def inference(model: Path, arguments: argparse.Namespace) -> Any:
     return measure_inference(model, prose(arguments.data_dir), arguments.rounds, count)
 
 
+def latency(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.inference import measure_latency
+    from speed.texts import prose
+
+    return measure_latency(model, prose(arguments.data_dir), arguments.rounds)
+
+
 def base(model: Path, arguments: argparse.Namespace) -> Any:
     from speed.inference import measure_inference, random_base
     from speed.texts import prose
@@ -47,7 +54,7 @@ def base(model: Path, arguments: argparse.Namespace) -> Any:
         large = model if arguments.small else random_base(model, Path(folder))
         count = 32 if arguments.small else 128
         words = prose(arguments.data_dir)
-        return measure_inference(large, words, arguments.rounds, count, latency=False, equal_lengths=False)
+        return measure_inference(large, words, arguments.rounds, count, whole=False)
 
 
 def rounding(model: Path, arguments: argparse.Namespace) -> Any:
@@ -89,7 +96,8 @@ def corpora(model: Path, arguments: argparse.Namespace) -> Any:
 
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
-    part.__name__: part for part in (inference, base, rounding, training, pretraining, steps, starting, corpora)
+    part.__name__: part
+    for part in (inference, latency, base, rounding, training, pretraining, steps, starting, corpora)
 }
 
 

@@ -20,20 +20,20 @@ BATCH_SIZE = 32
 OURS = {"bf16": "bertsmith bf16", "int8": "bertsmith int8"}
 LATENCY_WORDS = {16: 10, 128: 95}
 """Words that make up about so many tokens."""
+BLOCK_TEXTS, NUM_SETTLING = 100, 20
+"""Of one engine's turn: texts that count, and texts before them that do not."""
 NUM_CALIBRATION = 64
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCH_SIZES = (1, 8, 32, 128, 512)
 
 
-def measure_inference(
-    model: Path, words: list[str], rounds: int, count: int, *, latency: bool = True, equal_lengths: bool = True
-) -> dict[str, Any]:
-    """Rows for the page: throughput of each engine and order, latency of each engine and length."""
+def measure_inference(model: Path, words: list[str], rounds: int, count: int, *, whole: bool = True) -> dict[str, Any]:
+    """Rows for the page: throughput of each engine and order; with `whole` all that is asked of the smaller model."""
     with _settled(model, words) as setting:
         engines = {name: make(setting) for name, make in ENGINES.items()}
         exact = reference(setting)
         samples = {"mixed lengths": mixed(words, count)}
-        if equal_lengths:
+        if whole:
             samples["equal lengths"] = equal(words, count // 2, 90)
         found: dict[str, Any] = {
             "flops_per_token": _flops_per_token(model),
@@ -43,13 +43,18 @@ def measure_inference(
                 for row in _throughput(title, texts, engines, exact, model, rounds)
             ],
         }
-        if latency:
-            rows = [_latency(tokens, words, engines, 40 * rounds) for tokens in LATENCY_WORDS]
-            found["latency"] = [row for each in rows for row in each]
+        if whole:
             found["batch_invariant"] = _price_of_invariance(setting, samples["mixed lengths"], rounds)
             found["by_length"] = _by_length(engines, words, model, rounds, count)
             found["by_batch"] = _by_batch(engines, words, model, rounds, count)
         return found
+
+
+def measure_latency(model: Path, words: list[str], rounds: int) -> list[dict[str, Any]]:
+    """Rows of each length and engine: one text at a time."""
+    with _settled(model, words) as setting:
+        engines = {name: make(setting) for name, make in ENGINES.items()}
+        return [row for tokens in LATENCY_WORDS for row in _latency(tokens, words, engines, rounds)]
 
 
 def random_base(model: Path, folder: Path) -> Path:
@@ -107,21 +112,26 @@ def _throughput(
     ]
 
 
-def _latency(tokens: int, words: list[str], engines: dict[str, Engine], count: int) -> list[dict[str, Any]]:
-    """One text after another, each by all engines in turn."""
-    texts = equal(words, count + 5, LATENCY_WORDS[tokens], seed=tokens)
+def _latency(tokens: int, words: list[str], engines: dict[str, Engine], rounds: int) -> list[dict[str, Any]]:
+    """Each engine in turn takes a block of texts, one after another.
+
+    Text by text in turns would be unfair: some engines' threads go on spinning for a while and slow whoever is next.
+    """
     taken: dict[str, list[float]] = {name: [] for name in engines}
-    for text in texts:
+    for number in range(rounds):
+        texts = equal(words, NUM_SETTLING + BLOCK_TEXTS, LATENCY_WORDS[tokens], seed=number)
         for name, engine in engines.items():
-            started = time.perf_counter()
-            engine([text])
-            taken[name].append(time.perf_counter() - started)
-    warm = {name: np.asarray(times[5:]) for name, times in taken.items()}
+            for place, text in enumerate(texts):
+                started = time.perf_counter()
+                engine([text])
+                if place >= NUM_SETTLING:
+                    taken[name].append(time.perf_counter() - started)
+    warm = {name: np.asarray(times) for name, times in taken.items()}
     return [
         {
             "tokens": tokens,
             "engine": name,
-            "num_texts": count,
+            "num_texts": rounds * BLOCK_TEXTS,
             "p50_ms": float(np.quantile(times, 0.5) * 1000),
             "p99_ms": float(np.quantile(times, 0.99) * 1000),
             **{precision: str(ratio(times, warm[ours])) for precision, ours in OURS.items()},

@@ -10,9 +10,10 @@ from typing import Any
 
 SCRIPT = Path(__file__).resolve().parents[1] / "pretraining.py"
 WORK = {
-    "mini": ("--steps", "24", "--blocks", "8", "--batch-size", "64"),
-    "base": ("--steps", "6", "--batch-size", "16"),
+    "mini": ("--megabytes", "4", "--steps", "24", "--blocks", "8", "--batch-size", "64"),
+    "base": ("--megabytes", "4", "--steps", "6", "--blocks", "6", "--batch-size", "16"),
 }
+"""Sizes and options; the first block of steps warms up."""
 
 
 def measure_pretraining(data_dir: Path, work_dir: Path, fraction: float = 1.0) -> list[dict[str, Any]]:
