@@ -149,6 +149,7 @@ def test_half_precision_on_a_gpu_goes_to_flash_attention(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, width: int, capability: tuple[int, int], flash: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     with FakeTensorMode():
         heads = torch.empty(6, 2, width, dtype=dtype, device="cuda")
         assert fits_flash(heads, heads, heads) == flash

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from bertsmith.kernels import linear as linear_file
 from bertsmith.kernels import native_ops
 from bertsmith.kernels.library import engine
 from bertsmith.kernels.linear import FrozenLinear, linear
@@ -76,6 +77,34 @@ def test_only_the_gradients_that_are_wanted() -> None:
 
 
 @needs_kernels
+def test_no_tokens_have_no_gradient_and_a_bias_may_lie_apart() -> None:
+    weight, bias = random(48, 32, seed=1).requires_grad_(), torch.zeros(48).requires_grad_()
+    native_ops.linear(torch.zeros(0, 32).bfloat16(), weight, bias).sum().backward()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    assert not weight.grad.any()
+    assert not bias.grad.any()
+    one = native_ops.linear(torch.zeros(3, 32).bfloat16(), weight, torch.tensor([2.0]).expand(48))
+    assert one.eq(2).all()
+
+
+@needs_kernels
+def test_a_bias_alone_may_be_trained() -> None:
+    bias = torch.zeros(48).requires_grad_()
+    native_ops.linear(random(5, 32).bfloat16(), random(48, 32, seed=1), bias).sum().backward()
+    assert bias.grad is not None
+    assert bias.grad.eq(5).all()
+
+
+@needs_kernels
+def test_a_compiled_graph_holds_it_whole() -> None:
+    values, weight = random(6, 32), random(48, 32, seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled = torch.compile(linear, fullgraph=True)(values, weight, None)
+        assert torch.equal(compiled, linear(values, weight, None))
+
+
+@needs_kernels
 def test_parts_of_wider_rows_and_weights_that_were_turned() -> None:
     values, weight = random(6, 64).bfloat16()[:, 16:48], random(32, 48, seed=1).T
     expected = native_ops.linear(values.contiguous(), weight.contiguous(), None)
@@ -96,7 +125,7 @@ def test_autocast_on_a_cpu_goes_to_the_kernel_and_everything_else_to_pytorch(mon
     calls = []
     real = native_ops.linear
     monkeypatch.setattr(native_ops, "linear", lambda *a: calls.append(len(a)) or real(*a))
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(linear_file, "HAS_TILES", False)
     values, weight, bias = random(6, 32), random(48, 32, seed=1), random(48, seed=2)
     exact = linear(values, weight, bias)
     assert torch.equal(exact, F.linear(values, weight, bias))
@@ -107,7 +136,7 @@ def test_autocast_on_a_cpu_goes_to_the_kernel_and_everything_else_to_pytorch(mon
         assert not calls
         torch.testing.assert_close(linear(values, weight, bias).float(), exact, rtol=2e-2, atol=0.1)
         assert len(calls) == 1
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+        monkeypatch.setattr(linear_file, "HAS_TILES", True)
         linear(values, weight, bias)
     assert len(calls) == 1
 

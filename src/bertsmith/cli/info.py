@@ -156,7 +156,8 @@ def _engine() -> Facts:
     by_kernel = kernels.library is not None and device.type == "cpu"
     in_bf16 = "compiled kernel" if by_kernel and precision == "bf16" else "PyTorch"
     tiles = bool(torch.cpu._is_amx_tile_supported())
-    products = in_bf16 if not tiles else "PyTorch, AMX"
+    in_tiles = tiles and device.type == "cpu" and precision == "bf16"
+    products = "PyTorch, AMX" if in_tiles else in_bf16
     return {
         "device": str(device),
         "precision": precision,

@@ -226,6 +226,8 @@ def fits_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and all(each.dtype == query.dtype for each in (key, value))
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= FLASH_MAX_WIDTH
+        and all(each.stride(-1) == 1 for each in (query, key, value))
+        and torch.backends.cuda.is_flash_attention_available()
         and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
     )
 

@@ -13,6 +13,8 @@ from bertsmith.kernels import native_ops
 
 LANES = 16
 """The kernels read rows so many values at a time."""
+HAS_TILES = bool(torch.cpu._is_amx_tile_supported())
+"""Whether the processor has AMX; found once, so that a graph that is being compiled takes it for a constant."""
 TYPICAL_TOKENS = 4096
 """The T for which oneDNN lays out the weights; any other works too."""
 
@@ -39,7 +41,7 @@ def _fits_kernel(values: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
         and weight.shape[0] % LANES == weight.shape[1] % LANES == 0
         and native_ops.is_available()
-        and not torch.cpu._is_amx_tile_supported()
+        and not HAS_TILES
     )
 
 

@@ -246,6 +246,7 @@ gelu.register_autograd(_gelu_gradient, setup_context=_keep_gelu)
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """values W' + b: bf16 [T, K] -> bf16 [T, N]; weight float [N, K], bias float [N], K and N multiples of 16."""
     values, weight = values.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     out = values.new_empty(len(values), len(weight))
     _library().bertsmith_linear_forward(
         *_pointers(values, weight), None if bias is None else bias.data_ptr(), out.data_ptr(), *_sides(values, weight)
@@ -266,8 +267,9 @@ def linear_backward_input(gradient: Tensor, weight: Tensor) -> Tensor:
 def linear_backward_weight(gradient: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of weight, float [N, K], and bias, float [N]."""
     gradient, values = gradient.contiguous(), values.contiguous()
-    weight = torch.empty(gradient.shape[1], values.shape[1], dtype=torch.float32)
-    bias = torch.empty(gradient.shape[1], dtype=torch.float32)
+    fresh = torch.empty if len(values) else torch.zeros
+    weight = fresh(gradient.shape[1], values.shape[1], dtype=torch.float32)
+    bias = fresh(gradient.shape[1], dtype=torch.float32)
     _library().bertsmith_linear_backward_weight(*_pointers(values, gradient, weight, bias), *_sides(values, weight))
     return weight, bias
 
@@ -301,8 +303,8 @@ def _keep_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _linear_gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     values, weight = ctx.saved_tensors
     of_values = linear_backward_input(gradient, weight) if ctx.needs_input_grad[0] else None
-    if not any(ctx.needs_input_grad[1:]):
-        return of_values, None, None
+    if not ctx.needs_input_grad[1]:
+        return of_values, None, gradient.float().sum(0) if ctx.needs_input_grad[2] else None
     of_weight, of_bias = linear_backward_weight(gradient, values)
     return of_values, of_weight, of_bias if ctx.has_bias else None
 

@@ -65,10 +65,12 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
         raise SettingsError(f"precision int8 needs the compiled kernels: {engine().reason}")
     tiles = torch.cpu._is_amx_tile_supported() and number == "bf16" and not batch_invariant
     copied = _Freezer(number, native_ops.is_available() and not tiles).freeze(network)
-    if number == "int8" and not any(isinstance(part, FrozenLayer) for part in copied.modules()):
+    kinds = {type(part) for part in copied.modules()}
+    if number == "int8" and (FrozenLayer not in kinds or EncoderLayer in kinds):
         raise SettingsError(
             "precision int8 is for layers as BERT's: layer norm after the sum, GELU, no rotary positions, no adapters "
-            f"apart, widths that are multiples of {LANES}, heads that are multiples of 32 wide"
+            f"apart (`bertsmith merge` puts them in), widths that are multiples of {LANES}, heads that are multiples of "
+            "32 wide"
         )
     return cast(Module, copied)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bertsmith.kernels.linear import linear
 from bertsmith.model.checkpoints import shapes_only
 from bertsmith.model.networks import Network
 
@@ -52,7 +53,7 @@ class LoraLinear(nn.Linear):
     def forward(self, states: Tensor) -> Tensor:
         """[T, in] -> [T, out]."""
         change = F.linear(F.linear(self.dropout(states), self.lora_a), self.lora_b)
-        return F.linear(states, self.weight, self.bias) + self.scale * change
+        return linear(states, self.weight, self.bias) + self.scale * change
 
     def merged(self) -> nn.Linear:
         """One plain layer that computes the same, dropout aside."""

@@ -16,7 +16,7 @@ from bertsmith.errors import SettingsError
 
 Precision = Literal["auto", "fp32", "bf16"]
 PredictionPrecision = Literal["auto", "fp32", "bf16", "int8"]
-"""int8: the layers' products in 8 bits, everything else in bf16; on a CPU with the compiled kernels."""
+"""int8: the encoder layers' products in 8 bits, decoders and heads in bf16; on a CPU with the compiled kernels."""
 
 
 def pick_device(name: str = "auto") -> torch.device:

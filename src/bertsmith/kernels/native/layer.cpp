@@ -54,7 +54,7 @@ struct Left {
 
 struct Scratch {  // one thread's
     std::vector<uint8_t> rounded;
-    std::vector<float> scale, least, sums, inner;
+    std::vector<float> scale, least, sums;
     std::vector<uint16_t> middle, half;
 
     template <typename T>
