@@ -69,8 +69,8 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
     if number == "int8" and (FrozenLayer not in kinds or EncoderLayer in kinds):
         raise SettingsError(
             "precision int8 is for layers as BERT's: layer norm after the sum, GELU, no rotary positions, no adapters "
-            f"apart (`bertsmith merge` puts them in), widths that are multiples of {LANES}, heads that are multiples of "
-            "32 wide"
+            f"apart (`bertsmith merge` puts them in), widths that are multiples of {LANES}, heads that are multiples "
+            "of 32 wide"
         )
     return cast(Module, copied)
 
