@@ -16,10 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bertsmith.kernels.library import engine
+
 Vectors = NDArray[np.float32]
 Engine = Callable[[Sequence[str]], Vectors]
 MAX_LENGTH = 512
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+PRECISIONS = ("bf16", "int8") if engine().library is not None else ("bf16",)
+"""In which bertsmith is measured: int8 needs the compiled kernels."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,11 @@ ENGINES: dict[str, Callable[[Setting], Engine]] = {
     "OpenVINO int8": lambda setting: openvino_engine(setting, int8=True),
     "ONNX Runtime int8": onnxruntime_engine,
 }
+
+
+def engines_here(setting: Setting) -> dict[str, Engine]:
+    """All that this machine can run."""
+    return {name: make(setting) for name, make in ENGINES.items() if name != "bertsmith int8" or "int8" in PRECISIONS}
 
 
 def reference(setting: Setting) -> Engine:

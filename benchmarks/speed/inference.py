@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from speed.engines import ENGINES, Engine, Setting, reference
+from speed.engines import PRECISIONS, Engine, Setting, bertsmith_engine, engines_here, reference
 from speed.measure import in_turns, median, ratio
 from speed.texts import equal, mixed
 
 BATCH_SIZE = 32
-OURS = {"bf16": "bertsmith bf16", "int8": "bertsmith int8"}
+OURS = {precision: f"bertsmith {precision}" for precision in PRECISIONS}
 LATENCY_WORDS = {16: 10, 128: 95}
 """Words that make up about so many tokens."""
 BLOCK_TEXTS, NUM_SETTLING = 100, 20
@@ -30,7 +30,7 @@ BATCH_SIZES = (1, 8, 32, 128, 512)
 def measure_inference(model: Path, words: list[str], rounds: int, count: int, *, whole: bool = True) -> dict[str, Any]:
     """Rows for the page: throughput of each engine and order; with `whole` all that is asked of the smaller model."""
     with _settled(model, words) as setting:
-        engines = {name: make(setting) for name, make in ENGINES.items()}
+        engines = engines_here(setting)
         exact = reference(setting)
         samples = {"mixed lengths": mixed(words, count)}
         if whole:
@@ -53,7 +53,7 @@ def measure_inference(model: Path, words: list[str], rounds: int, count: int, *,
 def measure_latency(model: Path, words: list[str], rounds: int) -> list[dict[str, Any]]:
     """Rows of each length and engine: one text at a time."""
     with _settled(model, words) as setting:
-        engines = {name: make(setting) for name, make in ENGINES.items()}
+        engines = engines_here(setting)
         return [row for tokens in LATENCY_WORDS for row in _latency(tokens, words, engines, rounds)]
 
 
@@ -142,10 +142,8 @@ def _latency(tokens: int, words: list[str], engines: dict[str, Engine], rounds: 
 
 def _price_of_invariance(setting: Setting, texts: list[str], rounds: int) -> list[dict[str, Any]]:
     """How many times as long the batch-invariant mode takes, in each precision."""
-    from speed.engines import bertsmith_engine
-
     rows = []
-    for precision in ("fp32", "bf16", "int8"):
+    for precision in ("fp32", *PRECISIONS):
         plain, invariant = (bertsmith_engine(setting, precision, batch_invariant=wish) for wish in (False, True))
         seconds = in_turns({"plain": lambda e=plain: e(texts), "invariant": lambda e=invariant: e(texts)}, rounds)
         alone = np.concatenate([invariant([text]) for text in texts[:32]])

@@ -8,6 +8,8 @@ from typing import Any
 
 from bertsmith.files import atomic_file
 
+ABSENT = "not here"
+"""In place of what needs the compiled kernels, where there are none."""
 HEAD = """# Speed
 
 Made by `make bench` (`benchmarks/speed.py`), a part at a time. Every ratio is from one run in which all systems take
@@ -71,7 +73,7 @@ def _latency(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
                     f"{row['p50_ms']:.2f}",
                     f"{row['p99_ms']:.2f}",
                     row["bf16"],
-                    row["int8"],
+                    row.get("int8", ABSENT),
                 ]
                 for row in rows
             ],
@@ -100,7 +102,7 @@ def _throughput(facts: dict[str, Any], rows: dict[str, Any]) -> list[str]:
                     f"{row['tokens_per_second'] * rows['flops_per_token'] / rate:.0%}",
                     f"{row['lowest_cosine']:.5f}",
                     row["bf16"],
-                    row["int8"],
+                    row.get("int8", ABSENT),
                 ]
                 for row in rows["throughput"]
             ],
@@ -118,6 +120,8 @@ def _rates(key: str, rows: Sequence[dict[str, Any]]) -> str:
 
 def _rounding(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     def change(row: dict[str, Any], precision: str) -> str:
+        if precision not in row["differences"]:
+            return ABSENT
         middle, low, high = row["differences"][precision]
         return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
 
@@ -132,7 +136,10 @@ def _rounding(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
                     row["set"],
                     row["metric"],
                     f"{row['num_test']:,}",
-                    *(f"{score:.2f}" for score in row["scores"].values()),
+                    *(
+                        f"{row['scores'][name]:.2f}" if name in row["scores"] else ABSENT
+                        for name in ("fp32", "bf16", "int8")
+                    ),
                     change(row, "bf16"),
                     change(row, "int8"),
                 ]

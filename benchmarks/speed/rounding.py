@@ -14,11 +14,12 @@ from quality.sets import SETS
 
 from bertsmith.artifact import Artifact
 from bertsmith.inference.predictor import Predictor
+from speed.engines import PRECISIONS
 
 WORK = {"sst2": 20_000, "stsb": 5_749, "conll2003": 7_000, "squad": 6_000}
 """Sets, and on how many rows each model trains, for one epoch: enough to be near what it can do."""
 NUM_TEST = 2_000
-PRECISIONS = ("fp32", "bf16", "int8")
+WITH_FP32 = ("fp32", *PRECISIONS)
 
 
 def measure_rounding(model: Path, data_dir: Path, fraction: float = 1.0) -> list[dict[str, Any]]:
@@ -32,7 +33,7 @@ def measure_rounding(model: Path, data_dir: Path, fraction: float = 1.0) -> list
         start, _ = fine_tuned(quality, rows, 0, str(model))
         requests = [example.request for example in make_examples(start.task, rows.test)]
         marks = {}
-        for precision in PRECISIONS:
+        for precision in WITH_FP32:
             predictor = Predictor.of(
                 Artifact(start.task, start.network, start.tokenizer, {}), device="cpu", precision=precision
             )
@@ -55,7 +56,7 @@ def measure_rounding(model: Path, data_dir: Path, fraction: float = 1.0) -> list
                         measure(marks[precision]) - measure(marks["fp32"]),
                         *np.quantile(changes[:, place], [0.025, 0.975]).tolist(),
                     ]
-                    for place, precision in enumerate(PRECISIONS)
+                    for place, precision in enumerate(WITH_FP32)
                 },
             }
         )

@@ -97,7 +97,8 @@ def test_a_bias_alone_may_be_trained() -> None:
 
 
 @needs_kernels
-def test_a_compiled_graph_holds_it_whole() -> None:
+def test_a_compiled_graph_holds_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_file, "HAS_TILES", False)
     values, weight = random(6, 32), random(48, 32, seed=1)
     with torch.autocast("cpu", torch.bfloat16):
         compiled = torch.compile(linear, fullgraph=True)(values, weight, None)
