@@ -84,6 +84,8 @@ def test_info_tells_what_computes_and_why(capsys: pytest.CaptureFixture[str], mo
         facts = ask(capsys, "info", "--engine")
         assert facts["attention"] == "PyTorch"
         assert facts["kernels"] == "BERTSMITH_KERNELS=off"
+        assert facts["matrix_products"].startswith("PyTorch, ")
+        assert facts["int8"] == "not here"
     finally:
         engine.cache_clear()
 

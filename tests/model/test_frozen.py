@@ -38,7 +38,7 @@ def kinds(network: nn.Module) -> set[str]:
 
 @pytest.fixture
 def without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr("bertsmith.model.frozen.HAS_TILES", False)
 
 
 @needs_kernels
@@ -133,7 +133,7 @@ def test_without_kernels_the_products_are_onednns(monkeypatch: pytest.MonkeyPatc
 
 @needs_kernels
 def test_amx_tiles_are_preferred_except_where_bits_must_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr("bertsmith.model.frozen.HAS_TILES", True)
     network = BareNetwork(toy_config(**WIDE)).eval()
     assert kinds(frozen(network)) == {"EncoderLayer", "FrozenLinear"}
     assert kinds(frozen(network, batch_invariant=True)) == {"FrozenLayer", "PackedLinear"}

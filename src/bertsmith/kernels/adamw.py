@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bertsmith.kernels.library import engine
+from bertsmith.kernels.library import compiled, engine
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def adamw_step(parameter: Tensor, gradient: Tensor, first: Tensor, second: Tenso
     parameter, first, second: fp32 of one shape, contiguous. gradient: the same, or sparse over the rows: the step is
     that of the dense gradient, rows without one included.
     """
-    library = engine().library
-    assert library is not None, "callers ask fits_kernel() first"
+    library = compiled()
     numbers = (
         step.gradient_scale,
         step.beta1,

@@ -18,8 +18,6 @@ from bertsmith.kernels import native_ops
 
 MAX_PADDED_FRACTION = 0.125
 """How much of a group's scores may be padding: below it one call beats several. Linear layers see none of it."""
-
-
 FLASH_CAPABILITY = (8, 0)
 """The first GPUs that PyTorch's FlashAttention runs on, Ampere."""
 FLASH_MAX_WIDTH = 256

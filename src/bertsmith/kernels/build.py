@@ -31,7 +31,7 @@ FLAGS = {
     "residual.cpp": VECTORS,
     "gelu.cpp": VECTORS,
     "layer.cpp": (*VECTORS, "-mavx512vnni"),
-    "linear.cpp": (*VECTORS, "-mavx512vnni"),
+    "linear.cpp": VECTORS,
     "adamw.cpp": VECTORS,
 }
 """Each file with the instructions it may use. `processor.cpp` runs on any processor and says whether the others may."""

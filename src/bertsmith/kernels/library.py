@@ -76,3 +76,10 @@ def engine() -> Engine:
         function = getattr(library, name)
         function.argtypes, function.restype = types, None
     return Engine(library, "compiled kernels, AVX-512 with bf16")
+
+
+def compiled() -> ctypes.CDLL:
+    """The kernels, for callers that have asked whether they are here."""
+    library = engine().library
+    assert library is not None, "callers ask first whether there are kernels"
+    return library

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import SettingsError
-from bertsmith.kernels.library import engine
+from bertsmith.kernels.library import compiled, engine
 
 KEEP_ALL = 1 << 16
 """Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
@@ -47,12 +47,6 @@ def draw_seed(dropout: float) -> Tensor:
     return torch.randint(1 << 62, (1,)) if dropout else torch.zeros(1, dtype=torch.int64)
 
 
-def _library() -> Any:
-    library = engine().library
-    assert library is not None, "callers ask is_available() first"
-    return library
-
-
 @torch.library.custom_op("bertsmith::attention", mutates_args=())
 def attention(
     query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, seed: Tensor, num_kept: int
@@ -64,7 +58,7 @@ def attention(
     """
     out = torch.empty(query.shape, dtype=query.dtype)
     log_sums = torch.empty(query.shape[1], query.shape[0], dtype=torch.float32)
-    _library().bertsmith_attention_forward(
+    compiled().bertsmith_attention_forward(
         *_heads(query, key, value),
         out.data_ptr(),
         log_sums.data_ptr(),
@@ -89,7 +83,7 @@ def attention_backward(
     """The gradients of query, key and value from that of `out`."""
     gradients = tuple(torch.empty(each.shape, dtype=each.dtype) for each in (query, key, value))
     gradient = gradient.contiguous()
-    _library().bertsmith_attention_backward(
+    compiled().bertsmith_attention_backward(
         *_heads(query, key, value),
         out.data_ptr(),
         gradient.data_ptr(),
@@ -149,7 +143,7 @@ def residual(
     residual, sublayer = residual.contiguous(), sublayer.contiguous()
     out = torch.empty_like(sublayer)
     mean, rstd = (torch.empty(num_tokens, dtype=torch.float32) for _ in range(2))
-    _library().bertsmith_residual_forward(
+    compiled().bertsmith_residual_forward(
         *_pointers(residual, sublayer, weight, bias, out, mean, rstd), num_tokens, width, eps, int(seed), num_kept
     )
     return out, mean, rstd
@@ -170,7 +164,7 @@ def residual_backward(
     num_tokens, width = sublayer.shape
     residual, sublayer, gradient = residual.contiguous(), sublayer.contiguous(), gradient.contiguous()
     gradients = tuple(torch.empty_like(each) for each in (residual, sublayer, weight, weight))
-    _library().bertsmith_residual_backward(
+    compiled().bertsmith_residual_backward(
         *_pointers(residual, sublayer, weight, mean, rstd, gradient, *gradients), num_tokens, width, int(seed), num_kept
     )
     return gradients[0], gradients[1], gradients[2], gradients[3]
@@ -207,7 +201,7 @@ def gelu(values: Tensor) -> Tensor:
     """x times the normal distribution's share below x, in bf16, of any shape."""
     values = values.contiguous()
     out = torch.empty_like(values)
-    _library().bertsmith_gelu_forward(*_pointers(values, out), values.numel())
+    compiled().bertsmith_gelu_forward(*_pointers(values, out), values.numel())
     return out
 
 
@@ -216,7 +210,7 @@ def gelu_backward(gradient: Tensor, values: Tensor) -> Tensor:
     """The gradient of `values` from that of `gelu(values)`."""
     values, gradient = values.contiguous(), gradient.contiguous()
     out = torch.empty_like(values)
-    _library().bertsmith_gelu_backward(*_pointers(values, gradient, out), values.numel())
+    compiled().bertsmith_gelu_backward(*_pointers(values, gradient, out), values.numel())
     return out
 
 
@@ -248,7 +242,7 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     values, weight = values.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     out = values.new_empty(len(values), len(weight))
-    _library().bertsmith_linear_forward(
+    compiled().bertsmith_linear_forward(
         *_pointers(values, weight), None if bias is None else bias.data_ptr(), out.data_ptr(), *_sides(values, weight)
     )
     return out
@@ -259,7 +253,7 @@ def linear_backward_input(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `values` from that of `linear`, bf16."""
     gradient, weight = gradient.contiguous(), weight.contiguous()
     out = gradient.new_empty(len(gradient), weight.shape[1])
-    _library().bertsmith_linear_backward_input(*_pointers(gradient, weight, out), *_sides(out, weight))
+    compiled().bertsmith_linear_backward_input(*_pointers(gradient, weight, out), *_sides(out, weight))
     return out
 
 
@@ -270,7 +264,7 @@ def linear_backward_weight(gradient: Tensor, values: Tensor) -> tuple[Tensor, Te
     fresh = torch.empty if len(values) else torch.zeros
     weight = fresh(gradient.shape[1], values.shape[1], dtype=torch.float32)
     bias = fresh(gradient.shape[1], dtype=torch.float32)
-    _library().bertsmith_linear_backward_weight(*_pointers(values, gradient, weight, bias), *_sides(values, weight))
+    compiled().bertsmith_linear_backward_weight(*_pointers(values, gradient, weight, bias), *_sides(values, weight))
     return weight, bias
 
 

@@ -9,6 +9,7 @@ Shapes: T tokens, H hidden size, K and N the inputs and outputs of a linear laye
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.kernels.attention import Layout
-from bertsmith.kernels.library import engine
+from bertsmith.kernels.library import compiled
 
 Number = Literal["bf16", "int8"]
 PANEL = 64
@@ -47,7 +48,7 @@ class _CLayer(ctypes.Structure):
     )
 
 
-class _InC:
+class _InC(ABC):
     """What C reads through `address`. Copies and pickles go without what points into memory and make it anew."""
 
     pointers: ctypes.Structure
@@ -57,8 +58,8 @@ class _InC:
         self.pointers = self._point()
         self.address = ctypes.addressof(self.pointers)
 
-    def _point(self) -> ctypes.Structure:
-        raise NotImplementedError
+    @abstractmethod
+    def _point(self) -> ctypes.Structure: ...
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("pointers", "address")}
@@ -164,7 +165,7 @@ def _packed_linear(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
     """matrix: where in memory a `bertsmith_matrix` is."""
     rows = values.bfloat16().contiguous()
     out = torch.empty(*rows.shape[:-1], num_outputs, dtype=torch.bfloat16)
-    _library().bertsmith_linear(matrix, rows.data_ptr(), out.data_ptr(), rows.shape[:-1].numel())
+    compiled().bertsmith_linear(matrix, rows.data_ptr(), out.data_ptr(), rows.shape[:-1].numel())
     return out
 
 
@@ -180,7 +181,7 @@ def _packed_layer(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
     num_tokens, width = rows.shape
     projected = torch.empty(num_tokens, 3 * width, dtype=torch.bfloat16)
     attended, out = torch.empty_like(rows), torch.empty_like(rows)
-    _library().bertsmith_layer_forward(
+    compiled().bertsmith_layer_forward(
         layer, *(each.data_ptr() for each in (rows, projected, attended, out, starts)), len(starts) - 1
     )
     return out
@@ -189,9 +190,3 @@ def _packed_layer(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
 @_packed_layer.register_fake
 def _(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
     return torch.empty_like(hidden, dtype=torch.bfloat16)
-
-
-def _library() -> Any:
-    library = engine().library
-    assert library is not None, "weights are packed where the kernels are"
-    return library

@@ -16,7 +16,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.kernels import native_ops
 from bertsmith.kernels.attention import Layout
 from bertsmith.kernels.library import engine
-from bertsmith.kernels.linear import LANES, FrozenLinear
+from bertsmith.kernels.linear import HAS_TILES, LANES, FrozenLinear
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.attention import Capture
 from bertsmith.model.encoder import Encoder, EncoderLayer
@@ -63,7 +63,7 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
     """
     if number == "int8" and not native_ops.is_available():
         raise SettingsError(f"precision int8 needs the compiled kernels: {engine().reason}")
-    tiles = torch.cpu._is_amx_tile_supported() and number == "bf16" and not batch_invariant
+    tiles = HAS_TILES and number == "bf16" and not batch_invariant
     copied = _Freezer(number, native_ops.is_available() and not tiles).freeze(network)
     kinds = {type(part) for part in copied.modules()}
     if number == "int8" and (FrozenLayer not in kinds or EncoderLayer in kinds):

@@ -6,11 +6,11 @@
 // order, so a token's result does not depend, to the bit, on what it is batched with.
 // Shapes: T tokens, H hidden size, I inner size; m rows of one thread; K and N, the sides of a product.
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include <omp.h>
 
+#include "norm.h"
 #include "normal.h"
 #include "product.h"
 
@@ -45,6 +45,13 @@ namespace {
 
 constexpr int64_t kThreadRows = 16 * kRows;  // what a thread takes at a time: their inner states fit its second cache
 
+struct Int8 {
+    static constexpr int kPacked = 4;  // numbers in 32 bits: uint8 on the left, int8 on the right
+    using Sum = __m512i;
+    static Sum zero() { return _mm512_setzero_si512(); }
+    static Sum add(Sum sum, __m512i rows, __m512i columns) { return _mm512_dpbusd_epi32(sum, rows, columns); }
+};
+
 // m rows on the left of a product.
 struct Left {
     const uint32_t* data;       // bf16 pairs, or four uint8: [m, K / kPacked]
@@ -64,8 +71,6 @@ struct Scratch {  // one thread's
     }
 };
 
-float least_of(__m512 values) { return _mm512_reduce_min_ps(values); }
-
 // Rounds rows of bf16 to 256 steps between each row's least and largest number.
 Left left(Int8, const uint16_t* rows, int64_t num_rows, int64_t width, Scratch& s) {
     uint8_t* rounded = s.fit(s.rounded, num_rows * width);
@@ -79,7 +84,7 @@ Left left(Int8, const uint16_t* rows, int64_t num_rows, int64_t width, Scratch& 
             low = _mm512_min_ps(low, values);
             high = _mm512_max_ps(high, values);
         }
-        const float least = least_of(low), range = _mm512_reduce_max_ps(high) - least;
+        const float least = _mm512_reduce_min_ps(low), range = _mm512_reduce_max_ps(high) - least;
         const __m512 steps = _mm512_set1_ps(range > 0 ? 255 / range : 0);
         for (int64_t k = 0; k < width; k += kLanes) {
             const __m512 above = _mm512_mul_ps(_mm512_sub_ps(load_bf16(row + k), _mm512_set1_ps(least)), steps);
@@ -128,25 +133,6 @@ void product(const Left& rows, const bertsmith_matrix& m, const Store& store) {
 
 // --- the layer -------------------------------------------------------------------------------------------------------
 
-void normalize(const float* sums, int64_t num_rows, int64_t width, const bertsmith_norm& norm, uint16_t* out) {
-    for (int64_t r = 0; r < num_rows; ++r) {
-        const float* row = sums + r * width;
-        __m512 total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-        for (int64_t h = 0; h < width; h += kLanes) total = _mm512_add_ps(total, _mm512_loadu_ps(row + h));
-        const __m512 middle = _mm512_set1_ps(_mm512_reduce_add_ps(total) / width);
-        for (int64_t h = 0; h < width; h += kLanes) {
-            const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + h), middle);
-            squares = _mm512_fmadd_ps(off, off, squares);
-        }
-        const __m512 inverse = _mm512_set1_ps((float)(1 / std::sqrt(_mm512_reduce_add_ps(squares) / width + norm.eps)));
-        for (int64_t h = 0; h < width; h += kLanes) {
-            const __m512 unit = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(row + h), middle), inverse);
-            store_bf16(out + r * width + h,
-                       _mm512_fmadd_ps(unit, _mm512_loadu_ps(norm.weight + h), _mm512_loadu_ps(norm.bias + h)));
-        }
-    }
-}
-
 // norm(residual + linear(rows)), [m, K] and [m, H] -> [m, H].
 template <typename Number>
 void close_half(const uint16_t* rows, const uint16_t* residual, int64_t num_rows, const bertsmith_matrix& m,
@@ -157,7 +143,8 @@ void close_half(const uint16_t* rows, const uint16_t* residual, int64_t num_rows
         const int64_t at = r * width + column;
         _mm512_storeu_ps(sums + at, _mm512_add_ps(values, load_bf16(residual + at)));
     });
-    normalize(sums, num_rows, width, norm, out);
+    for (int64_t r = 0; r < num_rows; ++r)
+        normalize_row(sums + r * width, width, norm.weight, norm.bias, norm.eps, out + r * width);
 }
 
 template <typename Number>

@@ -14,7 +14,7 @@ namespace bertsmith {
 constexpr int kRows = 6, kVectors = 4;       // of a product's tile: 24 sums in 32 registers
 constexpr int kColumns = kVectors * kLanes;  // of a panel of weights
 
-// --- the two kinds of numbers ----------------------------------------------------------------------------------------
+// --- the kind of numbers ---------------------------------------------------------------------------------------------
 
 struct Bf16 {
     static constexpr int kPacked = 2;  // numbers in 32 bits
@@ -23,13 +23,6 @@ struct Bf16 {
     static Sum add(Sum sum, __m512i rows, __m512i columns) {
         return _mm512_dpbf16_ps(sum, (__m512bh)rows, (__m512bh)columns);
     }
-};
-
-struct Int8 {
-    static constexpr int kPacked = 4;
-    using Sum = __m512i;
-    static Sum zero() { return _mm512_setzero_si512(); }
-    static Sum add(Sum sum, __m512i rows, __m512i columns) { return _mm512_dpbusd_epi32(sum, rows, columns); }
 };
 
 // The sums of R rows times one panel. Step p of row r is at left[r * row_stride + p * step_stride].

@@ -2,12 +2,11 @@
 //
 // Nothing but the row's mean and deviation is kept: the sum and its dropout bits are computed again on the way back.
 // Shapes: T tokens, H hidden size (a multiple of 32).
-#include <cmath>
 #include <vector>
 
 #include <omp.h>
 
-#include "vectors.h"
+#include "norm.h"
 
 namespace bertsmith {
 namespace {
@@ -64,22 +63,9 @@ void bertsmith_residual_forward(const uint16_t* residual, const uint16_t* sublay
 #pragma omp for schedule(static)
         for (int64_t t = 0; t < num_tokens; ++t) {
             add_row(rows, t, sums.data());
-            __m512 total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-            for (int64_t h = 0; h < width; h += kLanes) total = _mm512_add_ps(total, _mm512_loadu_ps(&sums[h]));
-            const float middle = _mm512_reduce_add_ps(total) / width;
-            for (int64_t h = 0; h < width; h += kLanes) {
-                const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(&sums[h]), _mm512_set1_ps(middle));
-                squares = _mm512_fmadd_ps(off, off, squares);
-            }
-            const float inverse = (float)(1 / std::sqrt(_mm512_reduce_add_ps(squares) / width + eps));
-            for (int64_t h = 0; h < width; h += kLanes) {
-                const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(&sums[h]), _mm512_set1_ps(middle));
-                const __m512 unit = _mm512_mul_ps(off, _mm512_set1_ps(inverse));
-                store_bf16(out + t * width + h,
-                           _mm512_fmadd_ps(unit, _mm512_loadu_ps(weight + h), _mm512_loadu_ps(bias + h)));
-            }
-            mean[t] = middle;
-            rstd[t] = inverse;
+            const Moments moments = normalize_row(sums.data(), width, weight, bias, eps, out + t * width);
+            mean[t] = moments.mean;
+            rstd[t] = moments.rstd;
         }
     }
 }
