@@ -26,7 +26,7 @@ lint: $(VENV)/full.stamp ## style and formatting (ruff)
 types: $(VENV)/full.stamp ## types of the package (mypy, strict)
 	$(RUN) mypy
 
-bench: $(VENV)/bench.stamp ## speed beside the peers, an hour on a quiet machine: docs/performance.md
+bench: $(VENV)/bench.stamp ## speed beside the peers, an hour or two on a quiet machine: docs/performance.md
 	"$(VENV)/bin/python" benchmarks/speed.py $(ARGS)
 
 sanitize: $(VENV)/full.stamp ## the kernels' tests with the address and undefined-behaviour sanitizers

@@ -83,6 +83,12 @@ def steps(model: Path, arguments: argparse.Namespace) -> Any:
     return measure_steps(model, arguments.data_dir, 1 / 20 if arguments.small else 1)
 
 
+def products(model: Path, arguments: argparse.Namespace) -> Any:
+    from speed.products import measure_products
+
+    return measure_products(arguments.rounds)
+
+
 def starting(model: Path, arguments: argparse.Namespace) -> Any:
     from speed.starting import measure_starting
 
@@ -97,7 +103,7 @@ def corpora(model: Path, arguments: argparse.Namespace) -> Any:
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
     part.__name__: part
-    for part in (inference, latency, base, rounding, training, pretraining, steps, starting, corpora)
+    for part in (inference, latency, base, rounding, training, pretraining, steps, products, starting, corpora)
 }
 
 

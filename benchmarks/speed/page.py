@@ -19,6 +19,7 @@ shared. How the kernels work stands in [kernels.md](kernels.md).
 
 What has not been run: anything on a GPU, and any processor with AMX tiles. There the products are PyTorch's.
 """
+MISSING = "Parts without figures yet: {}. `make bench ARGS='--parts {}'` makes them.\n"
 
 
 def write_page(record: dict[str, Any], path: Path) -> None:
@@ -27,6 +28,8 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         if name in record:
             facts = record[name]
             parts += [*section(facts, facts["rows"]), f"\n{_where(facts)}\n"]
+    if missing := [name for name in SECTIONS if name not in record]:
+        parts.append(MISSING.format(", ".join(missing), ",".join(missing)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
@@ -212,6 +215,28 @@ def _steps(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _products(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        "## Linear layers' products\n",
+        "Our own and PyTorch's, billions of operations a second, weights in the cache. In training PyTorch's include",
+        "what autocast adds: rounding weights to bf16, widening their gradients. In int8 ours rounds each row of",
+        "activations on the way; PyTorch's is given them rounded, with one scale for all.\n",
+        _table(
+            ["tokens x inputs x outputs", "product", "bertsmith", "PyTorch", "times PyTorch"],
+            [
+                [
+                    f"{row['tokens']} x {row['inputs']} x {row['outputs']}",
+                    row["product"],
+                    f"{row['bertsmith']:,.0f}",
+                    f"{row['PyTorch']:,.0f}",
+                    row["ratio"],
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+
+
 def _starting(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     return [
         "## From nothing to a first prediction\n",
@@ -246,6 +271,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any], Any], list[str]]] = {
     "training": _training,
     "pretraining": _pretraining,
     "steps": _steps,
+    "products": _products,
     "starting": _starting,
     "corpora": _corpora,
 }
