@@ -16,6 +16,7 @@ from torch import Tensor
 from bertsmith.kernels.attention import draw_layout
 from bertsmith.kernels.library import engine
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
+from bertsmith.model.packed import Packed
 
 pytestmark = pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}")
 NUMBERS = st.sampled_from(["bf16", "int8"])
@@ -113,6 +114,19 @@ def test_a_text_has_the_same_bits_in_any_batch(
             assert torch.equal(part, packed_layer(weights, rows[i], draw_layout([lengths[i]])))
     finally:
         torch.set_num_threads(before)
+
+
+@given(LENGTHS, NUMBERS, st.data())
+def test_wanted_tokens_have_the_bits_that_they_have_among_all(
+    lengths: list[int], number: Number, data: st.DataObject
+) -> None:
+    weights, hidden = layer_of(96, 208, number)[0], random(sum(lengths), 96)
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    others = data.draw(st.sets(st.integers(0, sum(lengths) - 1)))
+    at = torch.tensor(sorted({*starts, *others}))
+    packed = Packed.of([[1] * length for length in lengths])
+    wanted = packed_layer(weights, hidden, packed.layout_at(at), at)
+    assert torch.equal(wanted, packed_layer(weights, hidden, packed.layout)[at])
 
 
 @pytest.mark.parametrize("number", ["bf16", "int8"])

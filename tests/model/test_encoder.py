@@ -44,6 +44,32 @@ def test_a_sequence_does_not_see_its_neighbours(changes: dict[str, Any]) -> None
 
 
 @variant
+def test_states_of_chosen_places_are_those_of_all_with_their_gradients(changes: dict[str, Any]) -> None:
+    network = encoder(**changes)
+    packed = Packed.of([[2, 7, 8, 3], [2, 9, 3], [2, 10, 11, 12, 13, 14, 3]])
+    at = torch.tensor([0, 2, 4, 7, 8, 9, 13])
+    weights = torch.randn(len(at), network.config.hidden_size)
+    gradients = []
+    for states in (network(packed)[at], network(packed, at=at)):
+        network.zero_grad()
+        (states * weights).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(network(packed, at=at), network(packed)[at], atol=1e-5, rtol=1e-5)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=2e-5, rtol=1e-4)
+
+
+def test_whoever_wants_to_see_every_layer_gets_chosen_places_too() -> None:
+    network = encoder()
+    packed, at = Packed.of([[2, 7, 8, 3], [2, 9, 3]]), torch.tensor([0, 3, 4])
+    capture = Capture(want_hidden_states=True)
+    states = network(packed, capture, at)
+    assert torch.equal(states, network(packed)[at])
+    assert [len(each) for each in capture.hidden_states] == [7, 7, 7]
+
+
+@variant
 def test_every_parameter_is_trained(changes: dict[str, Any]) -> None:
     network = encoder(**changes).train()
     packed = Packed.of([[2, 7, 8, 3, 9, 3], [2, 9, 3]], [[0, 0, 0, 0, 1, 1], [0, 0, 0]])

@@ -29,7 +29,7 @@ SIGNATURES = {
     "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, POINTER, POINTER, WHOLE, WHOLE, *ADAMW),
     "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
     "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
-    "bertsmith_layer_forward": (*(POINTER,) * 6, WHOLE),
+    "bertsmith_layer_forward": (*(POINTER,) * 6, WHOLE, *(POINTER,) * 4),
     "bertsmith_linear": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_linear_forward": (*(POINTER,) * 4, WHOLE, WHOLE, WHOLE),
     "bertsmith_linear_backward_input": (*(POINTER,) * 3, WHOLE, WHOLE, WHOLE),

@@ -3,7 +3,7 @@
 In bf16, or rounded to int8: each column's weights to 255 steps of its own, and activations, as they come, to 256 steps
 between the least and the largest of their row. A token's result is the same, to the bit, in any batch.
 
-Shapes: T tokens, H hidden size, K and N the inputs and outputs of a linear layer.
+Shapes: T tokens, M of them whose states are wanted, H hidden size, K and N the inputs and outputs of a linear layer.
 """
 
 from __future__ import annotations
@@ -154,9 +154,12 @@ class LayerWeights(_InC):
         return _CLayer(*matrices, *norms, self.num_heads)
 
 
-def packed_layer(weights: LayerWeights, hidden: Tensor, layout: Layout) -> Tensor:
-    """A post-normalized layer with GELU and without dropout: [T, H] -> bf16 [T, H], H and I multiples of 16."""
-    out: Tensor = _packed_layer(hidden, layout.query_starts, weights.address)
+def packed_layer(weights: LayerWeights, hidden: Tensor, layout: Layout, at: Tensor | None = None) -> Tensor:
+    """A post-normalized layer with GELU and without dropout: [T, H] -> bf16 [T, H], H and I multiples of 16.
+
+    at: rising places that alone are wanted, for [M, H]; the layout's queries are these.
+    """
+    out: Tensor = _packed_layer(hidden, layout.key_starts, at, layout.query_starts, weights.address)
     return out
 
 
@@ -175,18 +178,24 @@ def _(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
 
 
 @torch.library.custom_op("bertsmith::packed_layer", mutates_args=())
-def _packed_layer(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
+def _packed_layer(hidden: Tensor, starts: Tensor, at: Tensor | None, wanted_starts: Tensor, layer: int) -> Tensor:
     """layer: where in memory a `bertsmith_layer` is."""
     rows = hidden.bfloat16().contiguous()
     num_tokens, width = rows.shape
-    projected = torch.empty(num_tokens, 3 * width, dtype=torch.bfloat16)
-    attended, out = torch.empty_like(rows), torch.empty_like(rows)
+    projected = rows.new_empty(num_tokens, 3 * width)
+    attended, out = (rows.new_empty(num_tokens if at is None else len(at), width) for _ in range(2))
+    working = [] if at is None else [torch.empty_like(out) for _ in range(2)]
     compiled().bertsmith_layer_forward(
-        layer, *(each.data_ptr() for each in (rows, projected, attended, out, starts)), len(starts) - 1
+        layer,
+        *(each.data_ptr() for each in (rows, projected, attended, out, starts)),
+        len(starts) - 1,
+        None if at is None else at.data_ptr(),
+        wanted_starts.data_ptr(),
+        *([each.data_ptr() for each in working] or [None, None]),
     )
     return out
 
 
 @_packed_layer.register_fake
-def _(hidden: Tensor, starts: Tensor, layer: int) -> Tensor:
-    return torch.empty_like(hidden, dtype=torch.bfloat16)
+def _(hidden: Tensor, starts: Tensor, at: Tensor | None, wanted_starts: Tensor, layer: int) -> Tensor:
+    return hidden.new_empty(len(hidden) if at is None else len(at), hidden.shape[1], dtype=torch.bfloat16)

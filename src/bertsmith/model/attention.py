@@ -69,7 +69,17 @@ class Attention(nn.Module):
         return out
 
     def forward(
-        self, hidden: Tensor, layout: Layout, *, rotation: Rotation | None = None, capture: Capture | None = None
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        *,
+        rotation: Rotation | None = None,
+        capture: Capture | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """Self-attention: [T, H] -> [T, H]."""
-        return self.attend(hidden, self.project_keys(hidden, rotation), layout, rotation=rotation, capture=capture)
+        """Self-attention: [T, H] -> [T, H]; `at`: places that alone ask, [M], for [M, H]."""
+        keys_values = self.project_keys(hidden, rotation)
+        if at is not None:
+            hidden = hidden[at]
+            rotation = None if rotation is None else (rotation[0][at], rotation[1][at])
+        return self.attend(hidden, keys_values, layout, rotation=rotation, capture=capture)

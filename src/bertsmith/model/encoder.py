@@ -1,6 +1,6 @@
 """BERT's encoder on packed batches (Devlin et al. 2019; Vaswani et al. 2017). No token of one sequence sees another's.
 
-Shapes: T tokens, H hidden size.
+Shapes: T tokens, M of them whose states are wanted, H hidden size.
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ class EncoderLayer(nn.Module):
         self.feed_forward = build_feed_forward(config.feed_forward, width, config.intermediate_size)
         self.feed_forward_residual = Residual(config.normalization, width, dropout)
 
-    def forward(self, hidden: Tensor, layout: Layout, rotation: Rotation | None, capture: Capture | None) -> Tensor:
-        """[T, H] -> [T, H]."""
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        rotation: Rotation | None,
+        capture: Capture | None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """[T, H] -> [T, H], or [M, H] of the places in `at`, whose queries the layout then has."""
         hidden = self.attention_residual(
-            hidden, lambda states: self.attention(states, layout, rotation=rotation, capture=capture)
+            hidden, lambda states: self.attention(states, layout, rotation=rotation, capture=capture, at=at), at
         )
         out: Tensor = self.feed_forward_residual(hidden, self.feed_forward)
         return out
@@ -54,10 +61,12 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(num_distinct_layers(config)))
         self.final_norm = final_norm(config)
 
-    def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
+    def forward(self, packed: Packed, capture: Capture | None = None, at: Tensor | None = None) -> Tensor:
         """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer.
 
-        Raises `DataError` for a sequence that is longer than the model has positions for.
+        at: rising places, one or more of each sequence, that alone are wanted: [M, H]. The last layer then computes no
+        others, but for the keys and values that they look at. Raises `DataError` for a sequence that is longer than the
+        model has positions for.
         """
         limit = self.positions.num_positions
         if limit is not None and max(packed.lengths) > limit:
@@ -67,11 +76,17 @@ class Encoder(nn.Module):
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None
         if keep:
             keep(hidden)
-        for i in range(self.config.num_hidden_layers):
-            hidden = self.layers[layer_index(self.config, i)](hidden, packed.layout, rotation, capture)
+        wants_all = at is None or (capture is not None and (capture.want_hidden_states or capture.want_attentions))
+        last = self.config.num_hidden_layers - 1
+        for i in range(last + 1):
+            layer = self.layers[layer_index(self.config, i)]
+            if wants_all or i < last:
+                hidden = layer(hidden, packed.layout, rotation, capture)
+            else:
+                hidden = layer(hidden, packed.layout_at(at), rotation, capture, at)
             if keep:
                 keep(hidden)
-        out: Tensor = self.final_norm(hidden)
+        out: Tensor = self.final_norm(hidden if at is None or not wants_all else hidden[at])
         return out
 
 

@@ -31,7 +31,7 @@ PLAIN = (nn.Linear, Linear)
 
 
 class FrozenLayer(nn.Module):
-    """An `EncoderLayer` with its weights packed: [T, H] -> bf16 [T, H]."""
+    """An `EncoderLayer` with its weights packed: [T, H] -> bf16 [T, H], or [M, H] of the places in `at`."""
 
     def __init__(self, layer: EncoderLayer, number: Number):
         super().__init__()
@@ -47,10 +47,17 @@ class FrozenLayer(nn.Module):
             attention.heads_shape[0],
         )
 
-    def forward(self, hidden: Tensor, layout: Layout, rotation: Rotation | None, capture: Capture | None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        rotation: Rotation | None,
+        capture: Capture | None,
+        at: Tensor | None = None,
+    ) -> Tensor:
         assert rotation is None, "layers that turn by positions are not frozen whole"
         assert capture is None or not capture.want_attentions, "a copy for prediction keeps no attentions"
-        out: Tensor = packed_layer(self.weights, hidden, layout)
+        out: Tensor = packed_layer(self.weights, hidden, layout, at)
         return out
 
 

@@ -31,9 +31,9 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
-        """[T, H] -> [n, H]."""
-        pooled: Tensor = self.dense(hidden[packed.starts]).tanh()
+    def forward(self, first: Tensor) -> Tensor:
+        """[n, H], the first tokens' states -> [n, H]."""
+        pooled: Tensor = self.dense(first).tanh()
         return pooled
 
 
@@ -82,7 +82,7 @@ class BareNetwork(Network):
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> tuple[Tensor, Tensor | None]:
         hidden: Tensor = self.encoder(packed, capture)
-        return hidden, None if self.pooler is None else self.pooler(hidden, packed)
+        return hidden, None if self.pooler is None else self.pooler(hidden[packed.starts])
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,18 @@ class PretrainingNetwork(Network):
 
     def forward(self, packed: Packed, at: Tensor | None = None, capture: Capture | None = None) -> PretrainingLogits:
         """`at`: [M] places that want logits over the vocabulary, the costly part of the head; None for all."""
-        hidden: Tensor = self.encoder(packed, capture)
+        if at is None:
+            masked = hidden = self.encoder(packed, capture)
+            first = hidden[packed.starts]
+        else:
+            wanted, places = torch.unique(torch.cat([packed.starts, at]), return_inverse=True)
+            hidden = self.encoder(packed, capture, wanted)
+            first, masked = hidden[places[: len(packed.starts)]], hidden[places[len(packed.starts) :]]
         tokens = sentences = None
         if self.vocabulary_head is not None:
-            tokens = self.vocabulary_head(hidden if at is None else hidden[at])
+            tokens = self.vocabulary_head(masked)
         if self.pooler is not None and self.sentence_head is not None:
-            sentences = self.sentence_head(self.pooler(hidden, packed))
+            sentences = self.sentence_head(self.pooler(first))
         return PretrainingLogits(tokens, sentences)
 
 
@@ -125,7 +131,8 @@ class SequenceNetwork(Network):
         initialize(self, config.initializer_range)
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(self.pooler(self.encoder(packed, capture), packed)))
+        first = self.encoder(packed, capture, packed.starts)
+        logits: Tensor = self.classifier(self.dropout(self.pooler(first)))
         return logits
 
 
@@ -152,10 +159,10 @@ class EmbeddingNetwork(Network):
         initialize(self, config.initializer_range)
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
-        hidden: Tensor = self.encoder(packed, capture)
         if self.pooling == "cls":
-            vectors = hidden[packed.starts].float()
+            vectors = self.encoder(packed, capture, packed.starts).float()
         else:
+            hidden: Tensor = self.encoder(packed, capture)
             lengths = torch.tensor(packed.lengths, device=hidden.device)
             vectors = torch.segment_reduce(hidden.float(), self.pooling, lengths=lengths, axis=0)
         return F.normalize(vectors, dim=-1) if self.normalize else vectors

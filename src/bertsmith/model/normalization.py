@@ -50,14 +50,17 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.placement = config.placement
 
-    def forward(self, hidden: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """[T, H] -> [T, H]."""
+    def forward(self, hidden: Tensor, sublayer: Callable[[Tensor], Tensor], at: Tensor | None = None) -> Tensor:
+        """[T, H] -> [T, H]; `at`: the places [M] that the sublayer answers for, all of them where it is None."""
+        changed = sublayer(self.norm(hidden) if self.placement == "pre" else hidden)
+        if at is not None:
+            hidden = hidden[at]
         if self.placement == "pre":
-            added: Tensor = hidden + self.dropout(sublayer(self.norm(hidden)))
+            added: Tensor = hidden + self.dropout(changed)
             return added
         if isinstance(self.norm, nn.LayerNorm):
             norm = self.norm
             dropout = self.dropout.p if self.training else 0.0
-            return residual_norm(hidden, sublayer(hidden), norm.weight, norm.bias, norm.eps, dropout=dropout)
-        normed: Tensor = self.norm(hidden + self.dropout(sublayer(hidden)))
+            return residual_norm(hidden, changed, norm.weight, norm.bias, norm.eps, dropout=dropout)
+        normed: Tensor = self.norm(hidden + self.dropout(changed))
         return normed

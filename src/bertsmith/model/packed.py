@@ -62,6 +62,12 @@ class Packed:
         """The layout of self-attention over these sequences, drawn once for all layers."""
         return draw_layout(self.lengths, device=self.input_ids.device)
 
+    def layout_at(self, places: Tensor) -> Layout:
+        """As `layout`, where the tokens at these places, [M] and rising, are all that ask."""
+        ends = torch.tensor(list(accumulate(self.lengths)))
+        counts = torch.searchsorted(places.cpu(), ends).diff(prepend=torch.zeros(1, dtype=torch.int64))
+        return draw_layout(counts.tolist(), self.lengths, device=self.input_ids.device)
+
     @cached_property
     def causal_layout(self) -> Layout:
         """As `layout`, where a token sees itself and what stands before it."""

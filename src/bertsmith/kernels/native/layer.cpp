@@ -4,8 +4,10 @@
 // to a row, so what lies between two products stays in its cache. In bf16, or in int8: weights rounded once, a scale for each
 // column; activations rounded as they come, a scale and a least value for each row. Every sum runs along its row in one
 // order, so a token's result does not depend, to the bit, on what it is batched with.
-// Shapes: T tokens, H hidden size, I inner size; m rows of one thread; K and N, the sides of a product.
+// Shapes: T tokens, M of them whose states are wanted, H hidden size, I inner size; m rows of one thread; K and N, the sides
+// of a product.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include <omp.h>
@@ -184,18 +186,32 @@ void linear(const uint16_t* input, const bertsmith_matrix& m, uint16_t* out, int
     });
 }
 
+struct Wanted {  // the tokens whose states are: all, where places is null
+    const int64_t *places, *starts;  // [M], rising; [sequences + 1], where each sequence's begin and the last ends
+    uint16_t *queries, *hidden;      // working memory, [M, H] each
+};
+
 template <typename Number>
 void whole_layer(const bertsmith_layer& layer, const uint16_t* hidden, uint16_t* projected, uint16_t* attended,
-                 uint16_t* out, const int64_t* starts, int64_t num_sequences) {
-    const int64_t num_tokens = starts[num_sequences], width = layer.output.num_outputs;
-    linear<Number>(hidden, layer.projections, projected, num_tokens);
-    bertsmith_attention_forward(projected, 3 * width, projected + width, 3 * width, projected + 2 * width, 3 * width,
-                                attended, nullptr, starts, starts, num_sequences, layer.num_heads,
-                                width / layer.num_heads, 0, 65536);
-    for_each_rows(num_tokens, width, [&](int64_t first, int64_t count, Scratch& s) {
+                 uint16_t* out, const int64_t* starts, int64_t num_sequences, const Wanted& wanted) {
+    const int64_t num_wanted = wanted.starts[num_sequences], width = layer.output.num_outputs;
+    linear<Number>(hidden, layer.projections, projected, starts[num_sequences]);
+    const uint16_t *queries = projected, *residual = hidden;
+    if (wanted.places) {
+        for (int64_t i = 0; i < num_wanted; ++i) {
+            std::memcpy(wanted.queries + i * width, projected + wanted.places[i] * 3 * width, width * sizeof *projected);
+            std::memcpy(wanted.hidden + i * width, hidden + wanted.places[i] * width, width * sizeof *hidden);
+        }
+        queries = wanted.queries;
+        residual = wanted.hidden;
+    }
+    bertsmith_attention_forward(queries, wanted.places ? width : 3 * width, projected + width, 3 * width,
+                                projected + 2 * width, 3 * width, attended, nullptr, wanted.starts, starts, num_sequences,
+                                layer.num_heads, width / layer.num_heads, 0, 65536);
+    for_each_rows(num_wanted, width, [&](int64_t first, int64_t count, Scratch& s) {
         const int64_t at = first * width;
         uint16_t* middle = s.fit(s.middle, count * width);
-        close_half<Number>(attended + at, hidden + at, count, layer.output, layer.attention_norm, middle, s);
+        close_half<Number>(attended + at, residual + at, count, layer.output, layer.attention_norm, middle, s);
         feed_forward<Number>(middle, count, layer, out + at, s);
     });
 }
@@ -215,13 +231,16 @@ void bertsmith_linear(const bertsmith_matrix* matrix, const uint16_t* input, uin
         linear<Bf16>(input, *matrix, out, num_tokens);
 }
 
-// hidden: bf16 [T, H] -> out: bf16 [T, H]; sequence i is the tokens from starts[i] to starts[i + 1]. projected [T, 3 H] and
-// attended [T, H] are working memory.
+// hidden: bf16 [T, H] -> out: bf16 [M, H]; sequence i is the tokens from starts[i] to starts[i + 1], those of it that are
+// wanted the places from wanted_starts[i] to wanted_starts[i + 1]. projected [T, 3 H], attended, queries and residual [M, H]
+// are working memory. Without places all tokens are wanted, and queries and residual not looked at.
 void bertsmith_layer_forward(const bertsmith_layer* layer, const uint16_t* hidden, uint16_t* projected, uint16_t* attended,
-                             uint16_t* out, const int64_t* starts, int64_t num_sequences) {
+                             uint16_t* out, const int64_t* starts, int64_t num_sequences, const int64_t* places,
+                             const int64_t* wanted_starts, uint16_t* queries, uint16_t* residual) {
+    const bertsmith::Wanted wanted = {places, wanted_starts, queries, residual};
     if (layer->output.scale)
-        whole_layer<Int8>(*layer, hidden, projected, attended, out, starts, num_sequences);
+        whole_layer<Int8>(*layer, hidden, projected, attended, out, starts, num_sequences, wanted);
     else
-        whole_layer<Bf16>(*layer, hidden, projected, attended, out, starts, num_sequences);
+        whole_layer<Bf16>(*layer, hidden, projected, attended, out, starts, num_sequences, wanted);
 }
 }
