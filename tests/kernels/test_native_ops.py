@@ -343,14 +343,14 @@ def test_pytorch_finds_the_operators_well_made(backward: bool) -> None:
     """Schemas, shapes without data, gradients through `torch.compile`: torch.library's own checks."""
     at = starts([3, 4])
     heads = [random(7, 2, 32, seed=i).requires_grad_(backward) for i in range(3)]
-    torch.library.opcheck(native_ops.attention, (*heads, at, at, seed_of(3), KEEP_NINE_TENTHS))
+    torch.library.opcheck(native_ops.attention.op, (*heads, at, at, seed_of(3), KEEP_NINE_TENTHS))
     rows = [random(7, 32, seed=i).requires_grad_(backward) for i in range(2)]
     numbers = [torch.randn(32).requires_grad_(backward) for _ in range(2)]
-    torch.library.opcheck(native_ops.gelu, (rows[0],))
-    torch.library.opcheck(native_ops.residual, (*rows, *numbers, 1e-12, seed_of(3), KEEP_NINE_TENTHS))
+    torch.library.opcheck(native_ops.gelu.op, (rows[0],))
+    torch.library.opcheck(native_ops.residual.op, (*rows, *numbers, 1e-12, seed_of(3), KEEP_NINE_TENTHS))
     weight = torch.randn(48, 32).requires_grad_(backward)
     for bias in (torch.randn(48).requires_grad_(backward), None):
-        torch.library.opcheck(native_ops.linear, (rows[0], weight, bias))
+        torch.library.opcheck(native_ops.linear.op, (rows[0], weight, bias))
 
 
 def test_kernels_can_be_turned_off_and_a_wrong_wish_is_refused() -> None:

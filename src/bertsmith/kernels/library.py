@@ -26,7 +26,7 @@ SIGNATURES = {
     "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
     "bertsmith_attention_backward": (*HEADS * 3, *(POINTER,) * 6, *PROBLEM),
     "bertsmith_adamw": (*(POINTER,) * 4, WHOLE, *ADAMW),
-    "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, POINTER, POINTER, WHOLE, WHOLE, *ADAMW),
+    "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, WHOLE, *(POINTER,) * 3, WHOLE, POINTER, WHOLE, *ADAMW[:6]),
     "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
     "bertsmith_gelu_backward": (POINTER, POINTER, POINTER, WHOLE),
     "bertsmith_layer_forward": (*(POINTER,) * 6, WHOLE, *(POINTER,) * 4),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bertsmith.errors import SettingsError
 from bertsmith.kernels.library import compiled, engine
+from bertsmith.kernels.operator import operator
 
 KEEP_ALL = 1 << 16
 """Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
@@ -47,7 +48,7 @@ def draw_seed(dropout: float) -> Tensor:
     return torch.randint(1 << 62, (1,)) if dropout else torch.zeros(1, dtype=torch.int64)
 
 
-@torch.library.custom_op("bertsmith::attention", mutates_args=())
+@operator("bertsmith::attention")
 def attention(
     query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, seed: Tensor, num_kept: int
 ) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ def attention(
     return out, log_sums
 
 
-@torch.library.custom_op("bertsmith::attention_backward", mutates_args=())
+@operator("bertsmith::attention_backward")
 def attention_backward(
     gradient: Tensor,
     query: Tensor,
@@ -131,7 +132,7 @@ def _attention_gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ..
 attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
 
 
-@torch.library.custom_op("bertsmith::residual", mutates_args=())
+@operator("bertsmith::residual")
 def residual(
     residual: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, eps: float, seed: Tensor, num_kept: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,7 +150,7 @@ def residual(
     return out, mean, rstd
 
 
-@torch.library.custom_op("bertsmith::residual_backward", mutates_args=())
+@operator("bertsmith::residual_backward")
 def residual_backward(
     gradient: Tensor,
     residual: Tensor,
@@ -196,7 +197,7 @@ def _residual_gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Any, ..
 residual.register_autograd(_residual_gradients, setup_context=_keep_residual)
 
 
-@torch.library.custom_op("bertsmith::gelu", mutates_args=())
+@operator("bertsmith::gelu")
 def gelu(values: Tensor) -> Tensor:
     """x times the normal distribution's share below x, in bf16, of any shape."""
     values = values.contiguous()
@@ -205,7 +206,7 @@ def gelu(values: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("bertsmith::gelu_backward", mutates_args=())
+@operator("bertsmith::gelu_backward")
 def gelu_backward(gradient: Tensor, values: Tensor) -> Tensor:
     """The gradient of `values` from that of `gelu(values)`."""
     values, gradient = values.contiguous(), gradient.contiguous()
@@ -236,7 +237,7 @@ def _gelu_gradient(ctx: Any, gradient: Tensor) -> Tensor:
 gelu.register_autograd(_gelu_gradient, setup_context=_keep_gelu)
 
 
-@torch.library.custom_op("bertsmith::linear", mutates_args=())
+@operator("bertsmith::linear")
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """values W' + b: bf16 [T, K] -> bf16 [T, N]; weight float [N, K], bias float [N], K and N multiples of 16."""
     values, weight = values.contiguous(), weight.contiguous()
@@ -248,7 +249,7 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
-@torch.library.custom_op("bertsmith::linear_backward_input", mutates_args=())
+@operator("bertsmith::linear_backward_input")
 def linear_backward_input(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of `values` from that of `linear`, bf16."""
     gradient, weight = gradient.contiguous(), weight.contiguous()
@@ -257,7 +258,7 @@ def linear_backward_input(gradient: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("bertsmith::linear_backward_weight", mutates_args=())
+@operator("bertsmith::linear_backward_weight")
 def linear_backward_weight(gradient: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of weight, float [N, K], and bias, float [N]."""
     gradient, values = gradient.contiguous(), values.contiguous()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bertsmith.kernels.attention import Layout
 from bertsmith.kernels.library import compiled
+from bertsmith.kernels.operator import operator
 
 Number = Literal["bf16", "int8"]
 PANEL = 64
@@ -163,7 +164,7 @@ def packed_layer(weights: LayerWeights, hidden: Tensor, layout: Layout, at: Tens
     return out
 
 
-@torch.library.custom_op("bertsmith::packed_linear", mutates_args=())
+@operator("bertsmith::packed_linear")
 def _packed_linear(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
     """matrix: where in memory a `bertsmith_matrix` is."""
     rows = values.bfloat16().contiguous()
@@ -177,21 +178,21 @@ def _(values: Tensor, matrix: int, num_outputs: int) -> Tensor:
     return values.new_empty(*values.shape[:-1], num_outputs, dtype=torch.bfloat16)
 
 
-@torch.library.custom_op("bertsmith::packed_layer", mutates_args=())
+@operator("bertsmith::packed_layer")
 def _packed_layer(hidden: Tensor, starts: Tensor, at: Tensor | None, wanted_starts: Tensor, layer: int) -> Tensor:
     """layer: where in memory a `bertsmith_layer` is."""
     rows = hidden.bfloat16().contiguous()
     num_tokens, width = rows.shape
     projected = rows.new_empty(num_tokens, 3 * width)
     attended, out = (rows.new_empty(num_tokens if at is None else len(at), width) for _ in range(2))
-    working = [] if at is None else [torch.empty_like(out) for _ in range(2)]
+    working = [None, None] if at is None else [torch.empty_like(out) for _ in range(2)]
     compiled().bertsmith_layer_forward(
         layer,
         *(each.data_ptr() for each in (rows, projected, attended, out, starts)),
         len(starts) - 1,
         None if at is None else at.data_ptr(),
         wanted_starts.data_ptr(),
-        *([each.data_ptr() for each in working] or [None, None]),
+        *(None if each is None else each.data_ptr() for each in working),
     )
     return out
 

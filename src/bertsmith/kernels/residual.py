@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.kernels import native_ops
+from bertsmith.kernels.dropout import dropout as random_dropout
 
 
 def residual_norm(
@@ -24,7 +25,7 @@ def residual_norm(
         seed = native_ops.draw_seed(dropout)
         out: Tensor = native_ops.residual(residual.to(torch.bfloat16), sublayer, weight, bias, eps, seed, num_kept)[0]
         return out
-    return F.layer_norm(residual + F.dropout(sublayer, dropout), weight.shape, weight, bias, eps)
+    return F.layer_norm(residual + random_dropout(sublayer, dropout), weight.shape, weight, bias, eps)
 
 
 def _fits_kernel(sublayer: Tensor, weight: Tensor) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bertsmith.kernels.dropout import Dropout
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.normalization import build_norm
 from bertsmith.model.packed import Packed
@@ -22,7 +23,7 @@ class Embeddings(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
         self.token_types = nn.Embedding(config.type_vocab_size, width)
         self.norm = build_norm(config.normalization, width)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.project = nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
 
     def forward(self, packed: Packed, positions: Positions) -> Tensor:

@@ -76,17 +76,17 @@ class Encoder(nn.Module):
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None
         if keep:
             keep(hidden)
-        wants_all = at is None or (capture is not None and (capture.want_hidden_states or capture.want_attentions))
+        sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
         last = self.config.num_hidden_layers - 1
         for i in range(last + 1):
             layer = self.layers[layer_index(self.config, i)]
-            if wants_all or i < last:
-                hidden = layer(hidden, packed.layout, rotation, capture)
-            else:
+            if at is not None and i == last and not sees_all:
                 hidden = layer(hidden, packed.layout_at(at), rotation, capture, at)
+            else:
+                hidden = layer(hidden, packed.layout, rotation, capture)
             if keep:
                 keep(hidden)
-        out: Tensor = self.final_norm(hidden if at is None or not wants_all else hidden[at])
+        out: Tensor = self.final_norm(hidden if at is None or not sees_all else hidden[at])
         return out
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bertsmith.kernels.dropout import Dropout
 from bertsmith.model.attention import Capture
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Crf
@@ -126,7 +127,7 @@ class SequenceNetwork(Network):
     def __init__(self, config: EncoderConfig, num_labels: int):
         super().__init__(config)
         self.pooler = Pooler(config)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
         initialize(self, config.initializer_range)
 
@@ -173,7 +174,7 @@ class TokenNetwork(Network):
 
     def __init__(self, config: EncoderConfig, num_labels: int):
         super().__init__(config)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
         initialize(self, config.initializer_range)
 
@@ -187,7 +188,7 @@ class CrfTokenNetwork(Network):
 
     def __init__(self, config: EncoderConfig, num_labels: int):
         super().__init__(config)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
         self.crf = Crf(num_labels)
         initialize(self, config.initializer_range)

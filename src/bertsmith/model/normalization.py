@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from bertsmith.kernels.dropout import Dropout
 from bertsmith.kernels.residual import residual_norm
 from bertsmith.settings import Settings
 
@@ -47,7 +48,7 @@ class Residual(nn.Module):
     def __init__(self, config: NormalizationConfig, width: int, dropout: float):
         super().__init__()
         self.norm = build_norm(config, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.placement = config.placement
 
     def forward(self, hidden: Tensor, sublayer: Callable[[Tensor], Tensor], at: Tensor | None = None) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from bertsmith.kernels.adamw import AdamWStep, adamw_step, can_step, fits_kernel
+from bertsmith.kernels.adamw import AdamWStep, RowSteps, adamw_step, can_step, fits_kernel
 from bertsmith.model.networks import looked_up
 from bertsmith.settings import Settings
 
@@ -29,20 +29,25 @@ class OptimizerSettings(Settings):
 class AdamW(torch.optim.AdamW):
     """PyTorch's, with its state and its results; one pass of the compiled kernel over each parameter that it fits.
 
-    gradient_scale: by which the next step multiplies every gradient.
+    gradient_scale: by which the next step multiplies every gradient. Tables given to `by_rows` are up to date only
+    where they are looked up, and everywhere after `catch_up`.
     """
 
-    gradient_scale: float = 1.0
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.gradient_scale = 1.0
+        self._tables: dict[torch.Tensor, RowSteps | None] = {}
 
     def clip(self, max_norm: float | None) -> float:
         """The norm of all gradients; the next step scales them down to `max_norm` (Pascanu et al. 2013)."""
-        norms = []
+        gradients = []
         for parameter in (p for group in self.param_groups for p in group["params"]):
             if (gradient := parameter.grad) is None:
                 continue
             if gradient.is_sparse:
                 gradient = parameter.grad = gradient.coalesce()
-            norms.append(torch.linalg.vector_norm(gradient.values() if gradient.is_sparse else gradient))
+            gradients.append(gradient.values() if gradient.is_sparse else gradient)
+        norms = torch._foreach_norm(gradients)
         norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         self.gradient_scale = 1.0 if max_norm is None else min(1.0, max_norm / (norm + 1e-6))
         return norm
@@ -56,6 +61,7 @@ class AdamW(torch.optim.AdamW):
             for group, parameter in owners:
                 self._kernel_step(group, parameter)
         else:
+            self.catch_up()
             for _, parameter in owners:
                 if parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
@@ -75,7 +81,47 @@ class AdamW(torch.optim.AdamW):
             int(state["step"]), group["lr"], beta1, beta2, group["eps"], group["weight_decay"], self.gradient_scale
         )
         assert parameter.grad is not None
-        adamw_step(parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"], step)
+        if not parameter.grad.is_sparse:
+            adamw_step(parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"], step)
+            return
+        rows = self._tables.get(parameter) or RowSteps(parameter, state["exp_avg"], state["exp_avg_sq"])
+        rows.step(parameter.grad, step)
+        if parameter in self._tables:
+            self._tables[parameter] = rows
+        else:
+            rows.catch_up()
+
+    def catch_up(self) -> None:
+        """Before anybody reads the tables whole, or their moments: every row has done every step afterwards."""
+        for rows in self._tables.values():
+            if rows is not None:
+                rows.catch_up()
+
+    @contextmanager
+    def by_rows(self, tables: Sequence[nn.Embedding]) -> Iterator[None]:
+        """Within it, the gradient of tables that are only looked up in is the rows that a step met.
+
+        A dense one would be filled with zeros, read for its norm and read again, for a few hundred rows of 30,000; and
+        rows that are not met do their steps when they are looked up.
+        """
+        hooks = []
+        for table in tables:
+            table.sparse = True
+            self._tables[table.weight] = None
+            hooks.append(table.register_forward_pre_hook(self._before_look_up))
+        try:
+            yield
+        finally:
+            self.catch_up()
+            for table, hook in zip(tables, hooks, strict=True):
+                table.sparse = False
+                hook.remove()
+                del self._tables[table.weight]
+
+    def _before_look_up(self, table: nn.Module, ids: tuple[torch.Tensor]) -> None:
+        rows = self._tables[cast(nn.Embedding, table).weight]
+        if rows is not None:
+            rows.catch_up(ids[0])
 
 
 def build_optimizer(
@@ -110,17 +156,6 @@ def build_optimizer(
     )
 
 
-@contextmanager
-def gradients_by_rows(network: nn.Module) -> Iterator[None]:
-    """Within it, large tables that are only looked up in keep their gradient as the rows that a step met.
-
-    A dense one would be filled with zeros, read for its norm and read again, for a few hundred rows of 30,000.
-    """
-    tables = [table for table in looked_up(network) if table.weight.numel() >= LARGE_TABLE and can_step(table.weight)]
-    for table in tables:
-        table.sparse = True
-    try:
-        yield
-    finally:
-        for table in tables:
-            table.sparse = False
+def large_tables(network: nn.Module) -> list[nn.Embedding]:
+    """Those whose gradient is better kept as the rows that a step met, and may be."""
+    return [table for table in looked_up(network) if table.weight.numel() >= LARGE_TABLE and can_step(table.weight)]

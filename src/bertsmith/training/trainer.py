@@ -27,7 +27,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
-from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, gradients_by_rows
+from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
 from bertsmith.training.step import Step, backward, make_step
 
@@ -155,7 +155,7 @@ def train(
     window = _LogWindow()
     encoder = _Encoder(task, tokenizer, samples, settings)
     with (
-        gradients_by_rows(network),
+        optimizer.by_rows(large_tables(network)),
         (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase,
     ):
         for step, current in enumerate(_ahead(encoder, num_steps, result)):
@@ -174,6 +174,7 @@ def train(
                     log.write("train", step + 1, values)
             phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
             if judge.is_due(step + 1, num_steps):
+                optimizer.catch_up()
                 metrics = judge.evaluate(step + 1)
                 if log is not None:
                     log.write("validation", step + 1, metrics)
