@@ -64,9 +64,8 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def _cells(quality: QualitySet, results: Path) -> list[str]:
-    ours = _runs(results, "bertsmith", quality)
-    peers = _runs(results, "peer", SETS[quality.compared_with])
-    baseline = load_result(results, "baseline", SETS[quality.compared_with], 0)
+    ours, peers = (_runs(results, system, quality) for system in ("bertsmith", "peer"))
+    baseline = _baseline(results, quality)
     difference, bars = NOT_RUN, []
     sides = [[run.marks for run in side] for side in (ours, peers) if side]
     estimates = _estimates(quality, sides)
@@ -97,8 +96,12 @@ def _cells(quality: QualitySet, results: Path) -> list[str]:
 
 
 def _runs(results: Path, system: str, quality: QualitySet) -> list[Result]:
-    found = (load_result(results, system, quality, seed) for seed in quality.seeds)
+    found = (load_result(results, system, SETS[quality.row_of(system)], seed) for seed in quality.seeds)
     return [result for result in found if result is not None]
+
+
+def _baseline(results: Path, quality: QualitySet) -> Result | None:
+    return load_result(results, "baseline", SETS[quality.row_of("baseline")], 0)
 
 
 def _estimates(quality: QualitySet, sides: Sequence[Sequence[Marks]]) -> list[Interval]:
@@ -118,7 +121,7 @@ def _estimates(quality: QualitySet, sides: Sequence[Sequence[Marks]]) -> list[In
 
 def _training_cells(quality: QualitySet, results: Path) -> list[str]:
     made = [*_runs(results, "bertsmith", quality), *_runs(results, "peer", quality)]
-    baseline = load_result(results, "baseline", quality, 0)
+    baseline = _baseline(results, quality)
     record = (made[0] if made else baseline).record if made or baseline else {}
     return [
         quality.name,

@@ -174,7 +174,7 @@ def _trained(
 ) -> Logits:
     """Logits of every test row after training, in order. Test rows are encoded last."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _ByLength(
+        trainer = (_ByLength if quality.by_length else Trainer)(
             model=network,
             train_dataset=encode(rows.train),
             data_collator=collate,

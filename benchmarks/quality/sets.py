@@ -21,8 +21,9 @@ class QualitySet:
     metrics: the first is the row's score; all are kept. max_length: in tokens; longer texts are cut at their end,
     except where windows are said. num_train, num_test: size of the fixed random subset; None: all rows.
     context_tokens, joined_words: of a document, for tagging. bar: what the score has to reach. published: score of
-    Microsoft's MiniLM-L6. peer: the row whose peer stands beside this one, for rows that only bertsmith has. alone: no
-    peer stands beside this row. about: what a reader of the table has to know.
+    Microsoft's MiniLM-L6. ours, peer: the row whose bertsmith, or whose peer, stands in this one too. by_length:
+    whether the peer's batches are grouped by length. alone: no peer stands beside this row. about: what a reader of
+    the table has to know.
     """
 
     name: str
@@ -42,7 +43,9 @@ class QualitySet:
     batch_size: int = BATCH_SIZE
     bar: float | None = None
     published: float | None = None
+    ours: str | None = None
     peer: str | None = None
+    by_length: bool = True
     alone: bool = False
     about: str = ""
 
@@ -51,6 +54,8 @@ class QualitySet:
         """What a result has to have been made with to be taken for this row's."""
         named = ("num_epochs", "max_length", "learning_rate", "num_train", "num_test", "windows", "stride")
         values = {name: value for name, value in asdict(self).items() if name in named}
+        if not self.by_length:
+            values["by_length"] = False
         if self.context_tokens:
             values |= {"context_tokens": self.context_tokens, "joined_words": self.joined_words}
         shared = {
@@ -64,12 +69,12 @@ class QualitySet:
 
     def is_run_by(self, system: str) -> bool:
         """Whether the row is made by that system, rather than taken from another row or left empty."""
-        return system == "bertsmith" or (self.peer is None and not (self.alone and system == "peer"))
+        return self.row_of(system) == self.name and not (self.alone and system == "peer")
 
-    @property
-    def compared_with(self) -> str:
-        """The row whose peer and baseline this one is measured against."""
-        return self.peer or self.name
+    def row_of(self, system: str) -> str:
+        """The row that the system's results are taken from."""
+        taken = {"bertsmith": self.ours, "peer": self.peer, "baseline": self.ours or self.peer}
+        return taken[system] or self.name
 
 
 ACCURACY = ("accuracy", "f1_macro")
@@ -90,6 +95,17 @@ _SETS = (
         3,
         published=88.9,
         about="train is GLUE's train and dev together, scored on the official test; the published figure is on dev",
+    ),
+    QualitySet(
+        "mrpc-random",
+        "MRPC, peer in random batches",
+        "classification",
+        ("accuracy", "f1"),
+        3,
+        published=88.9,
+        ours="mrpc",
+        by_length=False,
+        about="the row above, and the peer's batches drawn at random, as bertsmith's always are",
     ),
     QualitySet("stsb", "STS-B, cross-encoder", "classification", SIMILARITY, 5, bar=87.0),
     QualitySet(
