@@ -11,7 +11,7 @@ SAY_ENGINE := "$(VENV)/bin/python" -c 'from bertsmith.kernels.library import eng
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart test bench sanitize lint types check clean help
+.PHONY: quickstart test bench proof sanitize lint types check clean help
 
 quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> classifier -> report; under 10 minutes
 	$(RUN) bertsmith quickstart $(ARGS)
@@ -28,6 +28,9 @@ types: $(VENV)/full.stamp ## types of the package (mypy, strict)
 
 bench: $(VENV)/bench.stamp ## speed beside the peers, an hour or two on a quiet machine: docs/performance.md
 	"$(VENV)/bin/python" benchmarks/speed.py $(ARGS)
+
+proof: $(VENV)/full.stamp ## kill a training run everywhere and compare where it goes on to: docs/reliability.md
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" benchmarks/proof.py $(ARGS)
 
 sanitize: $(VENV)/full.stamp ## the kernels' tests with the address and undefined-behaviour sanitizers
 	$(RUN) bertsmith.kernels.build --sanitize build/_native_sanitized.so

@@ -20,6 +20,7 @@ from bertsmith.files import (
     bare_suffix,
     open_bytes,
     read_json,
+    recover_folder,
     refuse_to_replace,
     sha256,
     write_json,
@@ -151,3 +152,26 @@ def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path: Path) ->
         refuse_to_replace(tmp_path, markers)
     with pytest.raises(SettingsError, match=r"corpus\.json: a file is there"):
         refuse_to_replace(tmp_path / "corpus.json", markers)
+
+
+@pytest.mark.parametrize("moment", ["renamed away", "replaced", "some moved", "before"])
+def test_a_folder_whose_replacement_was_cut_off_is_made_whole(tmp_path: Path, moment: str) -> None:
+    """At each moment of a replacement: the old model or the new one, with the logs that only the old one had."""
+    path, old, fresh = tmp_path / "run", tmp_path / ".run.abcd1234.old", tmp_path / ".run.abcd1234"
+    for folder, model in ((path, "old"), (fresh, "new")):
+        folder.mkdir()
+        (folder / "model").write_text(model)
+    for name in ("logs", "notes"):
+        (path / name).mkdir()
+        (path / name / "lines").write_text(name)
+    (tmp_path / ".runner.abcd1234.old").mkdir()  # another folder's
+    if moment != "before":
+        path.rename(old)
+    if moment in ("replaced", "some moved"):
+        fresh.rename(path)
+    if moment == "some moved":
+        (old / "notes").rename(path / "notes")
+    recover_folder(path)
+    assert (path / "model").read_text() == ("old" if moment in ("renamed away", "before") else "new")
+    assert [(path / name / "lines").read_text() for name in ("logs", "notes")] == ["logs", "notes"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".runner.abcd1234.old", "run"]

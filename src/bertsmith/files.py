@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import io
@@ -28,6 +29,9 @@ def _open_zstd(path: Path) -> IO[bytes]:
     stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
     return cast("IO[bytes]", io.BufferedReader(stream))
 
+
+OLD = ".old"
+"""What the name of a folder ends in while another takes its place."""
 
 COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".gz": lambda path: cast("IO[bytes]", gzip.open(path)),
@@ -74,7 +78,8 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when the file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -91,10 +96,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        _sync(temporary)
+        temporary.chmod(0o666 & ~umask())
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -111,30 +116,46 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in temporary.rglob("*"):
-            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
-            _sync(file)
-        temporary.chmod(0o777 & ~_umask())
+            file.chmod((0o777 if file.is_dir() else 0o666) & ~umask())
+            sync(file)
+        temporary.chmod(0o777 & ~umask())
         if path.exists():
             _swap(temporary, path)
         else:
             temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    old = path.with_name(f"{fresh.name}.old")
+    old = path.with_name(f"{fresh.name}{OLD}")
     path.rename(old)
     try:
         fresh.rename(path)
     except OSError:
         old.rename(path)
         raise
+    _take_over(old, path)
+
+
+def _take_over(old: Path, path: Path) -> None:
     for file in old.iterdir():
         if not (path / file.name).exists():
             file.rename(path / file.name)
     shutil.rmtree(old)
+
+
+def recover_folder(path: Path) -> None:
+    """Finish or undo what a process that died within `atomic_folder` left; for who alone writes there."""
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????{OLD}"))
+    for old in left:
+        if path.exists():
+            _take_over(old, path)
+        else:
+            old.rename(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def refuse_to_replace(folder: Path, markers: Mapping[str, str]) -> None:
@@ -146,7 +167,8 @@ def refuse_to_replace(folder: Path, markers: Mapping[str, str]) -> None:
             raise SettingsError(f"{folder}: holds {meaning} ({name}); name another folder to write to")
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -15,6 +15,8 @@ from toys import toy_config, toy_task, toy_tokenizer
 from bertsmith.data.order import step_samples
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor
+from bertsmith.tasks.task import Task
+from bertsmith.training.checkpoint import Checkpoint, Checkpoints
 from bertsmith.training.judge import Hooks, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
@@ -142,6 +144,87 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> Non
     with pytest.raises(TrainingError, match="step 1: the loss is"):
         train(toy.task, network, toy_tokenizer(), toy.samples, TrainingSettings(max_steps=3, precision="fp32"))
     assert all(torch.equal(before[name], value) for name, value in weights(network).items())
+
+
+class Poisoned:
+    """A task whose loss is no number at the calls that are named, counted from 0."""
+
+    def __init__(self, task: Task[Any, Any], *calls: int):
+        self.task, self.calls, self.number = task, calls, -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def loss(self, network: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        self.number += 1
+        losses: dict[str, torch.Tensor] = dict(self.task.loss(network, batch))
+        return {name: value * (float("nan") if self.number in self.calls else 1) for name, value in losses.items()}
+
+
+def train_toy(task: Any, folder: Path, **settings: Any) -> tuple[nn.Module, TrainingResult]:
+    toy = toy_task("classification")
+    torch.manual_seed(0)
+    network = toy.task.build(toy_config())
+    values = {"max_steps": 6, "per_device_train_batch_size": 4, "precision": "fp32", "save_steps": 2, **settings}
+    with Checkpoints(folder, {}, 2, print) as checkpoints:
+        result = train(task, network, toy_tokenizer(), toy.samples, TrainingSettings(**values), checkpoints=checkpoints)
+    return network, result
+
+
+def test_a_step_that_is_no_number_is_skipped_with_its_data(tmp_path: Path) -> None:
+    """Skipping and going back to step 2 end in the same weights: what is done twice is done to the same bits."""
+    task = toy_task("classification").task
+    network, result = train_toy(Poisoned(task, 3), tmp_path, non_finite="skip")
+    assert result.skipped == [3]
+    assert result.num_steps == 6
+    assert all(value.isfinite().all() for value in weights(network).values())
+    rolled, again = train_toy(Poisoned(task, 3), tmp_path / "rollback", non_finite="rollback")
+    assert again.skipped == [3]
+    assert all(torch.equal(value, weights(rolled)[name]) for name, value in weights(network).items())
+
+
+def test_skipping_has_an_end(tmp_path: Path) -> None:
+    task = toy_task("classification").task
+    with pytest.raises(TrainingError, match="10 steps have been passed over already"):
+        train_toy(Poisoned(task, *range(100)), tmp_path, non_finite="skip", max_steps=20)
+    with pytest.raises(TrainingError, match="no checkpoint yet to go back to"):
+        train_toy(Poisoned(task, 0), tmp_path / "early", non_finite="rollback")
+
+
+@pytest.mark.parametrize("name", ["classification", "pretraining", "embedding", "seq2seq"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_goes_on_from_a_checkpoint_to_the_same_bits(name: str, precision: str, tmp_path: Path) -> None:
+    """Dropout on, micro-batches, a log line and an evaluation that span the checkpoint; moments and counts too."""
+    toy = toy_task(name)
+    values: dict[str, Any] = {"max_steps": 7, "per_device_train_batch_size": 4, "max_tokens_per_micro_batch": 24}
+    values |= {"learning_rate": 1e-3, "precision": precision, "save_steps": 3, "logging_steps": 2, "eval_steps": 2}
+
+    def go(folder: Path, start: Checkpoint | None = None) -> tuple[TrainingResult, list[Checkpoint]]:
+        torch.manual_seed(0)
+        network = toy.task.build(toy_config(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2))
+        metric = next(iter(toy.task.metrics))
+        hooks = Hooks(lambda: {metric: float(next(network.parameters()).detach().sum())})
+        settings = TrainingSettings(**values)
+        with Checkpoints(folder, {}, 10, print) as kept:
+            arguments: dict[str, Any] = {"hooks": hooks, "checkpoints": kept, "start": start}
+            result = train(toy.task, network, toy_tokenizer(), toy.samples, settings, **arguments)
+            made = [kept.read(entry) for entry in sorted(folder.glob("step-*"))]
+        return result, made
+
+    def timeless(result: TrainingResult) -> list[tuple[int, dict[str, float]]]:
+        return [(step, {**losses, "tokens_per_second": 0.0}) for step, losses in result.history]
+
+    unbroken, made = go(tmp_path / "whole")
+    assert [each.step for each in made] == [3, 6, 7]
+    resumed, later = go(tmp_path / "resumed", made[0])
+    assert [each.step for each in later] == [6, 7]
+    for ours, theirs in zip(later, made[1:], strict=True):
+        for file, tensors in theirs.tensors.items():
+            assert tensors.keys() == ours.tensors[file].keys()
+            assert all(torch.equal(ours.tensors[file][key], value) for key, value in tensors.items())
+    assert timeless(resumed) == timeless(unbroken)
+    for what in ("evaluations", "best_step", "num_tokens", "num_cut_tokens", "final_loss"):
+        assert getattr(resumed, what) == getattr(unbroken, what)
 
 
 def test_epochs_become_steps_and_the_last_batch_is_short() -> None:

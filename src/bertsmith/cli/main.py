@@ -20,6 +20,7 @@ from cyclopts import App, CycloptsError, UnknownCommandError
 
 from bertsmith import __version__
 from bertsmith.errors import BertsmithError, SettingsError, nearest
+from bertsmith.runtime.interruption import EXIT_CODE, InterruptedRunError
 
 VERBS = {
     "tokenizer train": ("bertsmith.cli.tokenizer:run", "Learn a WordPiece vocabulary from text."),
@@ -82,10 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+        return exit_code(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def exit_code(error: Exception) -> int:
+    """2 for a wrong option, 75 for what can be gone on with, else 1."""
+    if isinstance(error, InterruptedRunError):
+        return EXIT_CODE
+    return 2 if isinstance(error, SettingsError) else 1
 
 
 def _usage_error(error: CycloptsError) -> int:

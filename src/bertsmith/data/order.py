@@ -16,6 +16,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return _generator(seed, (epoch << 40) + index)
 
 
+def step_seed(seed: int, step: int) -> int:
+    """What a step's dropout is drawn from: 63 bits."""
+    return int(_generator(seed, (1 << 62) + step).integers(1 << 63))
+
+
 @lru_cache(maxsize=2)
 def epoch_order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which an epoch visits its samples."""

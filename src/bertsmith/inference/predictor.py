@@ -22,6 +22,7 @@ from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.frozen import frozen, is_batch_invariant
 from bertsmith.model.networks import Network
 from bertsmith.runtime.device import PredictionPrecision, autocast, has_bf16, pick_device, pick_precision
+from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
@@ -157,6 +158,7 @@ class Predictor:
         parts: list[list[Any]] = [[None] * len(windows) for windows in encoded]
         places = [(i, j, window) for i, windows in enumerate(encoded) for j, window in enumerate(windows)]
         for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
+            raise_if_asked()
             collated = self.task.collate([window for _, _, window in batch]).to(device)
             with autocast(self.precision, device):
                 outputs = self.task.outputs(self.network, collated)

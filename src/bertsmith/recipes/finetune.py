@@ -19,7 +19,8 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
-from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, run_folder, start_from, start_new
+from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
+from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, start_from, start_new
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import task_class
 from bertsmith.training.adaptation import (
@@ -40,7 +41,7 @@ CHOSEN_BY = (
 )
 
 
-class FinetuneSettings(DataSettings):
+class FinetuneSettings(DataSettings, ResumeSettings):
     """What every fine-tuning run has; `finetune_settings` adds what one task has."""
 
     model: ModelName | None = Field(
@@ -99,7 +100,9 @@ def finetune(
     progress = progress or Progress()
     settings = with_data_set(task_name, settings)
     torch.manual_seed(settings.training.seed)
-    folder = run_folder(settings.output_dir, task_name, settings.data_name, overwrite=settings.overwrite_output_dir)
+    folder = training_folder(
+        settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
+    )
     examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
@@ -108,19 +111,28 @@ def finetune(
         progress.note(f"warning: {warning}")
     _refuse_long(start, examples)
     run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
-    with RunLog(folder / LOGS) as log:
-        result = train(
-            start.task,
-            start.network,
-            start.tokenizer,
-            start.task.training_examples(examples.train),
-            training,
-            rate_factors=rate_factors(start.network, settings.adaptation),
-            hooks=Hooks(run.evaluate, run.keep),
-            log=log,
-            progress=progress,
-        )
-    evaluation, test = run.finish(result)
+    made_with = {
+        "task": start.task.to_dict(),
+        "tokenizer": start.tokenizer.fingerprint,
+        "adaptation": settings.adaptation.model_dump(mode="json"),
+        "data": examples.record(),
+    }
+    with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
+        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+            result = train(
+                start.task,
+                start.network,
+                start.tokenizer,
+                start.task.training_examples(examples.train),
+                training,
+                rate_factors=rate_factors(start.network, settings.adaptation),
+                hooks=Hooks(run.evaluate, run.keep),
+                log=log,
+                progress=progress,
+                checkpoints=checkpoints,
+                start=begun,
+            )
+        evaluation, test = run.finish(result)
     return FinetuneReport(
         folder,
         len(examples.train),

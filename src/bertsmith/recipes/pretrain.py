@@ -19,9 +19,9 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
-from bertsmith.recipes.start import LOGS, ModelName, run_folder
+from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
+from bertsmith.recipes.start import LOGS, ModelName
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
@@ -29,7 +29,7 @@ from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
-class PretrainSettings(Settings):
+class PretrainSettings(ResumeSettings):
     """A pre-training run."""
 
     corpus: Path = Field(description="folder written by `bertsmith prepare`")
@@ -61,7 +61,9 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
     progress = progress or Progress()
     torch.manual_seed(settings.training.seed)
-    folder = run_folder(settings.output_dir, Pretraining.name, settings.corpus, overwrite=settings.overwrite_output_dir)
+    folder = training_folder(
+        settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
+    )
     corpus = Corpus.open(settings.corpus)
     tokenizer = Tokenizer.load(settings.corpus, embedding_size=corpus.vocab_size)
     if tokenizer.fingerprint != corpus.manifest.tokenizer:
@@ -92,11 +94,23 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         }
         save_artifact(folder, Artifact(task, network, tokenizer, record))
 
-    with RunLog(folder / LOGS) as log:
-        hooks = Hooks(judge, keep) if held_out else Hooks()
-        result = train(task, network, tokenizer, training, recipe, hooks=hooks, log=log, progress=progress)
-    if not held_out:
-        keep(result.num_steps, None)
+    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
+    with resumable(folder, settings, recipe, network, made_with, progress) as (checkpoints, begun):
+        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+            result = train(
+                task,
+                network,
+                tokenizer,
+                training,
+                recipe,
+                hooks=Hooks(judge, keep) if held_out else Hooks(),
+                log=log,
+                progress=progress,
+                checkpoints=checkpoints,
+                start=begun,
+            )
+        if not held_out:
+            keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return PretrainReport(folder, parameters, len(training), len(held_out or []), result, result.best_metrics)
 

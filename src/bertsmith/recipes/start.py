@@ -99,7 +99,7 @@ def default_folder(name: str, data: Path) -> Path:
 
 
 def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) -> Path:
-    """The folder that was asked for, or `runs/NAME-DATA`; refused where it holds a model that would be replaced."""
+    """The folder that was asked for, or `runs/NAME-DATA`; refused where it holds something that would be replaced."""
     folder = default_folder(name, data) if asked is None else asked
     if (folder / RECORD).exists() and not overwrite:
         raise SettingsError(

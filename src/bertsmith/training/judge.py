@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bertsmith.errors import BertsmithError, SettingsError, nearest
 
@@ -51,7 +52,21 @@ class Judge:
         return self.patience is not None and self._without_gain >= self.patience
 
     def is_due(self, step: int, num_steps: int) -> bool:
-        return self.hooks.evaluate is not None and (step % self.every_steps == 0 or step == num_steps)
+        """Whether the weights after `step` steps are to be evaluated, and have not been."""
+        if self.hooks.evaluate is None or (self.evaluations and self.evaluations[-1][0] == step):
+            return False
+        return step > 0 and (step % self.every_steps == 0 or step == num_steps)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, as JSON."""
+        best = None if self.best_metrics is None else dict(self.best_metrics)
+        evaluations = [[step, dict(metrics)] for step, metrics in self.evaluations]
+        return {"best_step": self.best_step, "best": best, "evaluations": evaluations, "without": self._without_gain}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.best_step, self.best_metrics, self._without_gain = state["best_step"], state["best"], state["without"]
+        self.evaluations = [(step, metrics) for step, metrics in state["evaluations"]]
 
     def evaluate(self, step: int) -> Metrics:
         """Evaluate now; keep the network if none was better. Raises `TrainingError` for a metric that is no number."""

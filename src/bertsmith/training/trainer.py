@@ -10,21 +10,23 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from bertsmith.data.batch import Window
-from bertsmith.data.order import sample_rng, step_samples, steps_per_epoch
+from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
+from bertsmith.runtime.interruption import InterruptedRunError, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_freed_memory
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.checkpoint import Checkpoint, Checkpoints
 from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
@@ -35,6 +37,11 @@ NO_HOOKS = Hooks()
 DEFAULT_LEARNING_RATE = 5e-5
 DEFAULT_EPOCHS = 3.0
 """Of fine-tuning a pre-trained model, from the middle of what Devlin et al. 2019, appendix A.3, tried."""
+
+
+NonFinite = Literal["stop", "skip", "rollback"]
+MAX_SKIPPED = 10
+"""Steps that a run passes over before it gives up."""
 
 
 class TrainingSettings(Settings):
@@ -61,6 +68,11 @@ class TrainingSettings(Settings):
     )
     metric_for_best_model: str | None = Field(None, description="metric of the best checkpoint; None: the task's")
     logging_steps: int = Field(10, ge=1, description="steps between two lines of the log")
+    save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a run can go on")
+    save_total_limit: int = Field(2, ge=1, description="checkpoints to keep; older ones are deleted")
+    non_finite: NonFinite = Field(
+        "stop", description="a loss that is no number: stop, skip the step, or rollback to the last checkpoint and skip"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
@@ -90,7 +102,7 @@ class TrainingResult:
     """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
 
     tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
-    waited for their data. history: (step, losses).
+    waited for their data. skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
     """
 
     num_steps: int = 0
@@ -104,6 +116,7 @@ class TrainingResult:
     best_step: int | None = None
     best_metrics: Metrics | None = None
     stopped_early: bool = False
+    skipped: list[int] = field(default_factory=list)
     history: list[tuple[int, Metrics]] = field(default_factory=list)
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
 
@@ -131,83 +144,238 @@ def train(
     hooks: Hooks = NO_HOOKS,
     log: RunLog | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    start: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train `network` in place on `samples`: examples, or anything the task encodes.
 
-    rate_factors: of parameters by name, by which their learning rate is multiplied. After it the network holds its last
-    weights; the best ones are wherever `hooks.keep` put them. Raises `TrainingError` as soon as a loss or the
-    gradient's norm is not finite, before the weights are touched by it.
+    rate_factors: of parameters by name, by which their learning rate is multiplied. checkpoints: takes one every
+    `save_steps`, and one before a signal's `InterruptedRunError` is raised. start: the one to go on from, to the same
+    bits. After it the network holds its last weights; the best ones are wherever `hooks.keep` put them. Raises
+    `TrainingError` for a loss or a gradient's norm that is not finite, before the weights are touched by it, where the
+    settings' `non_finite` says so.
     """
     device = pick_device(settings.device)
     keep_freed_memory()
     network.to(device).train()
-    torch.manual_seed(settings.seed)
-    optimizer = build_optimizer(network, settings.optimizer, settings.peak_learning_rate, rate_factors)
-    num_steps = settings.num_steps(len(samples))
-    result = TrainingResult()
-    judge = Judge(
-        hooks,
-        task.metrics,
-        settings.metric_for_best_model,
-        settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
-        settings.early_stopping_patience,
+    progress = progress or Progress()
+    run = _Run(
+        task,
+        network,
+        build_optimizer(network, settings.optimizer, settings.peak_learning_rate, rate_factors),
+        _Encoder(task, tokenizer, samples, settings),
+        Judge(
+            hooks,
+            task.metrics,
+            settings.metric_for_best_model,
+            settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
+            settings.early_stopping_patience,
+        ),
+        log,
+        checkpoints,
+        progress,
     )
-    window = _LogWindow()
-    encoder = _Encoder(task, tokenizer, samples, settings)
-    with (
-        optimizer.by_rows(large_tables(network)),
-        (progress or Progress()).phase("training", total=num_steps, unit="steps") as phase,
-    ):
-        for step, current in enumerate(_ahead(encoder, num_steps, result)):
-            started = time.perf_counter()
-            rate = settings.learning_rate_at(step, num_steps)
-            losses, norm = _step(task, network, optimizer, current, settings, rate, step)
-            result.num_steps = step + 1
-            result.num_tokens += current.num_tokens
-            result.seconds += time.perf_counter() - started
-            result.final_loss = sum(losses.values())
-            window.add(losses | {"gradient_norm": norm})
-            if (step + 1) % settings.logging_steps == 0 or step + 1 == num_steps:
-                values = window.means() | {"learning_rate": rate, "tokens_per_second": result.tokens_per_second}
-                result.history.append((step + 1, values))
-                if log is not None:
-                    log.write("train", step + 1, values)
-            phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
-            if judge.is_due(step + 1, num_steps):
-                optimizer.catch_up()
-                metrics = judge.evaluate(step + 1)
-                if log is not None:
-                    log.write("validation", step + 1, metrics)
-                network.train()
-                if judge.should_stop:
-                    result.stopped_early = True
-                    break
-    result.best_step, result.best_metrics, result.evaluations = judge.best_step, judge.best_metrics, judge.evaluations
-    return result
+    if start is not None:
+        run.restore(start)
+    with stoppable():
+        try:
+            while not run.is_over:
+                try:
+                    run.go()
+                except _NotFiniteError as error:
+                    run.survive(error)
+        except InterruptedRunError as interrupted:
+            raise run.put_down(interrupted) from None
+    if checkpoints is not None:
+        checkpoints.wait()
+    return run.result
 
 
-def _step(
-    task: Task[Any, Any],
-    network: nn.Module,
-    optimizer: AdamW,
-    current: Step,
-    settings: TrainingSettings,
-    learning_rate: float,
-    step: int,
-) -> tuple[dict[str, float], float]:
-    """One optimizer step over its micro-batches: the mean of each named loss, and the gradient's norm."""
-    optimizer.zero_grad(set_to_none=True)
-    losses = backward(task, network, current, settings.precision)
-    norm = optimizer.clip(settings.optimizer.max_grad_norm)
-    if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
-        raise TrainingError(
-            f"step {step + 1}: the loss is {losses}, the gradient's norm {norm}; the weights are still those of step "
-            f"{step}. A lower learning rate, or --precision fp32, usually helps."
+class _NotFiniteError(Exception):
+    """The step after those that are done gave a loss or a gradient that is no number; the weights are those before."""
+
+
+@dataclass
+class _Run:
+    """One run of `train`, from its first step or a checkpoint's. skipped: steps passed over for what they gave."""
+
+    task: Task[Any, Any]
+    network: nn.Module
+    optimizer: AdamW
+    encoder: _Encoder
+    judge: Judge
+    log: RunLog | None
+    checkpoints: Checkpoints | None
+    progress: Progress
+    result: TrainingResult = field(default_factory=TrainingResult)
+    window: list[Metrics] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = self.encoder.settings
+        self.num_steps = self.settings.num_steps(len(self.encoder.samples))
+
+    @property
+    def is_over(self) -> bool:
+        return self.result.stopped_early or (
+            self.result.num_steps == self.num_steps and not self.judge.is_due(self.num_steps, self.num_steps)
         )
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group["rate_factor"]
-    optimizer.step()
-    return losses, norm
+
+    def go(self) -> None:
+        """To the end; or `_NotFiniteError`."""
+        result = self.result
+        with (
+            self.optimizer.by_rows(large_tables(self.network)),
+            self.progress.phase("training", total=self.num_steps, unit="steps") as phase,
+        ):
+            phase.advance(result.num_steps)
+            self._judge_if_due()
+            steps = range(result.num_steps, self.num_steps)
+            for step, current in _ahead(self.encoder, steps, result):
+                if result.stopped_early:
+                    return
+                if step not in result.skipped:
+                    self._step(step, current)
+                result.num_steps = step + 1
+                self._write_down()
+                phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
+                raise_if_asked()
+                self._judge_if_due()
+                if self._is_save_due(step + 1):
+                    self.save()
+
+    def _step(self, step: int, current: Step) -> None:
+        """One optimizer step over its micro-batches."""
+        started = time.perf_counter()
+        settings, result = self.settings, self.result
+        # Dropout is a function of (seed, step): a run that goes on draws what an unbroken one would.
+        torch.manual_seed(step_seed(settings.seed, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = backward(self.task, self.network, current, settings.precision)
+        norm = self.optimizer.clip(settings.optimizer.max_grad_norm)
+        if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
+            raise _NotFiniteError(f"the loss is {losses}, the gradient's norm {norm}")
+        rate = settings.learning_rate_at(step, self.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        self.optimizer.step()
+        result.num_tokens += current.num_tokens
+        result.num_cut_tokens += current.num_cut_tokens
+        result.num_cut_windows += current.num_cut_windows
+        result.num_windowed += current.num_windowed
+        result.seconds += time.perf_counter() - started
+        result.final_loss = sum(losses.values())
+        self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
+
+    def survive(self, error: _NotFiniteError) -> None:
+        """Makes the run such that it goes on without that step, as its policy says, or raises `TrainingError`."""
+        settings, result = self.settings, self.result
+        step, what = result.num_steps, str(error)
+        if settings.non_finite == "stop":
+            raise TrainingError(
+                f"step {step + 1}: {what}; the weights are still those of step {step}. A lower learning rate, or "
+                "--precision fp32, usually helps."
+            )
+        skipped = [*result.skipped, step]
+        if len(skipped) > MAX_SKIPPED:
+            raise TrainingError(f"step {step + 1}: {what}; {MAX_SKIPPED} steps have been passed over already")
+        self.progress.note(f"warning: step {step + 1} is passed over: {what}")
+        if self.log is not None:
+            self.log.write("skipped", step + 1, {"number": len(skipped)})
+        if settings.non_finite == "rollback":
+            found = None if self.checkpoints is None else self.checkpoints.newest()
+            if found is None:
+                raise TrainingError(f"step {step + 1}: {what}; there is no checkpoint yet to go back to")
+            self.restore(found)
+            self.progress.note(f"warning: back to step {found.step}")
+        self.result.skipped = skipped
+
+    def _write_down(self) -> None:
+        """A line of the log where one is due: means since the last one."""
+        result, step = self.result, self.result.num_steps
+        if not self.window or (step % self.settings.logging_steps and step != self.num_steps):
+            return
+        rows, self.window = self.window, []
+        values = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[-1]}
+        values |= {"learning_rate": rows[-1]["learning_rate"], "tokens_per_second": result.tokens_per_second}
+        result.history.append((step, values))
+        if self.log is not None:
+            self.log.write("train", step, values)
+
+    def _judge_if_due(self) -> None:
+        step, judge = self.result.num_steps, self.judge
+        if not judge.is_due(step, self.num_steps):
+            return
+        self.optimizer.catch_up()
+        metrics = judge.evaluate(step)
+        if self.log is not None:
+            self.log.write("validation", step, metrics)
+        self.network.train()
+        result = self.result
+        result.stopped_early = judge.should_stop
+        result.best_step, result.best_metrics = judge.best_step, judge.best_metrics
+        result.evaluations = judge.evaluations
+
+    def _is_save_due(self, step: int) -> bool:
+        every = self.settings.save_steps
+        return self.checkpoints is not None and (step % every == 0 or (step == self.num_steps and step > every))
+
+    def save(self) -> None:
+        """A checkpoint of now."""
+        assert self.checkpoints is not None
+        self.optimizer.catch_up()
+        values = {each.name: getattr(self.result, each.name) for each in fields(self.result)}
+        values |= {"final_loss": None if math.isnan(self.result.final_loss) else self.result.final_loss}
+        for name in ("evaluations", "best_step", "best_metrics"):  # the judge's
+            del values[name]
+        moments = {
+            f"{name}/{kind}": value
+            for name, parameter in self.network.named_parameters()
+            for kind, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        self.checkpoints.save(
+            self.result.num_steps,
+            {"result": values, "judge": self.judge.state(), "window": self.window},
+            {"model": self.network.state_dict(), "optimizer": moments},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """As it was when the checkpoint was made."""
+        values = dict(checkpoint.state["result"])
+        values["history"] = [(step, losses) for step, losses in values["history"]]
+        values["final_loss"] = math.nan if values["final_loss"] is None else values["final_loss"]
+        self.judge.restore(checkpoint.state["judge"])
+        judge = self.judge
+        self.result = TrainingResult(
+            **values, best_step=judge.best_step, best_metrics=judge.best_metrics, evaluations=judge.evaluations
+        )
+        self.window = list(checkpoint.state["window"])
+        self.network.load_state_dict(checkpoint.tensors["model"])
+        parameters = dict(self.network.named_parameters())
+        self.optimizer.state.clear()
+        for name, value in checkpoint.tensors["optimizer"].items():
+            owner, _, kind = name.rpartition("/")
+            parameter = parameters[owner]
+            place = "cpu" if kind == "step" and not _is_fused_on_gpu(parameter) else parameter.device
+            self.optimizer.state[parameter][kind] = value.to(place)
+
+    def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
+        """Saves what is done; the same error with how to go on."""
+        self.network.train()
+        step = self.result.num_steps
+        if self.checkpoints is None:
+            return InterruptedRunError(f"{interrupted} after step {step} of {self.num_steps}; there are no checkpoints")
+        if step:
+            self.save()
+            self.checkpoints.wait()
+        return InterruptedRunError(
+            f"{interrupted} after step {step:,} of {self.num_steps:,}; go on with the same command and "
+            "--resume-from-checkpoint auto"
+        )
+
+
+def _is_fused_on_gpu(parameter: nn.Parameter) -> bool:
+    """PyTorch's fused AdamW counts steps where the parameter is."""
+    return parameter.device.type == "cuda"
 
 
 @dataclass
@@ -233,31 +401,16 @@ class _Encoder:
         ]
 
 
-def _ahead(encode: _Encoder, num_steps: int, result: TrainingResult) -> Iterator[Step]:
-    """Each step's micro-batches, encoded by a second thread while the step before it runs."""
+def _ahead(encode: _Encoder, steps: range, result: TrainingResult) -> Iterator[tuple[int, Step]]:
+    """Each step with its micro-batches, encoded by a second thread while the step before it runs."""
+    if not steps:
+        return
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(encode, 0)
-        for step in range(num_steps):
+        coming = pool.submit(encode, steps[0])
+        for step in steps:
             started = time.perf_counter()
             current = coming.result()
             result.stalled_seconds += time.perf_counter() - started
-            if step + 1 < num_steps:
+            if step + 1 < steps.stop:
                 coming = pool.submit(encode, step + 1)
-            result.num_cut_tokens += current.num_cut_tokens
-            result.num_cut_windows += current.num_cut_windows
-            result.num_windowed += current.num_windowed
-            yield current
-
-
-class _LogWindow:
-    """Means of what happened since the last line of the log."""
-
-    def __init__(self) -> None:
-        self._rows: list[Metrics] = []
-
-    def add(self, values: Metrics) -> None:
-        self._rows.append(values)
-
-    def means(self) -> dict[str, float]:
-        rows, self._rows = self._rows, []
-        return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[-1]}
+            yield step, current

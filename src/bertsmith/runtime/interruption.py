@@ -1,0 +1,63 @@
+"""A wish to stop, from outside: SIGTERM, SIGUSR1 or Ctrl-C, seen where work can be put down. Knows no work.
+
+The first signal sets a flag; whoever is at a place where nothing is lost asks for it. The second one leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from bertsmith.errors import BertsmithError
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: what was asked for can be gone on with."""
+
+
+class InterruptedRunError(BertsmithError):
+    """Work was put down because a signal asked for it; the message says how to go on."""
+
+
+class _Wish:
+    name: str | None = None
+
+
+_wish = _Wish()
+
+
+def asked_to_stop() -> str | None:
+    """The name of the signal that came, None while none has."""
+    return _wish.name
+
+
+def raise_if_asked() -> None:
+    """`InterruptedRunError` where a signal has come: for long work that may be cut off anywhere."""
+    if _wish.name is not None:
+        raise InterruptedRunError(f"stopped by {_wish.name}")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within it the signals ask instead of killing; in other threads than the main one nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if _wish.name is not None:
+            os._exit(EXIT_CODE if number != signal.SIGINT else 130)
+        _wish.name = signal.Signals(number).name
+
+    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    _wish.name = None
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _wish.name = None

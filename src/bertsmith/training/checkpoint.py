@@ -1,0 +1,287 @@
+"""Checkpoints of a training run: written whole or not at all, checked before they are believed. Knows no network.
+
+A checkpoint is a folder of safetensors and JSON. Its manifest, written last, holds the size and SHA-256 of every file;
+the folder gets its name when all of it is on the disk. They lie beside the run's folder, in `NAME.checkpoints`, since
+that folder is replaced as a whole whenever a better model is saved.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from bertsmith.errors import FileFormatError, SettingsError
+from bertsmith.files import read_json, sync, umask
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+LOCK = "lock"
+FORMAT_VERSION = 1
+_NAME = re.compile(r"step-(\d{8,})")
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """step: optimizer steps done. state: everything else that is no tensor. tensors: by the name of their file."""
+
+    step: int
+    state: Mapping[str, Any]
+    tensors: Mapping[str, Tensors]
+
+
+def checkpoints_folder(output_dir: Path) -> Path:
+    return output_dir.with_name(f"{output_dir.name}.checkpoints")
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, whole or not."""
+    return bool(_steps_in(folder))
+
+
+class Checkpoints:
+    """Those of one run, in `folder`. A context: within it no other process writes there, and after it all are written.
+
+    identity: what a checkpoint must have been made with to be this run's. limit: how many to keep. note: takes what a
+    user should read. Raises `SettingsError` where another process has the folder.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], limit: int, note: Callable[[str], None]):
+        self.folder = folder
+        self.identity: Mapping[str, Any] = json.loads(json.dumps(identity))
+        self.limit = limit
+        self.note = note
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _take_lock(self.folder / LOCK)
+        for left in self.folder.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wait()
+        self._writer.shutdown()
+        assert self._lock is not None
+        os.close(self._lock)
+        if not _steps_in(self.folder):  # a run too short to have any leaves nothing behind
+            (self.folder / LOCK).unlink(missing_ok=True)
+            _remove_if_empty(self.folder)
+
+    def save(self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
+        """Copy everything now, write it in a second thread. A disk that is full is told, and training goes on."""
+        self.wait()
+        copies = {
+            file: {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named.items()}
+            for file, named in tensors.items()
+        }
+        text = json.dumps(state, allow_nan=False)
+        self._writing = self._writer.submit(self._write, step, text, copies)
+
+    def wait(self) -> None:
+        """Until what is being written is written. An error of the disk becomes a note: older checkpoints are whole."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except OSError as error:
+            advice = ": free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+            self.note(
+                f"warning: {self.folder}: no checkpoint could be written: {error.strerror or error}{advice}; "
+                "training goes on, and earlier checkpoints are as they were"
+            )
+
+    def newest(self) -> Checkpoint | None:
+        """The newest that is whole; a damaged one is named and passed over. None where there are none at all.
+
+        Raises `FileFormatError` where there are some and none is whole, `SettingsError` where it is another run's.
+        """
+        steps = _steps_in(self.folder)
+        for step in reversed(steps):
+            try:
+                return self.read(self.folder / _name(step))
+            except FileFormatError as error:
+                self.note(f"warning: passed over: {error}")
+        if steps:
+            raise FileFormatError(
+                f"{self.folder}: none of its {len(steps)} checkpoints is whole, and training is not begun anew by "
+                "itself: --overwrite-output-dir does that"
+            )
+        return None
+
+    def read(self, folder: Path) -> Checkpoint:
+        """Every file checked. Raises `FileFormatError` for a damaged checkpoint, `SettingsError` for another run's."""
+        contents = _read_whole(folder)
+        manifest = json.loads(contents[MANIFEST])
+        if (found := _difference(manifest["identity"], self.identity)) is not None:
+            name, theirs, ours = found
+            raise SettingsError(
+                f"{folder}: made by another run: {name} was {theirs!r} there and is {ours!r} now; go on with the "
+                "settings that it began with, or begin anew with --overwrite-output-dir"
+            )
+        try:
+            state = json.loads(contents[STATE])
+            tensors = {
+                name.removesuffix(".safetensors"): load_tensors(data)
+                for name, data in contents.items()
+                if name.endswith(".safetensors")
+            }
+        except (ValueError, SafetensorError) as error:
+            raise FileFormatError(f"{folder}: {error}") from None
+        return Checkpoint(int(manifest["step"]), state, tensors)
+
+    def remove(self) -> None:
+        """All of them: the run is over and its model saved."""
+        self.wait()
+        for step in _steps_in(self.folder):
+            shutil.rmtree(self.folder / _name(step))
+
+    def _write(self, step: int, state: str, tensors: Mapping[str, Tensors]) -> None:
+        target = self.folder / _name(step)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
+        try:
+            contents = {STATE: state.encode()}
+            files = {STATE: _write_synced(temporary / STATE, contents[STATE])}
+            for name, named in tensors.items():
+                file = f"{name}.safetensors"
+                files[file] = _write_synced(temporary / file, save_tensors(dict(named)))
+            manifest = {"format_version": FORMAT_VERSION, "step": step, "identity": self.identity, "files": files}
+            sealed = manifest | {"sha256": _seal(manifest)}
+            _write_synced(temporary / MANIFEST, json.dumps(sealed, indent=1).encode())
+            temporary.chmod(0o777 & ~umask())
+            sync(temporary)
+            if target.exists():  # a damaged one that was passed over
+                shutil.rmtree(target)
+            temporary.rename(target)
+            sync(self.folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._retire()
+
+    def _retire(self) -> None:
+        """Deletes the oldest beyond the limit. Damaged ones do not count, and go too once a newer one is whole."""
+        whole = 0
+        for step in reversed(_steps_in(self.folder)):
+            folder = self.folder / _name(step)
+            if whole < self.limit and _looks_whole(folder):
+                whole += 1
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _steps_in(folder: Path) -> list[int]:
+    """Of the folders that have a checkpoint's name, rising."""
+    if not folder.is_dir():
+        return []
+    found = (_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _read_whole(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file that the manifest vouches for, and its own."""
+    manifest = read_json(folder / MANIFEST)
+    if manifest.pop("sha256", None) != _seal(manifest):
+        raise FileFormatError(f"{folder / MANIFEST}: damaged: its SHA-256 is not the one that was written down")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise FileFormatError(f"{folder}: written by another version of bertsmith")
+    files = manifest["files"]
+    if _name(manifest["step"]) != folder.name:
+        raise FileFormatError(f"{folder}: its manifest is that of step {manifest['step']}")
+    contents = {MANIFEST: json.dumps(manifest).encode()}
+    for name, facts in files.items():
+        file = folder / name
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise FileFormatError(f"{file}: {error.strerror or error}") from None
+        if len(data) != facts["bytes"]:
+            raise FileFormatError(f"{file}: {len(data):,} bytes, written were {facts['bytes']:,}")
+        if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+            raise FileFormatError(f"{file}: damaged: its SHA-256 is not the one that was written down")
+        contents[name] = data
+    return contents
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest's values, however they are laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _looks_whole(folder: Path) -> bool:
+    """Whether every file has its size: what retention asks, without reading gigabytes."""
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        return all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
+    except (FileFormatError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
+    """What the manifest says of the file. The hash is of what was meant, not of what may have reached the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _take_lock(path: Path) -> int:
+    """The system frees it when its process ends, however that ends: a stale one cannot be."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise SettingsError(
+            f"{path.parent}: {owner} is training there now; wait for it, or name another --output-dir"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return descriptor
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def _difference(theirs: Any, ours: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """(dotted name, their value, our value) of the first place where two JSON values differ."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in sorted({*theirs, *ours}):
+            found = _difference(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)
+            if found is not None:
+                return found
+        return None
+    return None if theirs == ours else (name, theirs, ours)

@@ -1,0 +1,101 @@
+"""Runs that are cut off go on to the same bits: killed, signalled, in the middle of a save or of an evaluation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertsmith.files import sha256
+from bertsmith.training.checkpoint import checkpoints_folder
+
+CHILD = Path(__file__).parents[1] / "support" / "dying_run.py"
+
+
+def run(data: Path, output: Path, how: str, resume: str = "no") -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, str(CHILD), str(data), str(output), resume, how]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+def outcome(output: Path) -> dict[str, Any]:
+    """Every step's losses as they were written down, and the hash of the weights."""
+    lines = [json.loads(line) for line in (output / "logs/metrics.jsonl").read_text().splitlines()]
+    untimed = [{k: v for k, v in line.items() if k not in ("time", "tokens_per_second")} for line in lines]
+    return {"log": untimed, "weights": sha256(output / "model.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    words = ["apple", "river", "stone", "cloud", "winter", "lamp", "paper", "garden"]
+    rows = [
+        f"{' '.join(words[(i * k) % 8] for k in range(1, 3 + i % 5))},{'yes' if i % 2 else 'no'}" for i in range(50)
+    ]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    output = tmp_path_factory.mktemp("unbroken") / "run"
+    done = run(data, output, "never")
+    assert done.returncode == 0, done.stderr
+    found = outcome(output)
+    steps = [line["step"] for line in found["log"] if line["kind"] == "train"]
+    assert steps == list(range(1, 19))
+    assert not checkpoints_folder(output).exists(), "what is done with is deleted"
+    return found | {"events": int((output.parent / "run.events").read_text())}
+
+
+def go_on(data: Path, output: Path) -> None:
+    done = run(data, output, "never", "auto")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.55, 0.7, 0.85])
+def test_killed_at_an_operation_on_a_file(share: float, data: Path, unbroken: dict[str, Any], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert run(data, output, f"event:{round(share * unbroken['events'])}").returncode == 9
+    go_on(data, output)
+    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+
+
+def test_killed_within_a_file_of_the_third_checkpoint(data: Path, unbroken: dict[str, Any], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert run(data, output, "half:11").returncode == 9
+    assert [entry.name for entry in sorted(checkpoints_folder(output).glob("step-*"))] == [
+        "step-00000002",
+        "step-00000004",
+    ]
+    go_on(data, output)
+    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_saves_says_how_to_go_on_and_exits_75(
+    name: str, data: Path, unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    stopped = run(data, output, f"signal:{name}:6")
+    assert stopped.returncode == 75
+    assert f"stopped by {name} after step 7 of 18" in stopped.stderr
+    assert "--resume-from-checkpoint auto" in stopped.stderr
+    refused = run(data, output, "never")
+    assert refused.returncode == 2
+    assert "run that was cut off" in refused.stderr
+    go_on(data, output)
+    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+
+
+def test_other_settings_are_not_gone_on_with(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert run(data, output, "signal:SIGTERM:3").returncode == 75
+    other = tmp_path / "other.csv"
+    other.write_text(data.read_text() + "apple lamp,no\n", encoding="utf-8")
+    refused = run(other, output, "never", "auto")
+    assert refused.returncode == 2
+    assert "made by another run: data." in refused.stderr

@@ -1,0 +1,201 @@
+"""Checkpoints: what is read is what was written, and every kind of damage has its named answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertsmith.errors import FileFormatError, SettingsError
+from bertsmith.training.checkpoint import Checkpoint, Checkpoints, has_checkpoints
+
+IDENTITY = {"task": {"name": "toy"}, "rate": 0.5}
+TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}, "optimizer": {}}
+
+
+class Kept:
+    """Checkpoints in a folder, and what was said."""
+
+    def __init__(self, folder: Path, limit: int = 2):
+        self.notes: list[str] = []
+        self.checkpoints = Checkpoints(folder, IDENTITY, limit, self.notes.append)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path / "run.checkpoints")
+    with made.checkpoints:
+        yield made
+
+
+def save(kept: Kept, *steps: int) -> None:
+    for step in steps:
+        kept.checkpoints.save(step, {"value": 0.1 * step}, TENSORS)
+    kept.checkpoints.wait()
+
+
+def names(kept: Kept) -> list[str]:
+    return sorted(entry.name for entry in kept.checkpoints.folder.iterdir())
+
+
+def newest(kept: Kept) -> Checkpoint:
+    found = kept.checkpoints.newest()
+    assert found is not None
+    return found
+
+
+def test_what_is_read_is_what_was_written(kept: Kept) -> None:
+    assert kept.checkpoints.newest() is None
+    save(kept, 3)
+    found = newest(kept)
+    assert found.step == 3
+    assert found.state == {"value": 0.1 * 3}
+    for name, tensor in TENSORS["model"].items():
+        assert torch.equal(found.tensors["model"][name], tensor)
+        assert found.tensors["model"][name].dtype == tensor.dtype
+    folder = kept.checkpoints.folder / "step-00000003"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {oct(0o666 & ~mask)}
+
+
+def test_values_are_copied_when_they_are_saved(kept: Kept) -> None:
+    tensor = torch.zeros(1000)
+    kept.checkpoints.save(1, {}, {"model": {"a": tensor}})
+    tensor.fill_(7)
+    kept.checkpoints.wait()
+    assert not newest(kept).tensors["model"]["a"].any()
+
+
+def test_the_newest_are_kept_and_damaged_ones_do_not_count(kept: Kept) -> None:
+    save(kept, 1, 2, 3)
+    assert names(kept) == ["lock", "step-00000002", "step-00000003"]
+    (kept.checkpoints.folder / "step-00000003" / "model.safetensors").write_bytes(b"")
+    save(kept, 4)
+    assert names(kept) == ["lock", "step-00000002", "step-00000004"]
+
+
+def flip(file: Path, bit: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[bit // 8] ^= 1 << (bit % 8)
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "optimizer.safetensors"])
+def test_damage_is_named_and_the_checkpoint_before_is_taken(kept: Kept, name: str) -> None:
+    """A flipped bit at both ends and in the middle, lengths of 0, 1, half and one less, and no file at all."""
+    save(kept, 1, 2)
+    file = kept.checkpoints.folder / "step-00000002" / name
+    whole = file.read_bytes()
+    size = len(whole)
+    damages = [lambda bit=bit: flip(file, bit) for bit in (1, size * 4, size * 8 - 7)]
+    damages += [lambda length=length: file.write_bytes(whole[:length]) for length in (0, 1, size // 2, size - 1)]
+    damages.append(file.unlink)
+    for damage in damages:
+        damage()
+        kept.notes.clear()
+        assert newest(kept).step == 1
+        assert len(kept.notes) == 1
+        assert "passed over" in kept.notes[0]
+        assert "step-00000002" in kept.notes[0]
+        file.write_bytes(whole)
+    assert newest(kept).step == 2
+
+
+def test_every_bit_of_a_manifest_matters(kept: Kept) -> None:
+    """But for white space, whose change leaves the values as they are."""
+    save(kept, 1, 2)
+    file = kept.checkpoints.folder / "step-00000002" / "manifest.json"
+    whole = file.read_bytes()
+    for bit in range(0, len(whole) * 8, 11):
+        flip(file, bit)
+        try:
+            same = json.loads(file.read_bytes()) == json.loads(whole)
+        except ValueError:
+            same = False
+        assert newest(kept).step == (2 if same else 1)
+        file.write_bytes(whole)
+
+
+def test_files_of_another_checkpoint_are_seen(kept: Kept) -> None:
+    save(kept, 1)
+    kept.checkpoints.save(2, {"value": 9}, {"model": {"a": torch.zeros(2, 3)}, "optimizer": {}})
+    kept.checkpoints.wait()
+    first, second = (kept.checkpoints.folder / f"step-0000000{step}" for step in (1, 2))
+    shutil.copy(first / "state.json", second / "state.json")
+    assert newest(kept).step == 1
+    shutil.copy(first / "manifest.json", second / "manifest.json")
+    assert newest(kept).step == 1
+    assert "manifest is that of step 1" in kept.notes[-1]
+
+
+def test_where_none_is_whole_nothing_begins(kept: Kept) -> None:
+    save(kept, 1, 2)
+    for step in (1, 2):
+        (kept.checkpoints.folder / f"step-0000000{step}" / "manifest.json").write_text("{}")
+    with pytest.raises(FileFormatError, match="none of its 2 checkpoints is whole"):
+        kept.checkpoints.newest()
+
+
+def test_what_another_run_made_is_refused_by_name(tmp_path: Path, kept: Kept) -> None:
+    save(kept, 1)
+    other = Checkpoints(kept.checkpoints.folder, {"task": {"name": "toy"}, "rate": 0.25}, 2, print)
+    with pytest.raises(SettingsError, match=r"rate was 0\.5 there and is 0\.25 now"):
+        other.newest()
+
+
+def test_two_runs_at_once_are_refused_and_a_dead_one_s_lock_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "run.checkpoints"
+    program = (
+        "import os, sys; from pathlib import Path; from bertsmith.training.checkpoint import Checkpoints\n"
+        "Checkpoints(Path(sys.argv[1]), {}, 2, print).__enter__(); os._exit(0)"
+    )
+    with Checkpoints(folder, {}, 2, print):
+        refused = subprocess.run(
+            [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False
+        )
+        assert f"process {os.getpid()} on" in refused.stderr
+        assert "is training there now" in refused.stderr
+    assert not folder.exists()
+    assert subprocess.run([sys.executable, "-c", program, str(folder)], check=False).returncode == 0
+    with Checkpoints(folder, {}, 2, print):
+        assert not has_checkpoints(folder)
+
+
+def test_a_full_disk_is_told_and_earlier_checkpoints_stay(kept: Kept) -> None:
+    save(kept, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal_before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        save(kept, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal_before)
+    assert "no checkpoint could be written: File too large" in kept.notes[0]
+    assert names(kept) == ["lock", "step-00000001"]
+    save(kept, 3)
+    assert newest(kept).step == 3
+
+
+def test_a_folder_that_was_removed_is_told(kept: Kept) -> None:
+    save(kept, 1)
+    shutil.rmtree(kept.checkpoints.folder)
+    save(kept, 2)
+    assert "no checkpoint could be written: No such file or directory" in kept.notes[0]
+
+
+def test_what_a_dead_process_left_half_is_cleared(tmp_path: Path) -> None:
+    folder = tmp_path / "run.checkpoints"
+    (folder / ".step-00000004.abcd").mkdir(parents=True)
+    with Checkpoints(folder, {}, 2, print):
+        assert [entry.name for entry in folder.iterdir()] == ["lock"]
