@@ -4,8 +4,8 @@
                                                file, signals in every step, 100 kills at random moments
     python benchmarks/proof.py --every 10 --random 5
 
-Writes the table of docs/reliability.md. The run is tests/support/dying_run.py: three epochs of a tiny BERT with dropout,
-steps of several micro-batches, a checkpoint every second step, an evaluation every fifth.
+Writes the table of docs/reliability.md. The run is tests/support/dying_run.py: three epochs of a tiny BERT with
+dropout, steps of several micro-batches, a checkpoint every second step, an evaluation every fifth.
 """
 
 from __future__ import annotations
@@ -133,10 +133,11 @@ def _write_data(path: Path) -> Path:
 
 def _write_page(page: Path, groups: list[Group], arguments: argparse.Namespace) -> None:
     """Replaces the table between the marks."""
+    versions = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+    how = f"ARGS='--every {arguments.every} --random {arguments.random}'"
     lines = [
         BEGIN,
-        f"`make proof ARGS='--every {arguments.every} --random {arguments.random}'` (seed {arguments.seed}; "
-        f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}):\n",
+        f"`make proof {how}` (seed {arguments.seed}; {versions}):\n",
         "| the process dies | tried | went on from a checkpoint | other losses or weights | seconds a try |",
         "| --- | --- | --- | --- | --- |",
     ]
