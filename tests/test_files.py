@@ -165,6 +165,7 @@ def test_a_folder_whose_replacement_was_cut_off_is_made_whole(tmp_path: Path, mo
         (path / name).mkdir()
         (path / name / "lines").write_text(name)
     (tmp_path / ".runner.abcd1234.old").mkdir()  # another folder's
+    (tmp_path / "..run.abcd1234.efgh5678.old").mkdir()  # of a folder within the new one
     if moment != "before":
         path.rename(old)
     if moment in ("replaced", "some moved"):

@@ -154,8 +154,11 @@ def recover_folder(path: Path) -> None:
             _take_over(old, path)
         else:
             old.rename(path)
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-        shutil.rmtree(temporary, ignore_errors=True)
+    name = glob.escape(path.name)
+    # The second: of folders that were being replaced within one that was being filled.
+    for pattern in (f".{name}.????????", f"..{name}.????????.????????*"):
+        for temporary in path.parent.glob(pattern):
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def refuse_to_replace(folder: Path, markers: Mapping[str, str]) -> None:

@@ -199,3 +199,14 @@ def test_what_a_dead_process_left_half_is_cleared(tmp_path: Path) -> None:
     (folder / ".step-00000004.abcd").mkdir(parents=True)
     with Checkpoints(folder, {}, 2, print):
         assert [entry.name for entry in folder.iterdir()] == ["lock"]
+
+
+def test_a_deletion_that_was_cut_off_leaves_nothing_that_looks_damaged(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(kept, 1, 2)
+    monkeypatch.setattr(shutil, "rmtree", lambda *arguments, **options: None)
+    kept.checkpoints.remove()
+    monkeypatch.undo()
+    assert not has_checkpoints(kept.checkpoints.folder)
+    assert kept.checkpoints.newest() is None

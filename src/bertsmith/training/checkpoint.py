@@ -158,7 +158,7 @@ class Checkpoints:
         """All of them: the run is over and its model saved."""
         self.wait()
         for step in _steps_in(self.folder):
-            shutil.rmtree(self.folder / _name(step))
+            _delete(self.folder / _name(step))
 
     def _write(self, step: int, state: str, tensors: Mapping[str, Tensors]) -> None:
         target = self.folder / _name(step)
@@ -175,7 +175,7 @@ class Checkpoints:
             temporary.chmod(0o777 & ~umask())
             sync(temporary)
             if target.exists():  # a damaged one that was passed over
-                shutil.rmtree(target)
+                _delete(target)
             temporary.rename(target)
             sync(self.folder)
         finally:
@@ -190,7 +190,7 @@ class Checkpoints:
             if whole < self.limit and _looks_whole(folder):
                 whole += 1
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                _delete(folder)
 
 
 def _steps_in(folder: Path) -> list[int]:
@@ -242,6 +242,11 @@ def _looks_whole(folder: Path) -> bool:
         return all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
     except (FileFormatError, OSError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _delete(folder: Path) -> None:
+    """Nameless first: a process that dies within leaves no half of a checkpoint that looks like a damaged one."""
+    shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.gone")), ignore_errors=True)
 
 
 def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
