@@ -41,6 +41,13 @@ def test_the_folder_has_the_hugging_face_layout_and_a_record(folder: Path) -> No
     assert {"bertsmith", "torch", "python"} <= record["versions"].keys()
 
 
+def test_labels_in_another_order_than_the_weights_are_refused(folder: Path) -> None:
+    task = read_record(folder)["task"]
+    edit(folder, task=task | {"labels": task["labels"][::-1]})
+    with pytest.raises(FileFormatError, match=r"labels \['2', '1', '0'\] are not those of config.json"):
+        load_artifact(folder)
+
+
 def test_a_second_save_replaces_the_first_and_leaves_other_files(folder: Path) -> None:
     (folder / "logs").mkdir()
     (folder / "logs" / "metrics.jsonl").write_text("{}\n")

@@ -83,9 +83,21 @@ def load_artifact(folder: Path) -> Artifact:
                 f"{file}: does not match its hash in {RECORD}; it was changed or damaged after saving"
             )
     task = task_class(record["task"]["name"]).from_dict(record["task"], f"{folder / RECORD}: task")
+    _check_labels(task, folder)
     tokenizer = Tokenizer.load(folder, embedding_size=read_config(folder).vocab_size)
     network, _ = start_network(task, folder, heads="load")
     return Artifact(task, network, tokenizer, record)
+
+
+def _check_labels(task: Task[Any, Any], folder: Path) -> None:
+    """The record and `config.json`, which is hashed, name the same labels in the same order."""
+    known = read_json(folder / CONFIG).get("id2label")
+    expected = task.config_fields().get("id2label")
+    if known is not None and expected is not None and list(known.values()) != list(expected.values()):
+        raise FileFormatError(
+            f"{folder / RECORD}: labels {list(expected.values())} are not those of {CONFIG}, "
+            f"{list(known.values())}: one of the two was changed after saving"
+        )
 
 
 def _adopted(folder: Path) -> Artifact | None:

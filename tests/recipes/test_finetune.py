@@ -267,3 +267,24 @@ def test_a_folder_of_several_seeds_is_no_model_and_says_which_are(tmp_path: Path
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match="predict takes a list"):
         load(tmp_path / "runs" / "seed-3").predict("ba be")  # type: ignore[arg-type]
+
+
+def test_rare_classes_and_contradictions_are_told_with_their_rows(tmp_path: Path, pretrained: Path) -> None:
+    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(30)]
+    rows += ["once only,rare", "said twice,good", "said twice,bad"]
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    held_out = tmp_path / "held-out.csv"
+    held_out.write_text("text,label\n" + "\n".join(rows[:6]) + "\n", encoding="utf-8")
+    settings = {
+        "train_file": file,
+        "validation_file": held_out,
+        "model": str(pretrained),
+        "output_dir": tmp_path / "run",
+        "training": {"max_steps": 1},
+        "task": {"labels": ["good", "bad", "rare", "never"]},
+    }
+    told = "\n".join(finetune("classification", settings).warnings)
+    assert f"classes with a single example: 'rare' ({file.name}" in told.replace(f"{tmp_path}/", "")
+    assert "labels without a training example: 'never'" in told
+    assert "2 of 33 training texts occur with another answer too" in told

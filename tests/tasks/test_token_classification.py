@@ -141,7 +141,9 @@ def test_a_file_without_words_names_its_columns(tmp_path: Path) -> None:
 def test_labels_come_from_the_data() -> None:
     fitted = TokenClassification().fitted([example("ba be bi", "I-B O B-A")])
     assert (fitted.labels(), fitted.scheme) == (LABELS, "BIO")
-    assert fitted.notices([example("ba be bi", "I-B O B-A")]) == ["1 of 3 tags break BIO and were mended"]
+    assert fitted.notices([example("ba be bi", "I-B O B-A")]) == [
+        "1 of 3 tags break BIO and were mended (row 1: I-B became B-B)"
+    ]
     assert list(fitted.metrics)[:2] == ["overall_f1", "overall_precision"]
     plain = TokenClassification().fitted([example("ba be bi", "VERB NOUN ADJ")])
     assert (plain.labels(), plain.scheme, next(iter(plain.metrics))) == (PLAIN, "plain", "accuracy")

@@ -83,6 +83,8 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()
         if training.examples is None:
             checked.append(f"whether rows were trained on is not known: {training.missing}")
+        if settings.slice_column:
+            checked.append("slices stand in the report alone: name a folder for it with --report-dir")
         return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*warnings, *checked)))
     other = _other(artifact, predictor, settings, progress)
     with progress.phase("baselines, intervals and slices"):

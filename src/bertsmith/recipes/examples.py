@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from bertsmith.catalog import data_set
 from bertsmith.data.lines import Reading
 from bertsmith.data.split import leaked, split_rows
 from bertsmith.errors import SettingsError
+from bertsmith.evaluation.data_check import check_data
 from bertsmith.files import sha256
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.tasks import Example, Task
@@ -21,6 +23,7 @@ from bertsmith.tasks.reading import check_fields, examples_of, field_names, know
 
 SAME = ("sha256", "dataset", "split")
 """What the records of two sources have in common where they hold the same examples."""
+ROWS_SHOWN = 10
 SPLIT_SEED = 0
 """Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
 
@@ -182,10 +185,11 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
         *([f"{empty} of {len(examples)} training texts are empty"] if empty else []),
     ]
     train: Sequence[Example[Any]] = examples
+    answers = [example.answer for example in examples]
+    labels = answers if all(isinstance(answer, str) for answer in answers) and task.labels() else None
+    warnings += [*_rare(task, examples, labels), *_contradictions(task, examples)]
     if "validation" not in sides:
         keys = [task.split_key(example.request) for example in examples]
-        answers = [example.answer for example in examples]
-        labels = answers if all(isinstance(answer, str) for answer in answers) and task.labels() else None
         split = split_rows(keys, labels, settings.validation_fraction, SPLIT_SEED)
         warnings += split.warnings
         sides["validation"] = [examples[i] for i in split.validation.tolist()]
@@ -207,6 +211,34 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
         tuple(warnings),
         settings.validation_fraction,
     )
+
+
+def _rare(task: Task[Any, Any], examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[str]:
+    """Classes that can hardly be learned, and where they stand."""
+    if labels is None:
+        return []
+    counts = Counter(labels)
+    single = [example for example in examples if counts[example.answer] == 1]
+    absent = [label for label in task.labels() or () if label not in counts]
+    return [
+        *([f"classes with a single example: {_rows(single)}"] if single else []),
+        *([f"labels without a training example: {', '.join(map(repr, absent[:ROWS_SHOWN]))}"] if absent else []),
+    ]
+
+
+def _contradictions(task: Task[Any, Any], examples: Sequence[Example[Any]]) -> list[str]:
+    found = check_data(task, examples, None)
+    if not found.num_conflicting:
+        return []
+    rows = "; ".join(" and ".join(conflict.where) for conflict in found.conflicts[:ROWS_SHOWN])
+    return [f"{found.num_conflicting:,} of {len(examples):,} training texts occur with another answer too: {rows}"]
+
+
+def _rows(examples: Sequence[Example[Any]]) -> str:
+    """The first ten by place and answer."""
+    shown = "; ".join(f"{example.answer!r} ({example.where})" for example in examples[:ROWS_SHOWN])
+    rest = len(examples) - ROWS_SHOWN
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
 
 
 def _leaks(

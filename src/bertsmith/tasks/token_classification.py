@@ -44,6 +44,8 @@ from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings
 
+ROWS_SHOWN = 10
+
 
 class TokenClassificationSettings(WindowSettings):
     labels: tuple[str, ...] = Field((), description="tags in the order of the logits; empty: from the data")
@@ -171,9 +173,17 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         raw, scheme = {tag for e in examples for tag in e.answer}, self.scheme
         if scheme == "plain" or scheme != detect_scheme(raw):
             return []
-        pairs = [pair for e in examples for pair in zip(e.answer, repaired(e.answer, scheme), strict=True)]
-        num_repaired = sum(given != mended for given, mended in pairs)
-        return [f"{num_repaired} of {len(pairs)} tags break {scheme} and were mended"] if num_repaired else []
+        broken = [
+            (example.where, given, mended)
+            for example in examples
+            for given, mended in zip(example.answer, repaired(example.answer, scheme), strict=True)
+            if given != mended
+        ]
+        if not broken:
+            return []
+        shown = "; ".join(f"{where}: {given} became {mended}" for where, given, mended in broken[:ROWS_SHOWN])
+        total = sum(len(example.answer) for example in examples)
+        return [f"{len(broken):,} of {total:,} tags break {scheme} and were mended ({shown})"]
 
     # Training
 
