@@ -101,7 +101,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(folder: Path) -> None:
         ({"task": {"name": ["x"]}}, FileFormatError, "expected the name of a task"),
         ({"task": {"name": "clasification"}}, SettingsError, "did you mean 'classification'"),
         ({"task": {"name": "classification", "label": ["a"]}}, SettingsError, "did you mean 'labels'"),
-        ({"task": {"name": "classification", "labels": ["a", "b"]}}, FileFormatError, "shape"),
+        ({"task": {"name": "classification", "labels": ["a", "b"]}}, FileFormatError, "are not those of config.json"),
     ],
 )
 def test_a_record_that_cannot_be_right_is_refused(
