@@ -157,15 +157,16 @@ def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path: Path) ->
 @pytest.mark.parametrize("moment", ["renamed away", "replaced", "some moved", "before"])
 def test_a_folder_whose_replacement_was_cut_off_is_made_whole(tmp_path: Path, moment: str) -> None:
     """At each moment of a replacement: the old model or the new one, with the logs that only the old one had."""
-    path, old, fresh = tmp_path / "run", tmp_path / ".run.abcd1234.old", tmp_path / ".run.abcd1234"
+    path, old, fresh = tmp_path / "run", tmp_path / ".run.abcd1234.partial.old", tmp_path / ".run.abcd1234.partial"
     for folder, model in ((path, "old"), (fresh, "new")):
         folder.mkdir()
         (folder / "model").write_text(model)
     for name in ("logs", "notes"):
         (path / name).mkdir()
         (path / name / "lines").write_text(name)
-    (tmp_path / ".runner.abcd1234.old").mkdir()  # another folder's
-    (tmp_path / "..run.abcd1234.efgh5678.old").mkdir()  # of a folder within the new one
+    (tmp_path / ".runner.abcd1234.partial.old").mkdir()  # another folder's
+    (tmp_path / ".run.settings").mkdir()  # the user's
+    (tmp_path / "..run.abcd1234.partial.efgh5678.partial.old").mkdir()  # of a folder within the new one
     if moment != "before":
         path.rename(old)
     if moment in ("replaced", "some moved"):
@@ -175,4 +176,8 @@ def test_a_folder_whose_replacement_was_cut_off_is_made_whole(tmp_path: Path, mo
     recover_folder(path)
     assert (path / "model").read_text() == ("old" if moment in ("renamed away", "before") else "new")
     assert [(path / name / "lines").read_text() for name in ("logs", "notes")] == ["logs", "notes"]
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".runner.abcd1234.old", "run"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        ".run.settings",
+        ".runner.abcd1234.partial.old",
+        "run",
+    ]

@@ -239,6 +239,7 @@ READERS: dict[str, Callable[[Path, QualitySet], Rows]] = {
     "sst2": _sst2,
     "cola": _cola,
     "mrpc": _mrpc,
+    "mrpc-random": _mrpc,
     "stsb": _stsb,
     "stsb-bi": _stsb_bi,
     "rte": _glue_pairs("RTE"),

@@ -30,8 +30,8 @@ def _open_zstd(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", io.BufferedReader(stream))
 
 
-OLD = ".old"
-"""What the name of a folder ends in while another takes its place."""
+PARTIAL, OLD = ".partial", ".old"
+"""What the name of a folder ends in while it is being filled, and while another takes its place."""
 
 COMPRESSIONS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".gz": lambda path: cast("IO[bytes]", gzip.open(path)),
@@ -112,7 +112,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     moved over; if that cannot be done, the old one is renamed back. At no moment does `path` mix files of both.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent))
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -148,15 +148,14 @@ def _take_over(old: Path, path: Path) -> None:
 
 def recover_folder(path: Path) -> None:
     """Finish or undo what a process that died within `atomic_folder` left; for who alone writes there."""
-    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????{OLD}"))
-    for old in left:
+    partial = f".{glob.escape(path.name)}.????????{PARTIAL}"
+    for old in sorted(path.parent.glob(f"{partial}{OLD}")):
         if path.exists():
             _take_over(old, path)
         else:
             old.rename(path)
-    name = glob.escape(path.name)
     # The second: of folders that were being replaced within one that was being filled.
-    for pattern in (f".{name}.????????", f"..{name}.????????.????????*"):
+    for pattern in (partial, f".{partial}.????????{PARTIAL}*"):
         for temporary in path.parent.glob(pattern):
             shutil.rmtree(temporary, ignore_errors=True)
 

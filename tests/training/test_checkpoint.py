@@ -210,3 +210,31 @@ def test_a_deletion_that_was_cut_off_leaves_nothing_that_looks_damaged(
     monkeypatch.undo()
     assert not has_checkpoints(kept.checkpoints.folder)
     assert kept.checkpoints.newest() is None
+
+
+def test_a_checkpoint_that_is_whole_is_not_written_again_and_a_damaged_one_is(kept: Kept) -> None:
+    """A run that went on and is asked to stop before another step: at no moment is its checkpoint not there."""
+    save(kept, 1, 2)
+    file = kept.checkpoints.folder / "step-00000002" / "state.json"
+    made = file.stat().st_ino
+    newest(kept)
+    save(kept, 2)
+    assert file.stat().st_ino == made
+    flip(file, 9)
+    assert newest(kept).step == 1
+    save(kept, 2)
+    assert newest(kept).step == 2
+
+
+def test_retention_does_not_count_what_was_found_damaged_though_of_full_size(kept: Kept) -> None:
+    save(kept, 1, 2)
+    flip(kept.checkpoints.folder / "step-00000002" / "model.safetensors", 700)
+    assert newest(kept).step == 1
+    save(kept, 3)
+    assert names(kept) == ["lock", "step-00000001", "step-00000003"]
+
+
+def test_metrics_that_are_no_number_do_not_stop_a_save(kept: Kept) -> None:
+    kept.checkpoints.save(1, {"evaluations": [float("nan")]}, TENSORS)
+    kept.checkpoints.wait()
+    assert newest(kept).state["evaluations"][0] != newest(kept).state["evaluations"][0]

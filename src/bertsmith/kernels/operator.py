@@ -1,7 +1,7 @@
 """A function of tensors as a PyTorch operator that costs little where no graph is compiled. Knows no kernel.
 
-`torch.library` lets graphs be compiled through a function, at some 20 microseconds a call and 60 with its gradient; a
-layer of a small network takes nine of them for 400. In eager mode the function is therefore called as it is.
+`torch.library` lets graphs be compiled through a function, and what that costs a call is felt where a layer of a small
+network makes nine of them. In eager mode the function is therefore called as it is.
 """
 
 from __future__ import annotations

@@ -71,22 +71,28 @@ class Encoder(nn.Module):
         limit = self.positions.num_positions
         if limit is not None and max(packed.lengths) > limit:
             raise DataError(f"a sequence of {max(packed.lengths)} tokens exceeds the model's {limit} positions: cut it")
+        sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
+        # Before the layers: it is drawn on the CPU, and a GPU is then not waited for in their midst.
+        wanted = None if at is None or sees_all else packed.layout_at(at)
         hidden: Tensor = self.embeddings(packed, self.positions)
         rotation = self.positions.rotation(packed.position_ids)
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None
         if keep:
             keep(hidden)
-        sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
-        last = self.config.num_hidden_layers - 1
-        for i in range(last + 1):
-            layer = self.layers[layer_index(self.config, i)]
-            if at is not None and i == last and not sees_all:
-                hidden = layer(hidden, packed.layout_at(at), rotation, capture, at)
-            else:
-                hidden = layer(hidden, packed.layout, rotation, capture)
+        for i in range(self.config.num_hidden_layers - 1):
+            hidden = self.layers[layer_index(self.config, i)](hidden, packed.layout, rotation, capture)
             if keep:
                 keep(hidden)
-        out: Tensor = self.final_norm(hidden if at is None or not sees_all else hidden[at])
+        last = self.layers[layer_index(self.config, self.config.num_hidden_layers - 1)]
+        if at is not None and wanted is not None:
+            hidden = last(hidden, wanted, rotation, capture, at)
+        else:
+            hidden = last(hidden, packed.layout, rotation, capture)
+            if keep:
+                keep(hidden)
+            if at is not None:
+                hidden = hidden[at]
+        out: Tensor = self.final_norm(hidden)
         return out
 
 

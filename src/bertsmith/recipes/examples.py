@@ -230,7 +230,7 @@ def _contradictions(task: Task[Any, Any], examples: Sequence[Example[Any]]) -> l
     found = check_data(task, examples, None)
     if not found.num_conflicting:
         return []
-    rows = "; ".join(" and ".join(conflict.where) for conflict in found.conflicts[:ROWS_SHOWN])
+    rows = "; ".join(" and ".join(conflict.where) for conflict in found.conflicts)
     return [f"{found.num_conflicting:,} of {len(examples):,} training texts occur with another answer too: {rows}"]
 
 

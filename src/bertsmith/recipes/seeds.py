@@ -38,6 +38,11 @@ def finetune_seeds(
         settings = finetune_settings(task_name).of(settings)
     if settings.seeds < 2:
         raise SettingsError(f"seeds: an interval needs two runs or more, not {settings.seeds}")
+    if settings.resume_from_checkpoint is not None:
+        raise SettingsError(
+            "resume_from_checkpoint: goes on with one run: name its --output-dir (such as .../seed-1) and its --seed, "
+            "without --seeds"
+        )
     progress = progress or Progress()
     folder = settings.output_dir or default_folder(task_name, settings.data_name)
     first = settings.training.seed

@@ -30,11 +30,6 @@ class _Wish:
 _wish = _Wish()
 
 
-def asked_to_stop() -> str | None:
-    """The name of the signal that came, None while none has."""
-    return _wish.name
-
-
 def raise_if_asked() -> None:
     """`InterruptedRunError` where a signal has come: for long work that may be cut off anywhere."""
     if _wish.name is not None:
@@ -50,7 +45,7 @@ def stoppable() -> Iterator[None]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         if _wish.name is not None:
-            os._exit(EXIT_CODE if number != signal.SIGINT else 130)
+            os._exit(128 + number)
         _wish.name = signal.Signals(number).name
 
     before = {number: signal.signal(number, ask) for number in SIGNALS}

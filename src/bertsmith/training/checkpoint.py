@@ -72,6 +72,7 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._lock: int | None = None
+        self._is_whole: dict[int, bool] = {}  # by step, of those that were written or read here
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ class Checkpoints:
             file: {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named.items()}
             for file, named in tensors.items()
         }
-        text = json.dumps(state, allow_nan=False)
+        text = json.dumps(state)  # a metric may be NaN, which Python's JSON writes and reads
         self._writing = self._writer.submit(self._write, step, text, copies)
 
     def wait(self) -> None:
@@ -120,12 +121,17 @@ class Checkpoints:
 
         Raises `FileFormatError` where there are some and none is whole, `SettingsError` where it is another run's.
         """
+        self.wait()
         steps = _steps_in(self.folder)
         for step in reversed(steps):
+            self._is_whole[step] = False
             try:
-                return self.read(self.folder / _name(step))
+                found = self.read(self.folder / _name(step))
             except FileFormatError as error:
                 self.note(f"warning: passed over: {error}")
+            else:
+                self._is_whole[step] = True
+                return found
         if steps:
             raise FileFormatError(
                 f"{self.folder}: none of its {len(steps)} checkpoints is whole, and training is not begun anew by "
@@ -161,6 +167,8 @@ class Checkpoints:
             _delete(self.folder / _name(step))
 
     def _write(self, step: int, state: str, tensors: Mapping[str, Tensors]) -> None:
+        if self._is_whole.get(step):  # the one that the run went on from, asked to stop before another step
+            return
         target = self.folder / _name(step)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
         try:
@@ -178,6 +186,7 @@ class Checkpoints:
                 _delete(target)
             temporary.rename(target)
             sync(self.folder)
+            self._is_whole[step] = True
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._retire()
@@ -187,7 +196,7 @@ class Checkpoints:
         whole = 0
         for step in reversed(_steps_in(self.folder)):
             folder = self.folder / _name(step)
-            if whole < self.limit and _looks_whole(folder):
+            if whole < self.limit and self._is_whole.get(step, True) and _looks_whole(folder):
                 whole += 1
             else:
                 _delete(folder)

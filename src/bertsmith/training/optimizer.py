@@ -118,6 +118,22 @@ class AdamW(torch.optim.AdamW):
                 hook.remove()
                 del self._tables[table.weight]
 
+    def tensors_of(self, network: nn.Module) -> dict[str, torch.Tensor]:
+        """Moments and step counts, by NAME/KIND of the network's parameters."""
+        return {
+            f"{name}/{kind}": value
+            for name, parameter in network.named_parameters()
+            for kind, value in self.state.get(parameter, {}).items()
+        }
+
+    def restore(self, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on with those; not within `by_rows`, which holds on to the moments that are there."""
+        parameters = dict(network.named_parameters())
+        self.state.clear()
+        for name, value in tensors.items():
+            owner, _, kind = name.rpartition("/")
+            self.state[parameters[owner]][kind] = value.to(parameters[owner].device)
+
     def _before_look_up(self, table: nn.Module, ids: tuple[torch.Tensor]) -> None:
         rows = self._tables[cast(nn.Embedding, table).weight]
         if rows is not None:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -188,7 +188,7 @@ def train(
             raise run.put_down(interrupted) from None
     if checkpoints is not None:
         checkpoints.wait()
-    return run.result
+    return run.finish()
 
 
 class _NotFiniteError(Exception):
@@ -197,7 +197,7 @@ class _NotFiniteError(Exception):
 
 @dataclass
 class _Run:
-    """One run of `train`, from its first step or a checkpoint's. skipped: steps passed over for what they gave."""
+    """One run of `train`, from its first step or a checkpoint's. window: what happened since the log's last line."""
 
     task: Task[Any, Any]
     network: nn.Module
@@ -216,7 +216,7 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        return self.result.stopped_early or (
+        return self.judge.should_stop or (
             self.result.num_steps == self.num_steps and not self.judge.is_due(self.num_steps, self.num_steps)
         )
 
@@ -231,7 +231,7 @@ class _Run:
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
             for step, current in _ahead(self.encoder, steps, result):
-                if result.stopped_early:
+                if self.judge.should_stop:
                     return
                 if step not in result.skipped:
                     self._step(step, current)
@@ -310,10 +310,6 @@ class _Run:
         if self.log is not None:
             self.log.write("validation", step, metrics)
         self.network.train()
-        result = self.result
-        result.stopped_early = judge.should_stop
-        result.best_step, result.best_metrics = judge.best_step, judge.best_metrics
-        result.evaluations = judge.evaluations
 
     def _is_save_due(self, step: int) -> bool:
         every = self.settings.save_steps
@@ -323,40 +319,28 @@ class _Run:
         """A checkpoint of now."""
         assert self.checkpoints is not None
         self.optimizer.catch_up()
-        values = {each.name: getattr(self.result, each.name) for each in fields(self.result)}
-        values |= {"final_loss": None if math.isnan(self.result.final_loss) else self.result.final_loss}
-        for name in ("evaluations", "best_step", "best_metrics"):  # the judge's
-            del values[name]
-        moments = {
-            f"{name}/{kind}": value
-            for name, parameter in self.network.named_parameters()
-            for kind, value in self.optimizer.state.get(parameter, {}).items()
-        }
         self.checkpoints.save(
             self.result.num_steps,
-            {"result": values, "judge": self.judge.state(), "window": self.window},
-            {"model": self.network.state_dict(), "optimizer": moments},
+            {"result": asdict(self.result), "judge": self.judge.state(), "window": self.window},
+            {"model": self.network.state_dict(), "optimizer": self.optimizer.tensors_of(self.network)},
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """As it was when the checkpoint was made."""
-        values = dict(checkpoint.state["result"])
-        values["history"] = [(step, losses) for step, losses in values["history"]]
-        values["final_loss"] = math.nan if values["final_loss"] is None else values["final_loss"]
+        values = checkpoint.state["result"]
+        self.result = TrainingResult(**values | {"history": [(step, losses) for step, losses in values["history"]]})
         self.judge.restore(checkpoint.state["judge"])
-        judge = self.judge
-        self.result = TrainingResult(
-            **values, best_step=judge.best_step, best_metrics=judge.best_metrics, evaluations=judge.evaluations
-        )
         self.window = list(checkpoint.state["window"])
         self.network.load_state_dict(checkpoint.tensors["model"])
-        parameters = dict(self.network.named_parameters())
-        self.optimizer.state.clear()
-        for name, value in checkpoint.tensors["optimizer"].items():
-            owner, _, kind = name.rpartition("/")
-            parameter = parameters[owner]
-            place = "cpu" if kind == "step" and not _is_fused_on_gpu(parameter) else parameter.device
-            self.optimizer.state[parameter][kind] = value.to(place)
+        self.optimizer.restore(self.network, checkpoint.tensors["optimizer"])
+
+    def finish(self) -> TrainingResult:
+        """What happened, the judge's word on it too."""
+        judge = self.judge
+        self.result.stopped_early = judge.should_stop
+        self.result.best_step, self.result.best_metrics = judge.best_step, judge.best_metrics
+        self.result.evaluations = judge.evaluations
+        return self.result
 
     def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
         """Saves what is done; the same error with how to go on."""
@@ -371,11 +355,6 @@ class _Run:
             f"{interrupted} after step {step:,} of {self.num_steps:,}; go on with the same command and "
             "--resume-from-checkpoint auto"
         )
-
-
-def _is_fused_on_gpu(parameter: nn.Parameter) -> bool:
-    """PyTorch's fused AdamW counts steps where the parameter is."""
-    return parameter.device.type == "cuda"
 
 
 @dataclass
