@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,31 @@ def test_other_settings_are_not_gone_on_with(data: Path, tmp_path: Path) -> None
     refused = run(other, output, "never", "auto")
     assert refused.returncode == 2
     assert "made by another run: data." in refused.stderr
+
+
+def test_a_changed_length_is_named_by_the_option_that_was_given(tmp_path: Path) -> None:
+    """Not by what follows from it, as how often a pre-training run is evaluated."""
+    output = tmp_path / "run"
+    words = [sys.executable, "-m", "bertsmith"]
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"apple river stone {i}\ncloud winter lamp" for i in range(40)), encoding="utf-8")
+    tokenizer, corpus = str(tmp_path / "tokenizer"), str(tmp_path / "corpus")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*words, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+    call("tokenizer", "train", str(text), "--vocab-size", "120", "--output-dir", tokenizer)
+    call("prepare", str(text), "--tokenizer", tokenizer, "--output-dir", corpus)
+    pretrain = ("pretrain", corpus, "--model-size", "tiny", "--output-dir", str(output), "--save-steps", "1")
+    running = subprocess.Popen(
+        [*words, *pretrain, "--max-steps", "100000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    folder = checkpoints_folder(output)
+    deadline = time.monotonic() + 100
+    while not list(folder.glob("step-*")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.terminate()
+    assert running.wait(60) == 75
+    refused = call(*pretrain, "--max-steps", "200000", "--resume-from-checkpoint", "auto")
+    assert refused.returncode == 2
+    assert "training.max_steps was 100000 there and is 200000 now" in refused.stderr

@@ -95,7 +95,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         save_artifact(folder, Artifact(task, network, tokenizer, record))
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
-    with resumable(folder, settings, recipe, network, made_with, progress) as (checkpoints, begun):
+    with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
         with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
             result = train(
                 task,
