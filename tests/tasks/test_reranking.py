@@ -19,10 +19,12 @@ from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
+from bertsmith.runtime.processes import ALONE
 from bertsmith.tasks import Example
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.reranking import PassagePart, RankingPrediction, Reranking, RerankingRequest, RerankingSettings
-from bertsmith.training.step import backward, make_step
+from bertsmith.training.parallel import Replicas
+from bertsmith.training.step import make_step
 from bertsmith.training.trainer import TrainingSettings, train
 
 
@@ -107,7 +109,7 @@ def test_pieces_of_a_step_change_neither_loss_nor_gradient(objective: str) -> No
     for max_tokens in (10_000, 40):
         step = make_step(task, windows, max_tokens)
         predictor.network.zero_grad()
-        losses = backward(task, predictor.network, step, "fp32")
+        losses = Replicas(predictor.network, ALONE).backward(task, step, step.facts.counts, "fp32")
         results.append((losses[objective], [p.grad for p in predictor.network.parameters() if p.grad is not None]))
         results[-1] = (results[-1][0], [gradient.clone() for gradient in results[-1][1]])
     assert len(step.batches) > 1

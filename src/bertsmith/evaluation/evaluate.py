@@ -9,6 +9,8 @@ from typing import Any, Self
 from bertsmith.evaluation.intervals import Interval, Marked, Marks, bootstrap
 from bertsmith.inference.predictor import Predictions, Predictor
 from bertsmith.runtime.device import PredictionPrecision, pick_precision
+from bertsmith.runtime.interruption import asked, raise_if
+from bertsmith.runtime.processes import Processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task
 
@@ -93,9 +95,34 @@ class Judged:
 
 def judge(predictor: Predictor, examples: Sequence[Any], progress: Progress | None = None) -> Judged:
     """Predict every example once and mark the answers."""
-    answers = predictor.run(examples, progress=progress)
+    return _judged(predictor, examples, predictor.run(examples, progress=progress))
+
+
+def _judged(predictor: Predictor, examples: Sequence[Any], answers: Predictions) -> Judged:
     precision = pick_precision(predictor.precision, next(predictor.network.parameters()).device)
     return Judged(predictor.task, examples, answers, predictor.task.marks(examples, answers.predictions), precision)
+
+
+def evaluate_together(predictor: Predictor, examples: Sequence[Any], group: Processes) -> Evaluation:
+    """As `evaluate`, each of the processes predicting its share; every example counts once, and all get the figures.
+
+    Where one of them was asked to stop, all raise `InterruptedRunError` when they are through.
+    """
+    if group.size == 1:
+        return evaluate(predictor, examples)
+    own = range(group.rank, len(examples), group.size)
+    told = group.gather((predictor.run([examples[number] for number in own], numbers=own), asked()))
+    raise_if(next((name for _, name in told if name is not None), None))
+    parts = [part for part, _ in told]
+    predictions = [parts[number % group.size].predictions[number // group.size] for number in range(len(examples))]
+    answers = Predictions(
+        predictions,
+        sum(part.num_tokens for part in parts),
+        sum(part.num_cut_requests for part in parts),
+        sum(part.num_cut_tokens for part in parts),
+        sum(part.num_windowed_requests for part in parts),
+    )
+    return _judged(predictor, examples, answers).evaluation()
 
 
 def evaluate(

@@ -14,13 +14,14 @@ from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.catalog import data_set
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
-from bertsmith.evaluation.evaluate import Evaluation, evaluate
+from bertsmith.evaluation.evaluate import Evaluation, evaluate, evaluate_together
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
-from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
-from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, start_from, start_new
+from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.start import NEW_TRAINING, ModelName, Start, start_from, start_new
+from bertsmith.runtime.processes import Processes, joined
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import task_class
 from bertsmith.training.adaptation import (
@@ -31,7 +32,6 @@ from bertsmith.training.adaptation import (
     trained_weights,
 )
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 LONG_SHOWN = 10
@@ -90,15 +90,19 @@ def finetune(
 ) -> FinetuneReport:
     """Train as `settings` say, an instance of `finetune_settings(task_name)` or its values by name.
 
-    The folder holds the best model so far at any time. Raises `DataError` for examples that cannot be used and
-    `FileFormatError` for a model that cannot.
+    The folder holds the best model so far at any time. Under torchrun or another launcher every process calls this with
+    the same settings; the first one writes, and has the last word on the figures. Raises `DataError` for examples that
+    cannot be used and `FileFormatError` for a model that cannot.
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
     if settings.seeds > 1:
         raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
-    progress = progress or Progress()
-    settings = with_data_set(task_name, settings)
+    with joined(settings.training.process_timeout_seconds) as group:
+        return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), group)
+
+
+def _finetune(task_name: str, settings: FinetuneSettings, progress: Progress, group: Processes) -> FinetuneReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
@@ -110,7 +114,7 @@ def finetune(
     for warning in warnings:
         progress.note(f"warning: {warning}")
     _refuse_long(start, examples)
-    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
+    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start, group)
     made_with = {
         "task": start.task.to_dict(),
         "tokenizer": start.tokenizer.fingerprint,
@@ -118,7 +122,7 @@ def finetune(
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with log_of(folder, begun) as log:
             result = train(
                 start.task,
                 start.network,
@@ -132,7 +136,7 @@ def finetune(
                 checkpoints=checkpoints,
                 start=begun,
             )
-        evaluation, test = run.finish(result)
+        evaluation, test = group.from_first(lambda: run.finish(result))
     return FinetuneReport(
         folder,
         len(examples.train),
@@ -154,13 +158,16 @@ class _Run:
     examples: Examples
     settings: FinetuneSettings
     start: Start
+    group: Processes
 
     def evaluate(self) -> Metrics:
         start = self.start
         predictor = Predictor(start.task, start.network, start.tokenizer, self.settings.training.precision)
-        return evaluate(predictor, self.examples.validation).metrics
+        return evaluate_together(predictor, self.examples.validation, self.group).metrics
 
     def keep(self, step: int, metrics: Metrics) -> None:
+        if not self.group.is_first:
+            return
         start = self.start
         record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
         artifact = Artifact(start.task, start.network, start.tokenizer, record)

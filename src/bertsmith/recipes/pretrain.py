@@ -13,19 +13,19 @@ from bertsmith.artifact import Artifact, save_artifact, start_network
 from bertsmith.data.corpus import Corpus
 from bertsmith.data.passages import Passages
 from bertsmith.errors import DataError, FileFormatError, SettingsError
-from bertsmith.evaluation.evaluate import evaluate
+from bertsmith.evaluation.evaluate import evaluate_together
 from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
-from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
-from bertsmith.recipes.start import LOGS, ModelName
+from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.start import ModelName
+from bertsmith.runtime.processes import Processes, joined
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
@@ -58,8 +58,15 @@ class PretrainReport:
 
 
 def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
-    """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
-    progress = progress or Progress()
+    """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
+
+    Under torchrun or another launcher every process calls this with the same settings; the first one writes.
+    """
+    with joined(settings.training.process_timeout_seconds) as group:
+        return _pretrain(settings, progress or Progress(), group)
+
+
+def _pretrain(settings: PretrainSettings, progress: Progress, group: Processes) -> PretrainReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
@@ -83,9 +90,11 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         recipe = recipe.model_copy(update={"eval_steps": max(1, recipe.num_steps(len(training)) // 10)})
 
     def judge() -> Metrics:
-        return evaluate(predictor, held_out or []).metrics
+        return evaluate_together(predictor, held_out or [], group).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
+        if not group.is_first:
+            return
         record = {
             "settings": settings.model_dump(mode="json"),
             "data": {"corpus": corpus.fingerprint, "num_passages": len(training)},
@@ -96,7 +105,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with log_of(folder, begun) as log:
             result = train(
                 task,
                 network,
