@@ -190,6 +190,20 @@ def test_words_without_pieces_shift_nothing() -> None:
     assert [word.start for word in prediction.words] == [0, 3, 5, 8]
 
 
+def test_words_without_pieces_are_told_with_their_rows() -> None:
+    rows = [
+        Example(TagRequest(("ba", "\u200b", "be")), ("B-A", "I-A", "I-A"), "a.conll, row 1"),
+        Example(TagRequest(("ba",)), ("O",), "a.conll, row 2"),
+        Example(TagRequest(("\u0301", "be")), ("O", "O"), "a.conll, row 3"),  # an accent, which goes with lower case
+    ]
+    (told,) = task_with().piece_notices(rows, toy_tokenizer())
+    assert told.startswith("2 of 6 words have no pieces: nothing is learned of them, they are predicted as O")
+    assert "a.conll, row 1, word 2: '\\u200b', I-A; a.conll, row 3, word 1: " in told
+    assert task_with().piece_notices(rows[1:2], toy_tokenizer()) == []
+    (window,) = encoded(task_with(), rows[0])
+    assert [LABELS[label] for label in window.targets["labels"]] == ["B-A", "B-A"]
+
+
 def test_context_fills_the_window_and_is_not_answered_for() -> None:
     around = {"before": "da de di do du", "after": "fa fe fi fo fu"}
     item = example("bas be", "B-A O", **around)

@@ -106,6 +106,7 @@ def finetune(
     examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
+    warnings += _pieces_told(start, examples)
     warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
         progress.note(f"warning: {warning}")
@@ -190,6 +191,16 @@ class _Run:
             "data": self.examples.record(),
             "training": {"best_step": step},
         }
+
+
+def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
+    """What the tokenizer makes of the examples that people should know."""
+    sides = {"training": examples.train, "validation": examples.validation, "test": examples.test}
+    return tuple(
+        f"{side}: {notice}"
+        for side, rows in sides.items()
+        for notice in start.task.piece_notices(rows, start.tokenizer)
+    )
 
 
 def _refuse_long(start: Start, examples: Examples) -> None:

@@ -183,6 +183,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """What people should know of the examples: what was mended or cannot be used, with numbers."""
         return []
 
+    def piece_notices(self, examples: Sequence[Example[RequestT]], tokenizer: Tokenizer) -> list[str]:
+        """As `notices`: what shows once a tokenizer has cut the examples into pieces."""
+        return []
+
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
         """This task with what training data teaches it before any network exists, such as its label names."""
         return self

@@ -92,8 +92,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     Tags that break their scheme are read as conlleval reads them and written validly: an `I-` without a `B-` before it
     becomes `B-`, so that IOB1 becomes BIO; `notices` counts them. Neighbouring words of the document are read as
-    context and have no tags (Schweter and Akbik 2020). A word that is not read, for it has no pieces (control characters
-    alone, say) or was cut off, is `O`, in training as in predictions, and an entity that it parts goes on as another.
+    context and have no tags (Schweter and Akbik 2020). A word that is not read, as it has no pieces (control characters
+    alone, say) or was cut off, is `O` in training as in predictions, and an entity that it parts goes on as another.
     """
 
     name = "token_classification"
@@ -193,6 +193,25 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         shown = "; ".join(f"{where}: {given} became {mended}" for where, given, mended in broken[:ROWS_SHOWN])
         total = sum(len(example.answer) for example in examples)
         return [f"{len(broken):,} of {total:,} tags break {scheme} and were mended ({shown})"]
+
+    def piece_notices(self, examples: Sequence[Example[TagRequest]], tokenizer: Tokenizer) -> list[str]:
+        """Words that the tokenizer gives no piece: there is nothing to learn a tag from."""
+        rows = [(example, separated(example.request).words) for example in examples]
+        known = list({word for _, words in rows for word in words})
+        pieces = zip(known, tokenizer.pieces_batch([[word] for word in known]), strict=True)
+        empty = {word for word, ids in pieces if not len(ids)}
+        found = [
+            f"{example.where}, word {place}: {word!r:.40}, {tag}"
+            for example, words in rows
+            for place, (word, tag) in enumerate(zip(words, example.answer, strict=True), start=1)
+            if word in empty
+        ]
+        if not found:
+            return []
+        total = sum(len(words) for _, words in rows)
+        notice = f"{len(found):,} of {total:,} words have no pieces: nothing is learned of them, they are predicted as "
+        shown = "; ".join(found[:ROWS_SHOWN])
+        return [f"{notice}{OUTSIDE}, and an entity that one of them parts is learned as two ({shown})"]
 
     # Training
 
