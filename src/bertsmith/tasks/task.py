@@ -47,13 +47,15 @@ def _checker(request_type: type) -> TypeAdapter[Any]:
 class Example(Generic[RequestT]):
     """A request with its known answer: a row of training or evaluation.
 
-    where: names the row in errors. groups: further columns of the row, by which results can be told apart.
+    where: names the row in errors. groups: further columns of the row, by which results can be told apart. num_rows:
+    how many rows of its file it was put together from.
     """
 
     request: RequestT
     answer: Any
     where: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    num_rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
