@@ -123,7 +123,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RerankingRequest:
         """As every request; a single passage may be a text by itself."""
         if isinstance(record, tuple):
-            record = by_place(record, ("query", "passages"), where)
+            record = by_place(record, ("query", "passages", "id"), where)
         if isinstance(record, Mapping) and isinstance(record.get("passages"), str):
             record = {**record, "passages": (record["passages"],)}
         if isinstance(record, Mapping) and not isinstance(record.get("id", ""), str):
