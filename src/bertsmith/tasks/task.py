@@ -36,6 +36,8 @@ Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
+IN_TABLES = "in_tables"
+"""In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
 
 
 @lru_cache
