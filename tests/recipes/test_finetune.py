@@ -14,6 +14,7 @@ from toys import WORDS, toy_config, toy_text, toy_tokenizer
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import load
+from bertsmith.recipes.evaluate import evaluate
 from bertsmith.recipes.examples import DataSettings, load_examples
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.seeds import finetune_seeds
@@ -65,6 +66,19 @@ def test_what_a_run_leaves_loads_predicts_and_holds(
     assert "encoder.layers.0.attention.query.weight" in names
     assert len(load(report.output_dir, precision=precision).predict(["ba be bi"])) == 1
     assert verify({"folder": report.output_dir}).figures
+
+
+def test_words_without_pieces_are_told_before_training_and_in_evaluation(tmp_path: Path, pretrained: Path) -> None:
+    sentences = "".join(f"{a} B-X\n\u200b I-X\n{b} O\n\n" for a, b in zip(WORDS[:20], WORDS[20:40], strict=True))
+    (tmp_path / "train.conll").write_text(sentences, encoding="utf-8")
+    values = {"train_file": tmp_path / "train.conll", "model": str(pretrained), "output_dir": tmp_path / "run"}
+    report = finetune("token_classification", values | {"training": QUICK | {"max_steps": 1}, "task": {"crf": True}})
+    (told,) = (warning for warning in report.warnings if warning.startswith("training: "))
+    assert told.startswith("training: 18 of 54 words have no pieces")
+    assert f"{tmp_path / 'train.conll'}, row " in told
+    assert sum(warning.startswith("validation: 2 of 6 words") for warning in report.warnings) == 1
+    evaluated = evaluate({"folder": tmp_path / "run", "file": tmp_path / "train.conll"})
+    assert any(warning.startswith("20 of 60 words have no pieces") for warning in evaluated.warnings)
 
 
 def test_a_test_file_is_measured_and_nothing_is_chosen_by_it(tmp_path: Path, pretrained: Path) -> None:

@@ -142,6 +142,27 @@ def test_rows_of_one_passage_are_gathered_by_query(tmp_path: Path) -> None:
         (RerankingRequest("q2", ("b",)), (0.0,)),
     ]
     assert examples[0].where.endswith("row 1 (line 2)")
+    assert task_of().notices(examples)[0] == (
+        "3 rows are 2 queries: rows with the same query are one; --id-column names a column that tells them apart"
+    )
+
+
+@pytest.mark.parametrize("column", ["query_id", "number"])
+def test_an_id_tells_queries_of_one_text_apart(tmp_path: Path, column: str) -> None:
+    # two people asked q1; a column `id` numbers the rows, and is none
+    rows = ["1,q1,a,1,7", "2,q1,b,0,7", "3,q1,c,1,8", "4,q1,d,0,8", "5,q2,e,1,9", "6,q2,f,0,9"]
+    (tmp_path / "pairs.csv").write_text("\n".join([f"id,query,text,label,{column}", *rows]))
+    given = {} if column == "query_id" else {"id": column}
+    examples, _ = read_examples(task_of(), tmp_path / "pairs.csv", given, Reading())
+    assert [(e.request, e.num_rows) for e in examples] == [
+        (RerankingRequest("q1", ("a", "b"), "7"), 2),
+        (RerankingRequest("q1", ("c", "d"), "8"), 2),
+        (RerankingRequest("q2", ("e", "f"), "9"), 2),
+    ]
+    assert task_of().notices(examples) == ["6 rows are 3 queries: rows with the same query and id are one"]
+    assert task_of().texts(examples[0].request) == ["q1", "a", "b"]
+    assert task_of().split_key(examples[0].request) == task_of().split_key(examples[1].request)
+    assert task_of().request({"query": "q", "passages": ["a"], "id": 7}) == RerankingRequest("q", ("a",), "7")
 
 
 @pytest.mark.parametrize(

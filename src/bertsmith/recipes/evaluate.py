@@ -78,7 +78,12 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
     judged = judge(predictor, examples, progress)
     training = recorded_training(artifact, settings.data_dir)
-    warnings = (*reading.notices(), *artifact.task.notices(examples), *_trained_on(artifact, source))
+    warnings = (
+        *reading.notices(),
+        *artifact.task.notices(examples),
+        *artifact.task.piece_notices(examples, artifact.tokenizer),
+        *_trained_on(artifact, source),
+    )
     if settings.report_dir is None:
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()
         if training.examples is None:

@@ -110,6 +110,7 @@ def _finetune(task_name: str, settings: FinetuneSettings, progress: Progress, gr
     examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
+    warnings += _pieces_told(start, examples)
     warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
         progress.note(f"warning: {warning}")
@@ -197,6 +198,16 @@ class _Run:
             "data": self.examples.record(),
             "training": {"best_step": step},
         }
+
+
+def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
+    """What the tokenizer makes of the examples that people should know."""
+    sides = {"training": examples.train, "validation": examples.validation, "test": examples.test}
+    return tuple(
+        f"{side}: {notice}"
+        for side, rows in sides.items()
+        for notice in start.task.piece_notices(rows, start.tokenizer)
+    )
 
 
 def _refuse_long(start: Start, examples: Examples) -> None:

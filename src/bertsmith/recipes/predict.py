@@ -1,10 +1,10 @@
-"""Predictions of a saved model for texts or for a file of requests, written as JSON lines, as one function."""
+"""Predictions of a saved model for texts or for a file of requests, written to a file if wanted, as one function."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bertsmith.data.batch import blocks
 from bertsmith.errors import SettingsError, nearest
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
+from bertsmith.recipes.prediction_files import JSON_LINES, SEPARATORS, format_of, json_lines, table_lines
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
@@ -27,8 +28,12 @@ class PredictSettings(TableSettings):
     folder: Path = Field(description="saved model")
     text: tuple[str, ...] = Field((), description="texts to predict for")
     file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
-    output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
-    output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
+    output_file: Path | None = Field(
+        None, description="file to write, a line for each request: .jsonl, .csv or .tsv; None: to the terminal"
+    )
+    output_format: str | None = Field(
+        None, description="jsonl, csv, tsv, or a format of the task's field: squad, squad-odds; None: by the suffix"
+    )
     request: dict[str, Any] = Field({}, description="one request, by its fields, instead of texts or a file")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: PredictionPrecision = Field(
@@ -59,10 +64,7 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     """Predict for the texts, or for the rows of the file; a file of any length is read and answered in blocks."""
     if sum((settings.file is not None, bool(settings.text), bool(settings.request))) != 1:
         raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
-    if settings.output_file is not None and settings.output_file.is_dir():
-        raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
-    if settings.output_file is None and settings.output_format != "jsonl":
-        raise SettingsError(f"{settings.output_format} is written to a file: name it with --output-file")
+    output_format = _format(settings)
     run = _Run(settings, progress)
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
@@ -70,9 +72,8 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
         answers = tuple(run.answers())
         rows, predictions = tuple(a.row for a in answers), tuple(a.prediction for a in answers)
     else:
-        with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for text in _written(run, settings.output_format):
-                file.write(text + "\n")
+        with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(_written(run, output_format))
     warnings = (*run.artifact.record.get("notes", ()), *run.reading.notices())
     return PredictReport(
         run.num_requests,
@@ -86,19 +87,35 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     )
 
 
+def _format(settings: PredictSettings) -> str:
+    """What is written. Raises `SettingsError` for a place that cannot be written to, or not so."""
+    path, asked = settings.output_file, settings.output_format
+    if path is None:
+        if asked not in (None, JSON_LINES):
+            raise SettingsError(f"{asked} is written to a file: name it with --output-file")
+        return JSON_LINES
+    if path.is_dir():
+        raise SettingsError(f"{path}: a folder is there; name a file to write to")
+    return asked or format_of(path)
+
+
 def _written(run: _Run, output_format: str) -> Iterator[str]:
     """The lines of the output file."""
-    if output_format == "jsonl":
-        for answer in run.answers():
-            yield json.dumps({"row": answer.row, **asdict(answer.prediction)}, ensure_ascii=False, allow_nan=False)
+    task = run.artifact.task
+    if output_format in task.writers:
+        answers = list(run.answers())
+        document = task.writers[output_format]([a.request for a in answers], [a.prediction for a in answers])
+        yield json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
         return
-    writers = run.artifact.task.writers
-    if output_format not in writers:
-        known = ["jsonl", *writers]
+    known = [JSON_LINES, *SEPARATORS, *task.writers]
+    if output_format not in known:
         raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
-    answers = list(run.answers())
-    document = writers[output_format]([a.request for a in answers], [a.prediction for a in answers])
-    yield json.dumps(document, ensure_ascii=False, allow_nan=False)
+    numbered = ((answer.row, answer.prediction) for answer in run.answers())
+    if output_format == JSON_LINES:
+        yield from json_lines(numbered)
+    else:
+        names = [field.name for field in fields(task.Prediction)]
+        yield from table_lines(numbered, names, SEPARATORS[output_format])
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
+IN_TABLES = "in_tables"
+"""In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
 
 
 @lru_cache
@@ -47,13 +49,15 @@ def _checker(request_type: type) -> TypeAdapter[Any]:
 class Example(Generic[RequestT]):
     """A request with its known answer: a row of training or evaluation.
 
-    where: names the row in errors. groups: further columns of the row, by which results can be told apart.
+    where: names the row in errors. groups: further columns of the row, by which results can be told apart. num_rows:
+    how many rows of its file it was put together from.
     """
 
     request: RequestT
     answer: Any
     where: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    num_rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     def notices(self, examples: Sequence[Example[RequestT]]) -> list[str]:
         """What people should know of the examples: what was mended or cannot be used, with numbers."""
+        return []
+
+    def piece_notices(self, examples: Sequence[Example[RequestT]], tokenizer: Tokenizer) -> list[str]:
+        """As `notices`: what shows once a tokenizer has cut the examples into pieces."""
         return []
 
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
