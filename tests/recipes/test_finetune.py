@@ -119,7 +119,10 @@ def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path,
     # t of 2 degrees of freedom at 97.5% is 4.3027.
     reach = 4.3027 * np.std(values, ddof=1) / 3**0.5
     assert found.value == pytest.approx(np.mean(values))
-    assert found.high - found.value == pytest.approx(reach, abs=1e-3)
+    assert found.value - found.low == pytest.approx(reach, abs=1e-3)
+    assert found.high == pytest.approx(min(1.0, found.value + reach), abs=1e-3)
+    correlation = report.metrics["validation"]["matthews_correlation"]
+    assert -1 <= correlation.low <= correlation.high <= 1
     summary = json.loads((tmp_path / "runs" / "seeds.json").read_text())
     assert summary["metrics"]["validation"]["accuracy"]["value"] == pytest.approx(found.value)
     with pytest.raises(SettingsError, match="two runs or more"):

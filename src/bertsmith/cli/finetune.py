@@ -51,6 +51,7 @@ def add_task(name: str) -> None:
             for side, metrics in report.metrics.items():
                 rows = [[metric, value.value, value.low, value.high] for metric, value in metrics.items()]
                 output.table(f"{side}, {len(report.seeds)} seeds", rows, ["metric", "mean", "from", "to (95%)"])
+            output.say("intervals: Student's t over the runs, up to the bounds of the metric")
             output.say(f"saved in {report.output_dir}, a folder a seed")
             return asdict(report)
         result = finetune(name, settings, output.progress)

@@ -6,6 +6,7 @@ particular to one kind of problem; how networks are trained, batched or saved is
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -36,6 +37,8 @@ Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
+CORRELATIONS = frozenset({"matthews_correlation", "pearson", "spearmanr"})
+"""Metrics that may be below zero."""
 
 
 @lru_cache
@@ -253,6 +256,12 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def score(self, examples: Sequence[Example[RequestT]], predictions: Sequence[PredictionT]) -> dict[str, float]:
         """The metrics of all examples."""
         return self.metrics_of(self.marks(examples, predictions))
+
+    def metric_bounds(self, name: str) -> tuple[float, float]:
+        """The least and the greatest value of a metric: of shares 0 and 1, of errors 0 and infinity."""
+        if self.metrics.get(name, 1) < 0:
+            return 0.0, math.inf
+        return (-1.0 if name in CORRELATIONS else 0.0), 1.0
 
     def credit(self, marks: Marks) -> NDArray[np.float64]:
         """[n]: how right each example is, from 0 to 1; by default its first mark."""
