@@ -136,7 +136,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         except DataError as error:
             raise DataError(f"{error}, or validation_split=0 to go without") from None
         sides = ([examples[row] for row in side.tolist()] for side in (split.train, split.validation))
-        return *sides, split.warnings  # type: ignore[return-value]
+        return *sides, tuple(split.warnings())  # type: ignore[return-value]
 
     def _start(
         self, task: Classification, examples: Examples, training: TrainingSettings

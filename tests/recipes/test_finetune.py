@@ -291,3 +291,18 @@ def test_rare_classes_and_contradictions_are_told_with_their_rows(tmp_path: Path
     assert f"classes with a single example: 'rare' ({file.name}" in told.replace(f"{tmp_path}/", "")
     assert "labels without a training example: 'never'" in told
     assert "2 of 33 training texts occur with another answer too" in told
+
+
+def test_rare_classes_are_told_once_where_the_validation_rows_are_split_off(tmp_path: Path) -> None:
+    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(30)]
+    rows += ["once only,rare", "said twice,odd", "said twice,odd", "one,small", "another,small"]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    examples = load_examples(TASKS["classification"](), DataSettings(train_file=tmp_path / "rows.csv"))
+    for label, told in (
+        ("rare", "classes with a single example: 'rare'"),
+        ("odd", "classes with a single text, all in training: 'odd'"),
+        ("small", "classes without a validation row, being too small: 'small'"),
+    ):
+        about = [warning for warning in examples.warnings if repr(label) in warning]
+        assert len(about) == 1
+        assert about[0].startswith(told)

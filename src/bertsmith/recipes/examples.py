@@ -187,11 +187,12 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     train: Sequence[Example[Any]] = examples
     answers = [example.answer for example in examples]
     labels = answers if all(isinstance(answer, str) for answer in answers) and task.labels() else None
-    warnings += [*_rare(task, examples, labels), *_contradictions(task, examples)]
+    single = _single(examples, labels)
+    warnings += [*_rare(task, single, labels), *_contradictions(task, examples)]
     if "validation" not in sides:
         keys = [task.split_key(example.request) for example in examples]
         split = split_rows(keys, labels, settings.validation_fraction, SPLIT_SEED)
-        warnings += split.warnings
+        warnings += split.warnings(told={example.answer for example in single})
         sides["validation"] = [examples[i] for i in split.validation.tolist()]
         train = [examples[i] for i in split.train.tolist()]
     for side in ("validation", "test"):
@@ -213,13 +214,18 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     )
 
 
-def _rare(task: Task[Any, Any], examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[str]:
+def _single(examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[Example[Any]]:
+    """Those that are the only one of their class."""
+    counts = Counter(labels)
+    return [example for example in examples if labels is not None and counts[example.answer] == 1]
+
+
+def _rare(task: Task[Any, Any], single: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[str]:
     """Classes that can hardly be learned, and where they stand."""
     if labels is None:
         return []
-    counts = Counter(labels)
-    single = [example for example in examples if counts[example.answer] == 1]
-    absent = [label for label in task.labels() or () if label not in counts]
+    known = set(labels)
+    absent = [label for label in task.labels() or () if label not in known]
     return [
         *([f"classes with a single example: {_rows(single)}"] if single else []),
         *([f"labels without a training example: {', '.join(map(repr, absent[:ROWS_SHOWN]))}"] if absent else []),
