@@ -10,6 +10,7 @@ from toy_models import toy_bert, toy_classifier, toy_reviews
 
 from bertsmith.artifact import Artifact
 from bertsmith.errors import DataError, SettingsError
+from bertsmith.inference.predictor import load
 from bertsmith.recipes.evaluate import EvaluateReport, EvaluateSettings, _trained_on, evaluate
 from bertsmith.recipes.examples import Source
 
@@ -111,6 +112,38 @@ def test_the_page_and_the_facts_are_files_that_need_nothing_else(house: Path, re
     assert facts["evaluation"]["intervals"]["accuracy"]["value"] == report.metrics["accuracy"]
     assert len(facts["marks"]) == 82
     assert facts["task"]["labels"] == ["bad", "good"]
+
+
+def test_the_temperature_stands_in_the_report_with_the_calibration_before_and_after(
+    house: Path, report: EvaluateReport
+) -> None:
+    assert report.findings is not None
+    tempering, after = report.findings.tempering, report.findings.reliability
+    assert tempering is not None
+    assert after is not None
+    temperature = load(house / "model").task.settings.temperature
+    assert tempering.temperature == temperature != 1.0
+    assert report.calibration == {"ece": after.ece, "log_loss": after.log_loss}
+    shutil.copytree(house / "model", house / "untempered")
+    record = json.loads((house / "untempered" / "bertsmith.json").read_text())
+    record["task"]["temperature"] = 1.0
+    (house / "untempered" / "bertsmith.json").write_text(json.dumps(record))
+    settings = EvaluateSettings(folder=house / "untempered", file=house / "test.csv", report_dir=house / "untempered")
+    plain = evaluate(settings).findings
+    assert plain is not None
+    assert plain.reliability is not None
+    assert (tempering.before.ece, tempering.before.log_loss) == pytest.approx(
+        (plain.reliability.ece, plain.reliability.log_loss)
+    )
+    html = (house / "report" / "report.html").read_text(encoding="utf-8")
+    assert f"a temperature of {temperature:.3f}, fitted to held-out examples" in html
+    for number in (tempering.before.ece, tempering.before.log_loss, after.ece, after.log_loss):
+        assert f"<td>{number:.3f}</td>" in html
+    facts = json.loads((house / "report" / "evaluation.json").read_text(encoding="utf-8"))
+    assert facts["tempering"]["temperature"] == temperature
+    assert facts["tempering"]["before"]["ece"] == tempering.before.ece
+    assert plain.tempering is None
+    assert "No temperature was fitted" in (house / "untempered" / "report.html").read_text(encoding="utf-8")
 
 
 def test_without_the_training_file_the_report_says_so(house: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     source = source_of(settings.file, settings.dataset, settings.split, data_dir)
     reading = settings.reading
     examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
-    judged = judge(predictor, examples, progress)
+    judged = judge(predictor, examples, progress, keep_parts=settings.report_dir is not None)
     training = recorded_training(artifact, settings.data_dir)
     warnings = (*reading.notices(), *artifact.task.notices(examples), *_trained_on(artifact, source))
     if settings.report_dir is None:

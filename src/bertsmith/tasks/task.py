@@ -287,6 +287,15 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """
         return self
 
+    @property
+    def temperature(self) -> float | None:
+        """What scores are divided by before they become probabilities; None for a task that has none."""
+        return getattr(self.settings, "temperature", None)
+
+    def tempered(self, temperature: float) -> Self:
+        """This task with another temperature."""
+        return type(self)(self.settings.model_copy(update={"temperature": temperature}))
+
     def baselines(
         self, train: Sequence[Example[RequestT]], test: Sequence[Example[RequestT]]
     ) -> dict[str, Sequence[PredictionT]]:
