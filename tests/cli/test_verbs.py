@@ -137,6 +137,14 @@ def test_a_file_and_a_folder_that_are_swapped_are_told(house: Path, capsys: pyte
     assert "bert: a folder, where a file of rows is expected" in capsys.readouterr().err
 
 
+def test_evaluate_on_so_many(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, "evaluate", house / "classifier", house / "examples.csv", "--max-eval-samples", 10)
+    assert answer["num_examples"] == 10
+    answer = ask(capsys, "evaluate", house / "bert", house / "corpus", "--max-eval-samples", 2)
+    assert answer["num_examples"] == 2
+    assert "using 2 of" in answer["warnings"][0]
+
+
 def test_compare(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sides = (house / "classifier", house / "classifier")
     answer = ask(capsys, "compare", *sides, house / "examples.csv")

@@ -210,3 +210,20 @@ def test_files_without_a_line_of_names_are_read_by_the_names_that_are_given(hous
     assert report.findings is not None
     assert report.findings.other is not None
     assert report.findings.other.metrics == usual.metrics
+
+
+def test_so_many_examples_are_always_the_same_and_the_report_says_so(house: Path, tmp_path: Path) -> None:
+    values = {"folder": house / "model", "file": house / "test.csv", "other_file": house / "other.csv"}
+    report = evaluate(EvaluateSettings(**values, max_eval_samples=30, report_dir=tmp_path))
+    assert report.num_examples == 30
+    assert report.warnings[0] == "using 30 of 82 examples, chosen at random"
+    assert report.findings is not None
+    assert report.findings.other is not None
+    assert report.findings.other.num_examples == 30
+    assert report.findings.other.warnings == ("using 30 of 40 examples, chosen at random",)
+    assert "using 30 of 82 examples" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    again = evaluate(EvaluateSettings(**values, max_eval_samples=30))
+    assert (again.metrics, again.intervals) == (report.metrics, report.intervals)
+    whole = evaluate(EvaluateSettings(**values, max_eval_samples=82))
+    assert whole.num_examples == 82
+    assert not any("using" in warning for warning in whole.warnings)
