@@ -81,7 +81,7 @@ def test_what_was_cut_or_read_in_windows_is_one_phrase() -> None:
     cases = {
         (0, 0, 0): "nothing",
         (0, 0, 2): "nothing; 2 read in several windows",
-        (1, 30, 0): "30 tokens of 1 examples",
+        (1, 30, 0): "30 tokens of 1 of 9 examples",
     }
     for (examples, tokens, windowed), told in cases.items():
         assert Evaluation({}, 9, 99, examples, tokens, windowed).cut == told

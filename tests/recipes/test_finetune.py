@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from toys import WORDS, toy_config, toy_text, toy_tokenizer
 
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import load
 from bertsmith.recipes.examples import DataSettings, load_examples
@@ -306,3 +308,15 @@ def test_rare_classes_are_told_once_where_the_validation_rows_are_split_off(tmp_
         about = [warning for warning in examples.warnings if repr(label) in warning]
         assert len(about) == 1
         assert about[0].startswith(told)
+
+
+def test_what_training_cut_is_kept_once_an_example_whatever_the_epochs(tmp_path: Path, pretrained: Path) -> None:
+    report = classify(tmp_path, pretrained, task={"truncation": "head", "max_length": 6})
+    truncation = report.training.truncation
+    assert report.training.num_steps * 8 > 2 * report.num_train_examples
+    # Texts of five words and two special tokens: one word of each is cut.
+    assert truncation == Truncation(report.num_train_examples, report.num_train_examples, report.num_train_examples)
+    assert load_artifact(tmp_path / "run").record["training"]["truncation"] == asdict(truncation)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    (told,) = [line for line in lines if line["kind"] == "truncation"]
+    assert told.items() >= asdict(truncation).items()

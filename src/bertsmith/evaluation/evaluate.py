@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from bertsmith.data.batch import Truncation
 from bertsmith.evaluation.calibration import Reliability, reliability
 from bertsmith.evaluation.intervals import Interval, Marked, Marks, bootstrap
 from bertsmith.inference.predictor import Predictions, Predictor
@@ -37,10 +38,9 @@ class Evaluation:
     @property
     def cut(self) -> str:
         """What was not read, and how many examples were read in several windows so that nothing was cut."""
-        further = f"; {self.num_windowed_examples:,} read in several windows" if self.num_windowed_examples else ""
-        if not self.num_cut_tokens:
-            return f"nothing{further}"
-        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_examples:,} examples{further}"
+        return str(
+            Truncation(self.num_examples, self.num_cut_examples, self.num_cut_tokens, self.num_windowed_examples)
+        )
 
     def record(self, split: str) -> dict[str, Any]:
         """What a saved model keeps of it under `evaluations`, for `verify` to compute again; needs the intervals."""

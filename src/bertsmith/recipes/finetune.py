@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,10 @@ class _Run:
         evaluation = evaluate(best, self.examples.validation, intervals=True)
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
-        record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
+        record = self._record(result.best_step) | {
+            "training": {"best_step": result.best_step, "truncation": asdict(result.truncation)},
+            "evaluations": [found.record(side) for side, found in sides.items()],
+        }
         artifact = replace(saved, task=best.task, record=record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)

@@ -13,23 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch, Window, micro_batches
+from bertsmith.data.batch import Batch, Truncation, Window, micro_batches
 from bertsmith.runtime.device import Precision, autocast
 from bertsmith.tasks.task import CoupledTask, Task
 
 
 @dataclass(frozen=True)
 class Step:
-    """batches: the micro-batches. num_cut_tokens, num_cut_windows, num_windowed: of texts too long for one window.
+    """batches: the micro-batches. truncation: of the step's samples.
 
     whole, order: for a loss that couples all rows, every window collated as one, and for each window in the order of
     the micro-batches its place there; else None and empty.
     """
 
     batches: Sequence[Batch]
-    num_cut_tokens: int
-    num_cut_windows: int
-    num_windowed: int
+    truncation: Truncation
     whole: Batch | None = None
     order: tuple[int, ...] = ()
 
@@ -57,13 +55,10 @@ def make_step(task: Task[Any, Any], samples: Sequence[Sequence[Window]], max_tok
         units = [places[end - len(sample) : end] for end, sample in zip(ends, samples, strict=True)]
     parts = micro_batches(units, lambda unit: sum(windows[place].num_tokens for place in unit), max_tokens)
     orders = [[place for unit in part for place in unit] for part in parts]
-    cut = [window.num_cut_tokens for window in windows if window.num_cut_tokens]
     coupled = task.coupling == "step"
     return Step(
         [task.collate([windows[place] for place in order]) for order in orders],
-        sum(cut),
-        len(cut),
-        sum(window.continues for window in windows),
+        Truncation.of(samples),
         task.collate(windows) if coupled else None,
         tuple(place for order in orders for place in order) if coupled else (),
     )
