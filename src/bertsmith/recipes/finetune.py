@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,19 @@ from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
-from bertsmith.recipes.start import NEW_TRAINING, ModelName, Start, start_from, start_new
+from bertsmith.recipes.start import (
+    NEW_TRAINING,
+    ModelName,
+    Start,
+    adapted,
+    refuse_to_adapt_new,
+    start_from,
+    start_new,
+)
 from bertsmith.runtime.processes import Processes, joined
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks import task_class
-from bertsmith.training.adaptation import (
-    ADAPTED_LEARNING_RATES,
-    AdaptationSettings,
-    adapt,
-    rate_factors,
-    trained_weights,
-)
+from bertsmith.tasks import Example, task_class
+from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
@@ -114,7 +116,7 @@ def _finetune(task_name: str, settings: FinetuneSettings, progress: Progress, gr
     warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
         progress.note(f"warning: {warning}")
-    _refuse_long(start, examples)
+    refuse_long(start, (*examples.train, *examples.validation, *examples.test))
     run = _Run(folder, examples, settings.model_copy(update={"training": training}), start, group)
     made_with = {
         "task": start.task.to_dict(),
@@ -186,7 +188,10 @@ class _Run:
         evaluation = evaluate(best, self.examples.validation, intervals=True)
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
-        record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
+        record = self._record(result.best_step) | {
+            "training": {"best_step": result.best_step, "truncation": asdict(result.truncation)},
+            "evaluations": [found.record(side) for side, found in sides.items()],
+        }
         artifact = replace(saved, task=best.task, record=record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)
@@ -210,12 +215,12 @@ def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
     )
 
 
-def _refuse_long(start: Start, examples: Examples) -> None:
+def refuse_long(start: Start, examples: Sequence[Example[Any]]) -> None:
     """Where long texts are to be refused, all are looked at before training, and the first ten told."""
     if getattr(start.task.settings, "truncation", None) != "error":
         return
     refused = []
-    for place, example in enumerate((*examples.train, *examples.validation, *examples.test)):
+    for place, example in enumerate(examples):
         try:
             start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
         except DataError as error:
@@ -255,13 +260,11 @@ def _start(
     training = settings.training
     if settings.model is not None:
         start = start_from(examples.task, settings.model, changes)
-        adapt(start.network, settings.adaptation)
-        rate = training.learning_rate or ADAPTED_LEARNING_RATES.get(settings.adaptation.train)
+        training = adapted(start, settings.adaptation, training)
         if settings.adaptation.train != "all":
             progress.note(trained_weights(start.network))
-        return start, training.model_copy(update={"learning_rate": rate}), (*examples.warnings, *start.notes)
-    if settings.adaptation.train != "all":
-        raise SettingsError(f"train: {settings.adaptation.train} keeps pre-trained weights: name them with --model")
+        return start, training, (*examples.warnings, *start.notes)
+    refuse_to_adapt_new(settings.adaptation)
     unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
     texts = [text for example in examples.train for text in examples.task.texts(example.request)]
     if examples.task.labels() is None:

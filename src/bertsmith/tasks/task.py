@@ -6,6 +6,7 @@ particular to one kind of problem; how networks are trained, batched or saved is
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -38,6 +39,8 @@ Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
 IN_TABLES = "in_tables"
 """In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
+CORRELATIONS = frozenset({"matthews_correlation", "pearson", "spearmanr"})
+"""Metrics that may be below zero."""
 
 
 @lru_cache
@@ -262,6 +265,12 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """The metrics of all examples."""
         return self.metrics_of(self.marks(examples, predictions))
 
+    def metric_bounds(self, name: str) -> tuple[float, float]:
+        """The least and the greatest value of a metric: of shares 0 and 1, of errors 0 and infinity."""
+        if self.metrics.get(name, 1) < 0:
+            return 0.0, math.inf
+        return (-1.0 if name in CORRELATIONS else 0.0), 1.0
+
     def credit(self, marks: Marks) -> NDArray[np.float64]:
         """[n]: how right each example is, from 0 to 1; by default its first mark."""
         return marks[:, 0]
@@ -285,6 +294,15 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         which `merge` applies.
         """
         return self
+
+    @property
+    def temperature(self) -> float | None:
+        """What scores are divided by before they become probabilities; None for a task that has none."""
+        return getattr(self.settings, "temperature", None)
+
+    def tempered(self, temperature: float) -> Self:
+        """This task with another temperature."""
+        return type(self)(self.settings.model_copy(update={"temperature": temperature}))
 
     def baselines(
         self, train: Sequence[Example[RequestT]], test: Sequence[Example[RequestT]]

@@ -35,7 +35,7 @@ from bertsmith.runtime.processes import processes
 MANIFEST = "manifest.json"
 STATE = "state.json"
 LOCK = "lock"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
 Tensors = Mapping[str, Tensor]
 

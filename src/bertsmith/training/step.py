@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch, Window, micro_batches
+from bertsmith.data.batch import Batch, Truncation, Window, micro_batches
 from bertsmith.runtime.device import Precision, autocast
 from bertsmith.runtime.processes import ALONE, Processes
 from bertsmith.tasks.task import CoupledTask, Task
@@ -24,24 +24,19 @@ from bertsmith.tasks.task import CoupledTask, Task
 class StepFacts:
     """What is in a step, or in one process's share of it.
 
-    counts: what each named loss is divided by. num_cut_tokens, num_cut_windows, num_windowed: of texts too long for one
-    window.
+    counts: what each named loss is divided by. truncation: of the samples.
     """
 
     counts: Mapping[str, float] = field(default_factory=dict)
     num_tokens: int = 0
-    num_cut_tokens: int = 0
-    num_cut_windows: int = 0
-    num_windowed: int = 0
+    truncation: Truncation = field(default_factory=Truncation)
 
     def __add__(self, other: Self) -> StepFacts:
         names = {*self.counts, *other.counts}
         return StepFacts(
             {name: self.counts.get(name, 0) + other.counts.get(name, 0) for name in names},
             self.num_tokens + other.num_tokens,
-            self.num_cut_tokens + other.num_cut_tokens,
-            self.num_cut_windows + other.num_cut_windows,
-            self.num_windowed + other.num_windowed,
+            self.truncation + other.truncation,
         )
 
 
@@ -89,10 +84,10 @@ def make_step(
     for batch in batches if whole is None else [whole] if group.is_first else []:
         for name, count in batch.counts.items():
             counts[name] = counts.get(name, 0) + count
-    own = [windows[place] for order in orders for place in order]
-    cut = [window.num_cut_tokens for window in own if window.num_cut_tokens]
     facts = StepFacts(
-        counts, sum(window.num_tokens for window in own), sum(cut), len(cut), sum(window.continues for window in own)
+        counts,
+        sum(windows[place].num_tokens for order in orders for place in order),
+        Truncation() if coupled and not group.is_first else Truncation.of(samples),
     )
     return Step(batches, facts, whole, tuple(place for order in orders for place in order) if coupled else ())
 

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bertsmith.data.batch import Window
+from bertsmith.data.batch import Truncation, Window
 from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
 from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, stoppable
@@ -111,14 +111,13 @@ class TrainingResult:
     """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
 
     tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
-    waited for their data. skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
+    waited for their data. truncation: of the samples in the first epoch, so each of them once, as far as it went.
+    skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
     """
 
     num_steps: int = 0
     num_tokens: int = 0
-    num_cut_tokens: int = 0
-    num_cut_windows: int = 0
-    num_windowed: int = 0
+    truncation: Truncation = field(default_factory=Truncation)
     seconds: float = 0.0
     stalled_seconds: float = 0.0
     final_loss: float = math.nan
@@ -132,14 +131,6 @@ class TrainingResult:
     @property
     def tokens_per_second(self) -> float:
         return self.num_tokens / max(self.seconds, 1e-9)
-
-    @property
-    def cut(self) -> str:
-        """What truncation left out over all steps, and how many windows were added so that nothing was."""
-        further = f"; {self.num_windowed:,} further windows of long texts" if self.num_windowed else ""
-        if not self.num_cut_tokens:
-            return f"nothing{further}"
-        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs{further}"
 
 
 def train(
@@ -277,9 +268,8 @@ class _Run:
             group["lr"] = rate * group["rate_factor"]
         self.optimizer.step()
         result.num_tokens += facts.num_tokens
-        result.num_cut_tokens += facts.num_cut_tokens
-        result.num_cut_windows += facts.num_cut_windows
-        result.num_windowed += facts.num_windowed
+        if step < steps_per_epoch(len(self.encoder.samples), settings.per_device_train_batch_size):
+            result.truncation += facts.truncation
         result.seconds += time.perf_counter() - started
         result.final_loss = sum(losses.values())
         self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
@@ -351,7 +341,8 @@ class _Run:
     def restore(self, checkpoint: Checkpoint) -> None:
         """As it was when the checkpoint was made."""
         values = checkpoint.state["result"]
-        self.result = TrainingResult(**values | {"history": [(step, losses) for step, losses in values["history"]]})
+        history, truncation = [(step, losses) for step, losses in values["history"]], Truncation(**values["truncation"])
+        self.result = TrainingResult(**values | {"history": history, "truncation": truncation})
         self.judge.restore(checkpoint.state["judge"])
         self.window = list(checkpoint.state["window"])
         self.model.load(checkpoint.tensors["model"])
@@ -364,6 +355,8 @@ class _Run:
         self.result.stopped_early = judge.should_stop
         self.result.best_step, self.result.best_metrics = judge.best_step, judge.best_metrics
         self.result.evaluations = judge.evaluations
+        if self.log is not None:
+            self.log.write("truncation", self.result.num_steps, asdict(self.result.truncation))
         return self.result
 
     def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
