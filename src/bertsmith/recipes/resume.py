@@ -16,7 +16,7 @@ from bertsmith.recipes.start import LOGS, default_folder, run_folder
 from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
-from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints
+from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints, is_of_this_job
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingSettings
 
@@ -51,19 +51,20 @@ def training_folder(asked: Path | None, name: str, data: Path, settings: ResumeS
 def _refuse_folder(folder: Path, name: str, data: Path, settings: ResumeSettings, *, overwrite: bool) -> None:
     checkpoints = checkpoints_folder(folder)
     cut_off = has_checkpoints(checkpoints)
-    wanted = settings.resume_from_checkpoint or _implied()
+    implied = _implied(checkpoints)
+    wanted = implied or settings.resume_from_checkpoint
     if cut_off and wanted is None and not overwrite:
         raise SettingsError(
             f"{checkpoints}: holds checkpoints of a run that was cut off; go on with --resume-from-checkpoint auto, or "
             "begin anew with --overwrite-output-dir"
         )
-    goes_on = wanted is not None and (cut_off or processes().was_restarted)
+    goes_on = wanted is not None and (cut_off or implied is not None)
     run_folder(folder, name, data, overwrite=overwrite or goes_on)
 
 
-def _implied() -> str | None:
-    """A job that its launcher began again after a process died goes on, whatever was asked for at first."""
-    return AUTO if processes().was_restarted else None
+def _implied(checkpoints: Path) -> str | None:
+    """A job whose launcher starts its processes again goes on, whatever was asked for at first."""
+    return AUTO if processes().was_restarted or is_of_this_job(checkpoints) else None
 
 
 def log_of(folder: Path, begun: Checkpoint | None) -> AbstractContextManager[RunLog | None]:
@@ -86,13 +87,14 @@ def resumable(
 
     made_with: what, beside training settings and the network's config, a checkpoint has to have been made with.
     """
-    wanted = settings.resume_from_checkpoint or _implied()
+    place = checkpoints_folder(folder)
+    wanted = processes().from_first(lambda: _implied(place)) or settings.resume_from_checkpoint
     identity = {
         **made_with,
         "training": training.model_dump(mode="json", exclude=FREE),
         "network": network.config.model_dump(mode="json"),
     }
-    with Checkpoints(checkpoints_folder(folder), identity, training.save_total_limit, progress.note) as checkpoints:
+    with Checkpoints(place, identity, training.save_total_limit, progress.note) as checkpoints:
         if processes().is_first:
             recover_folder(folder)
         if wanted is None:

@@ -37,7 +37,9 @@ class LostProcessError(BertsmithError):
 
 @dataclass(frozen=True)
 class Processes:
-    """rank: this one's number, from 0. size: how many there are. was_restarted: the launcher began the job again.
+    """rank: this one's number, from 0. size: how many there are. was_restarted: the launcher began them again.
+
+    job: a name that the launcher gives to all starts of one job.
 
     Methods are called by every process of the group, in the same order, or none of them returns.
     """
@@ -45,6 +47,7 @@ class Processes:
     rank: int = 0
     size: int = 1
     was_restarted: bool = False
+    job: str | None = None
     _patient: Any = None
     _control: Any = None
 
@@ -160,7 +163,9 @@ def joined(timeout_seconds: float) -> Iterator[Processes]:
     was_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     timeout = timedelta(seconds=timeout_seconds)
     is_ours = not dist.is_initialized()
-    group = Processes(was_restarted=was_restarted)
+    job = os.environ.get("TORCHELASTIC_RUN_ID")
+    job = None if job == "none" else job  # what torchrun calls a job without a name
+    group = Processes(was_restarted=was_restarted, job=job)
     if size > 1:
         _take_device()
         with _told():
@@ -171,7 +176,7 @@ def joined(timeout_seconds: float) -> Iterator[Processes]:
                 dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=timeout)
             control = dist.new_group(backend="gloo", timeout=timeout)
             patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        group = Processes(dist.get_rank(), dist.get_world_size(), was_restarted, patient, control)
+        group = Processes(dist.get_rank(), dist.get_world_size(), was_restarted, job, patient, control)
     _joined.append(group)
     try:
         yield group

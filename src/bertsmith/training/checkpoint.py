@@ -35,6 +35,8 @@ from bertsmith.runtime.processes import processes
 MANIFEST = "manifest.json"
 STATE = "state.json"
 LOCK = "lock"
+JOB = "job"
+"""The file with the name of the launcher's job that writes there, which may start its processes many times."""
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
 Tensors = Mapping[str, Tensor]
@@ -51,6 +53,15 @@ class Checkpoint:
 
 def checkpoints_folder(output_dir: Path) -> Path:
     return output_dir.with_name(f"{output_dir.name}.checkpoints")
+
+
+def is_of_this_job(folder: Path) -> bool:
+    """Whether another start of the launcher's job that this process belongs to has begun there."""
+    job = processes().job
+    try:
+        return job is not None and (folder / JOB).read_text(encoding="utf-8") == job
+    except OSError:
+        return False
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -94,6 +105,9 @@ class Checkpoints:
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.folder / LOCK)
+        (self.folder / JOB).unlink(missing_ok=True)
+        if self._group.job is not None:
+            (self.folder / JOB).write_text(self._group.job, encoding="utf-8")
         for left in self.folder.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -107,6 +121,8 @@ class Checkpoints:
         os.close(self._lock)
         if not _steps_in(self.folder):  # a run too short to have any leaves nothing behind
             (self.folder / LOCK).unlink(missing_ok=True)
+            if kind is None:  # a job whose processes died has begun there all the same
+                (self.folder / JOB).unlink(missing_ok=True)
             _remove_if_empty(self.folder)
 
     def save(self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
