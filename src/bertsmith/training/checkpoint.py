@@ -137,6 +137,11 @@ class Checkpoints:
         text = json.dumps(state)  # a metric may be NaN, which Python's JSON writes and reads
         self._writing = self._writer.submit(self._write, step, text, copies)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being written."""
+        return self._writing is None or self._writing.done()
+
     def wait(self) -> None:
         """Until what is being written is written. An error of the disk becomes a note: older checkpoints are whole."""
         writing, self._writing = self._writing, None
