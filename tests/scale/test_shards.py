@@ -14,7 +14,6 @@ from runner_work import write_shard
 
 from bertsmith.errors import SettingsError
 from bertsmith.runtime.interruption import InterruptedRunError
-from bertsmith.runtime.progress import Progress
 from bertsmith.scale.local import LocalRunner
 from bertsmith.scale.shards import DONE, Made, Shard, ShardError, Work, locked, shards_folder, work_off
 
@@ -29,7 +28,7 @@ def run(notes: Path, *texts: str, settings: str = "s") -> list[Made]:
     shards = [Shard((notes, text), {"text": text}, f"t.txt, text {place}") for place, text in enumerate(texts)]
     folder = shards_folder(notes.with_name("output"))
     with locked(folder):
-        return work_off(Work(write_shard, {"settings": settings}, shards), folder, LocalRunner(2), Progress())
+        return work_off(Work(write_shard, {"settings": settings}, shards), folder, LocalRunner(2))
 
 
 def texts_of(made: list[Made]) -> list[str]:
@@ -100,7 +99,7 @@ def test_a_signal_keeps_what_is_done(notes: Path) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    with pytest.raises(InterruptedRunError, match=r"stopped by SIGINT: \d of 3 shards were made; go on with the same"):
+    with pytest.raises(InterruptedRunError, match=r"stopped by SIGINT: \d of 3 shards are done; go on with the same"):
         run(notes, "a", "b", "wait")
     asking.join()
     assert not list(shards_folder(notes.with_name("output")).glob(".*"))

@@ -124,6 +124,11 @@ def find_format(path: Path) -> FoundFormat:
     return FoundFormat("files", f"prose: {whole:.0%} of its lines are one whole sentence, {num_blank} are blank")
 
 
+def find_text_column(path: Path, reading: Reading, rules: DocumentRules) -> str:
+    """The column of the table `path` that holds its documents, by its first rows; one that is given is only checked."""
+    return _text_column(list(islice(read_table(path, reading), _SAMPLE_ROWS)), rules)
+
+
 def _is_whole(text: str) -> bool:
     """Whether a line that holds one sentence holds all of it: its end would be found without the line's end."""
     return len(split_sentences(f"{text} A")) == 2

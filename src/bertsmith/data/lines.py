@@ -57,6 +57,13 @@ class Span(NamedTuple):
     begin: Border
     until: Border
 
+    def __str__(self) -> str:
+        """For people: its rows where they are counted, else its lines."""
+        unit, first, last = ("rows", self.begin.row, self.until.row)
+        if not last:
+            unit, first, last = ("lines", self.begin.line, self.until.line)
+        return f"{unit} {first + 1:,} to {last:,}"
+
 
 @dataclass(slots=True)
 class Reading:

@@ -6,14 +6,15 @@ in the middle (packed files, prose that is one document, formats that are one ob
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from bertsmith.data.delimited import delimited_borders
 from bertsmith.data.documents import DocumentFormat
-from bertsmith.data.lines import Border, Reading, Span, raw_lines
-from bertsmith.files import COMPRESSIONS, bare_suffix
+from bertsmith.data.lines import BLOCK_BYTES, Border, Reading, Span, first_lines, raw_lines
+from bertsmith.files import COMPRESSIONS, bare_suffix, sha256
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 Spans = list[Span | None]
@@ -32,6 +33,24 @@ def document_spans(path: Path, reading: Reading, found: DocumentFormat, num_byte
     if bare_suffix(path) == ".parquet":
         return _cut(path, _table(path, reading), lambda begin, at: True)
     return _cut(path, _DOCUMENTS[found](path, reading), lambda begin, at: at.byte - begin.byte >= num_bytes)
+
+
+def fingerprint(path: Path, span: Span | None) -> str:
+    """SHA-256 of all that reading the span depends on: its bytes, and the head of a file that tells how to read it.
+
+    So a mended line changes the fingerprint of its own span, and as a rule of no other.
+    """
+    if span is None:
+        return sha256(path)
+    if bare_suffix(path) == ".parquet":
+        return hashlib.sha256(f"{sha256(path)} {span.begin.byte} {span.until.byte}".encode()).hexdigest()
+    head = first_lines(path) if bare_suffix(path) in (".csv", ".tsv") else []
+    found = hashlib.sha256("\n".join(head).encode("utf-8", "surrogatepass"))
+    with path.open("rb") as file:
+        file.seek(span.begin.byte)
+        for start in range(span.begin.byte, span.until.byte, BLOCK_BYTES):
+            found.update(file.read(min(BLOCK_BYTES, span.until.byte - start)))
+    return found.hexdigest()
 
 
 def _cut(path: Path, borders: Iterable[Border], is_enough: Callable[[Border, Border], bool]) -> Spans:

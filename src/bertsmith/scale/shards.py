@@ -10,22 +10,23 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bertsmith.errors import BertsmithError, FileFormatError
 from bertsmith.files import PARTIAL, atomic_folder, read_json, sha256, take_lock, write_json
 from bertsmith.runtime.interruption import InterruptedRunError, stoppable
-from bertsmith.runtime.progress import Progress
-from bertsmith.scale.runner import Runner
+from bertsmith.scale.runner import Outcome, Runner
 
 DONE = "done.json"
 LOCK = "lock"
 _ERRORS_SHOWN = 5
+
+Heard = Callable[[str, int, int | None], None]
 
 Account = Mapping[str, Any]
 """What a shard's maker tells of it, as JSON."""
@@ -86,10 +87,11 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def work_off(work: Work, folder: Path, runner: Runner, progress: Progress) -> list[Made]:
+def work_off(work: Work, folder: Path, runner: Runner, progress: Heard | None = None) -> list[Made]:
     """Make the shards that are not in `folder` yet; all of them, in order. To be called within `locked`.
 
-    Raises `ShardError` that names those that failed, `InterruptedRunError` after a signal; what is done stays.
+    `progress` hears the shards that are done. Raises `ShardError` that names those that failed, `InterruptedRunError`
+    after a signal; what is done stays.
     """
     orders = [_order(work, place, folder) for place in range(len(work.shards))]
     for left in folder.glob(f".*{PARTIAL}*"):
@@ -97,30 +99,30 @@ def work_off(work: Work, folder: Path, runner: Runner, progress: Progress) -> li
     missing = [order for order in orders if _done(order) is None]
     for order in missing:
         shutil.rmtree(order.folder, ignore_errors=True)
-    if len(missing) < len(orders):
-        progress.note(f"{len(orders) - len(missing):,} of {len(orders):,} shards are done already")
-    errors = _run(partial(_make, work.make), missing, runner, progress)
+    errors = _run(partial(_make, work.make), missing, len(orders), runner, progress)
     if errors:
         raise ShardError(_told(errors, len(orders), folder))
     return [Made(order.folder, read_json(order.folder / DONE)["account"]) for order in orders]
 
 
 def _run(
-    make: Callable[[_Order], None], missing: Sequence[_Order], runner: Runner, progress: Progress
+    make: Callable[[_Order], None], missing: Sequence[_Order], num_shards: int, runner: Runner, progress: Heard | None
 ) -> list[tuple[Shard, str]]:
     """Each of the missing shards that failed, and why."""
     errors = []
-    with stoppable(), progress.phase("shards", total=len(missing), unit="shards") as phase:
+    num_done = num_shards - len(missing)
+    with stoppable(), closing(cast("Generator[Outcome[_Order]]", runner.run(make, missing))) as outcomes:
         try:
-            with closing(runner.run(make, missing)) as outcomes:  # type: ignore[type-var]
-                for outcome in outcomes:
-                    if outcome.error is not None:
-                        errors.append((outcome.item.shard, outcome.error))
-                    phase.advance()
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    errors.append((outcome.item.shard, outcome.error))
+                else:
+                    num_done += 1
+                if progress is not None:
+                    progress("shards", num_done, num_shards)
         except InterruptedRunError as interrupted:
             raise InterruptedRunError(
-                f"{interrupted}: {phase.done - len(errors):,} of {len(missing):,} shards were made; go on with the "
-                "same command"
+                f"{interrupted}: {num_done:,} of {num_shards:,} shards are done; go on with the same command"
             ) from None
     return errors
 
