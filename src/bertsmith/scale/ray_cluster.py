@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.scale.runner import MAX_ATTEMPTS, POLL_SECONDS, Outcome, Reply, ScaleSettings, attempt, gave_up
 
 T = TypeVar("T")
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, AUTO = "RAY_ADDRESS", "auto"
+CONNECT_SECONDS = 10
 OF_THIS_RUN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 """What a cluster of this run is started with: a token, and (the second) the loopback address, as on a laptop."""
 OBJECT_STORE_BYTES = 128 << 20
@@ -86,8 +88,8 @@ def ray_runner(settings: ScaleSettings) -> Iterator[RayRunner]:
     Raises `SettingsError` where there is none, where `ray` is not installed, and for a cluster that is open.
     """
     address = settings.address or os.environ.get(ADDRESS)
-    if address is None:
-        for name, value in OF_THIS_RUN.items():  # Ray reads them when it is imported, and so do its processes
+    if address is None and "ray" not in sys.modules:  # Ray reads them once, when it is imported
+        for name, value in OF_THIS_RUN.items():
             os.environ.setdefault(name, value)
     ray = _package()
     theirs = ray.is_initialized()
@@ -127,10 +129,13 @@ def _connect(ray: Any, address: str) -> None:
             f"address: {address} is not the HOST:PORT of a cluster; run this on one of its machines, and say what "
             "`ray status` says there, or auto"
         )
-    _refuse_open(address)
     try:
+        if address != AUTO:  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        _refuse_open(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise SettingsError(
             f"address: no Ray cluster could be joined at {address} ({reason}); `ray start --head` starts one, and this "
@@ -151,7 +156,7 @@ def _refuse_open(address: str) -> None:
         return
     secrets = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", ADDRESS)
     environment = {name: value for name, value in os.environ.items() if name not in secrets}
-    environment |= {"RAY_AUTH_MODE": "disabled"}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "2"}
     command = [sys.executable, "-c", PROBE, address]
     tried = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     word, _, found = tried.stdout.strip().rpartition("\n")[2].partition(" ")
