@@ -27,6 +27,7 @@ from toys import toy_text, toy_tokenizer
 from bertsmith.errors import SettingsError
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.recipes.prepare import PrepareSettings, prepare
+from bertsmith.recipes.sweep import sweep
 from bertsmith.scale.ray_cluster import is_loopback, ray_runner
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.shards import Shard, Work, locked, work_off
@@ -123,6 +124,22 @@ def test_predict_survives_a_worker_and_a_node(cluster: Any, node: Any, tmp_path:
         assert predict(PredictSettings.of(together)).num_requests == 24_000
     predict(PredictSettings.of({**values, "output_file": tmp_path / "alone.jsonl"}))
     assert (tmp_path / "together.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+
+
+@pytest.mark.skipif(find_spec("optuna") is None, reason="the extra `sweep` is not installed")
+def test_trials_of_a_sweep_survive_a_worker_and_a_node(cluster: Any, node: Any, tmp_path: Path) -> None:
+    train = {"max_steps": 60, "eval_steps": 20, "save_steps": 10, "precision": "fp32", "device": "cpu"}
+    values = {
+        "train_file": toy_reviews(tmp_path / "train.csv", 60, 0),
+        "model": str(toy_bert(tmp_path / "bert")),
+        "training": train,
+        "study": {"space": ["learning_rate=1e-4..1e-2:log"], "num_trials": 6, "prune": False},
+    }
+    with killing(cluster, node):
+        report = sweep("classification", {**values, "output_dir": tmp_path / "sweep", **on(cluster)})
+    assert [(trial.number, trial.state) for trial in report.trials] == [(n, "complete") for n in range(6)]
+    assert all(trial.num_evaluations == 3 for trial in report.trials)
+    assert (report.best_model / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("kind", ["open", "token"])

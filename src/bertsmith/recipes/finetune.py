@@ -21,6 +21,7 @@ from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, start_from, start_new
+from bertsmith.recipes.watch import Watch, WatchedLog
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import task_class
 from bertsmith.training.adaptation import (
@@ -31,7 +32,6 @@ from bertsmith.training.adaptation import (
     trained_weights,
 )
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 LONG_SHOWN = 10
@@ -86,12 +86,15 @@ class FinetuneReport:
 
 
 def finetune(
-    task_name: str, settings: FinetuneSettings | Mapping[str, Any], progress: Progress | None = None
+    task_name: str,
+    settings: FinetuneSettings | Mapping[str, Any],
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> FinetuneReport:
     """Train as `settings` say, an instance of `finetune_settings(task_name)` or its values by name.
 
-    The folder holds the best model so far at any time. Raises `DataError` for examples that cannot be used and
-    `FileFormatError` for a model that cannot.
+    The folder holds the best model so far at any time. watch: hears of every evaluation. Raises `DataError` for
+    examples that cannot be used and `FileFormatError` for a model that cannot.
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
@@ -118,7 +121,7 @@ def finetune(
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch) as log:
             result = train(
                 start.task,
                 start.network,

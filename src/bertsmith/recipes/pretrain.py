@@ -21,11 +21,11 @@ from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
 from bertsmith.recipes.start import LOGS, ModelName
+from bertsmith.recipes.watch import Watch, WatchedLog
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
@@ -57,8 +57,13 @@ class PretrainReport:
     metrics: Metrics | None
 
 
-def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
-    """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
+def pretrain(
+    settings: PretrainSettings, progress: Progress | None = None, watch: Watch | None = None
+) -> PretrainReport:
+    """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
+
+    watch: hears of every evaluation.
+    """
     progress = progress or Progress()
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
@@ -96,7 +101,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch) as log:
             result = train(
                 task,
                 network,

@@ -99,21 +99,19 @@ def ray_runner(settings: ScaleSettings) -> Iterator[RayRunner]:
         _connect(ray, address)
     else:
         _start(ray, settings)
-    num_workers = settings.num_workers or max(
-        1, int(ray.cluster_resources().get("CPU", 1)) // settings.threads_per_worker
-    )
+    num_cpus = settings.threads_per_worker or 1
+    num_workers = settings.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // num_cpus)
     try:
-        yield RayRunner(ray, num_workers, settings.threads_per_worker, settings.gpus_per_worker)
+        yield RayRunner(ray, num_workers, num_cpus, settings.gpus_per_worker)
     finally:
         if not theirs:
             ray.shutdown()
 
 
 def _start(ray: Any, settings: ScaleSettings) -> None:
-    num_cpus = settings.workers * settings.threads_per_worker
     ray.init(
         address="local",
-        num_cpus=num_cpus,
+        num_cpus=settings.local_workers * (settings.threads_per_worker or 1),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

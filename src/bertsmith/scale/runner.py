@@ -32,16 +32,23 @@ class ScaleSettings(Settings):
     on: Literal["local", "ray"] | None = Field(
         None, description="local: processes of this machine; ray: a Ray cluster; None: this process alone"
     )
-    num_workers: int | None = Field(None, ge=1, description="workers at a time; None: the cores / threads of a worker")
-    threads_per_worker: int = Field(1, ge=1, description="threads, on Ray also cores, of each worker")
+    num_workers: int | None = Field(None, ge=1, description="workers at a time; None: one for each core")
+    threads_per_worker: int | None = Field(
+        None, ge=1, description="threads, on Ray also cores, of each worker; None: its share of the cores, on Ray 1"
+    )
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker, on Ray")
     address: str | None = Field(
         None, description="HOST:PORT of the Ray cluster; None: RAY_ADDRESS, else one on this machine for this run alone"
     )
 
     @property
-    def workers(self) -> int:
-        return self.num_workers or max(1, num_cores() // self.threads_per_worker)
+    def local_workers(self) -> int:
+        return self.num_workers or max(1, num_cores() // (self.threads_per_worker or 1))
+
+    @property
+    def local_threads(self) -> int:
+        """Of each of them."""
+        return self.threads_per_worker or max(1, num_cores() // self.local_workers)
 
 
 @dataclass(frozen=True, slots=True)

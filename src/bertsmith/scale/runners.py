@@ -13,7 +13,7 @@ from bertsmith.scale.runner import Runner, ScaleSettings
 @contextmanager
 def local_runner(settings: ScaleSettings) -> Iterator[LocalRunner]:
     """Processes of this machine."""
-    yield LocalRunner(settings.workers, settings.threads_per_worker)
+    yield LocalRunner(settings.local_workers, settings.local_threads)
 
 
 RUNNERS: dict[str, Callable[[ScaleSettings], AbstractContextManager[Runner]]] = {
