@@ -11,13 +11,16 @@ SAY_ENGINE := "$(VENV)/bin/python" -c 'from bertsmith.kernels.library import eng
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart test bench proof sanitize lint types check clean help
+.PHONY: quickstart test cluster-tests bench proof sanitize lint types check clean help
 
 quickstart: $(VENV)/core.stamp ## text -> vocabulary -> pre-trained BERT -> classifier -> report; under 10 minutes
 	$(RUN) bertsmith quickstart $(ARGS)
 
 test: $(VENV)/full.stamp ## run the tests (ARGS="-k tokenizer" for some of them)
-	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m "not ray" $(ARGS)
+
+cluster-tests: $(VENV)/cluster.stamp ## the tests on Ray clusters of two nodes, in which workers and nodes are killed
+	OMP_NUM_THREADS=1 $(RUN) pytest -m ray tests/scale tests/recipes $(ARGS)
 
 lint: $(VENV)/full.stamp ## style and formatting (ruff)
 	$(RUN) ruff check .
@@ -45,7 +48,7 @@ clean: ## remove the environment and what was built; your runs stay
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@echo '  variables   PYTHON=$(PYTHON) VENV=$(VENV) ARGS=$(ARGS)'
 
 # The two stamps say which packages the environment holds, for which pyproject.toml and constraints.txt, and with which kernels.
@@ -59,12 +62,16 @@ $(VENV)/core.stamp: $(VENV)/bin/python $(BUILT)
 
 $(VENV)/full.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
-	$(PIP) --editable '.[peers,dev]'
+	$(PIP) --editable '.[peers,sweep,dev]'
 	@$(SAY_ENGINE)
 	@touch "$(VENV)/core.stamp" "$@"
 
 $(VENV)/bench.stamp: $(VENV)/full.stamp
-	$(PIP) --editable '.[peers,dev,bench]'
+	$(PIP) --editable '.[peers,sweep,dev,bench]'
+	@touch "$@"
+
+$(VENV)/cluster.stamp: $(VENV)/full.stamp
+	$(PIP) --editable '.[peers,sweep,dev,cluster]'
 	@touch "$@"
 
 $(VENV)/bin/python:

@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import gzip
 import hashlib
@@ -14,6 +15,7 @@ import json
 import lzma
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -167,6 +169,25 @@ def refuse_to_replace(folder: Path, markers: Mapping[str, str]) -> None:
     for name, meaning in markers.items():
         if (folder / name).exists():
             raise SettingsError(f"{folder}: holds {meaning} ({name}); name another folder to write to")
+
+
+def take_lock(path: Path, doing: str) -> int:
+    """The descriptor of a lock that the system frees when its process ends, however that ends, or that is closed.
+
+    Raises `SettingsError` where another process has it, which is `doing` something in the folder.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise SettingsError(
+            f"{path.parent}: {owner} is {doing} there now; wait for it, or name another folder"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return descriptor
 
 
 def umask() -> int:

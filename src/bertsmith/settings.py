@@ -102,6 +102,33 @@ def parse_override(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
+def find_setting(cls: type[BaseModel], name: str) -> str:
+    """The dotted name of a setting of `cls` that is called by it, by its last part, or by a synonym of that.
+
+    >>> class Inner(Settings):
+    ...     epochs: int = 1
+    >>> class Outer(Settings):
+    ...     training: Inner = Inner()
+    >>> find_setting(Outer, "num_train_epochs")
+    'training.epochs'
+
+    Raises `SettingsError` for a name that none has, or several have.
+    """
+    everywhere = list(_dotted_names(cls))
+    if name in everywhere:
+        return name
+    plain = name.replace("-", "_")
+    same = {plain, *(synonym for synonyms in SYNONYMS if plain in synonyms for synonym in synonyms)}
+    found = [dotted for dotted in everywhere if dotted.rpartition(".")[2] in same]
+    outermost = [dotted for dotted in found if dotted.count(".") == min(other.count(".") for other in found)]
+    if not found:
+        leaves = [dotted.rpartition(".")[2] for dotted in everywhere]
+        raise SettingsError(f"unknown setting {name!r}; {nearest(name, [*everywhere, *leaves])}")
+    if len(outermost) > 1:
+        raise SettingsError(f"{name!r} is the name of several settings; say which: {', '.join(outermost)}")
+    return outermost[0]
+
+
 def _is_part(annotation: Any) -> TypeGuard[type[Settings]]:
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 

@@ -59,6 +59,25 @@ def test_what_is_written_is_read_back_from_any_number_of_shards(
     assert corpus.sentence(0).dtype == np.uint32
 
 
+@given(
+    st.lists(st.lists(st.lists(SENTENCE, min_size=1, max_size=3), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.integers(1, 12),
+)
+def test_corpora_put_together_are_the_corpus_of_all_their_documents(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[list[list[int]]]], shard_tokens: int
+) -> None:
+    folder = tmp_path_factory.mktemp("corpora")
+    whole = write(folder / "whole", [document for part in parts for document in part], 100_000, shard_tokens)
+    (folder / "merged").mkdir()
+    with CorpusWriter(folder / "merged", 100_000, shard_tokens) as writer:
+        for place, part in enumerate(parts):
+            writer.extend(Corpus.open(write(folder / str(place), part, 100_000, 5)))
+        writer.finish("fingerprint", {"note": "x"})
+    assert {file.name: file.read_bytes() for file in (folder / "merged").iterdir()} == {
+        file.name: file.read_bytes() for file in whole.iterdir()
+    }
+
+
 def test_ids_are_views_that_cannot_be_written(tmp_path: Path) -> None:
     ids = Corpus.open(write(tmp_path / "c", DOCUMENTS)).sentence(0)
     with pytest.raises(ValueError, match="read-only"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,11 @@ class Said:
     names: list[str] = field(default_factory=list)
 
 
-NAMES = ("answer", "score", "odds", "ended", "parts", "names")
-ANSWERS = [(1, Said('"a", b\tc\nd', 0.1, None, True, ({"ä": 1},))), (4, Said("", 1e-7, 2.5, False, (), ["x", "y"]))]
+NAMES = ("row", "answer", "score", "odds", "ended", "parts", "names")
+ANSWERS = [
+    {"row": 1} | asdict(Said('"a", b\tc\nd', 0.1, None, True, ({"ä": 1},))),
+    {"row": 4} | asdict(Said("", 1e-7, 2.5, False, (), ["x", "y"])),
+]
 
 
 @pytest.mark.parametrize(("suffix", "separator"), SEPARATORS.items())

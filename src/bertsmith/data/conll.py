@@ -102,7 +102,7 @@ def _sentences(path: Path, reading: Reading) -> Iterator[_Sentence | Fault]:
 
 def _lines(path: Path, reading: Reading) -> Iterator[tuple[int, str, Fault | None]]:
     name, long_line = str(path), 0
-    for number, data, part in raw_lines(path, reading):
+    for number, data, part, _ in raw_lines(path, reading):
         where = f"{name}, line {number}"
         text, fault = decode(data, where)
         if not part:

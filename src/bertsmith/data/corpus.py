@@ -39,6 +39,7 @@ MANIFEST = "corpus.json"
 FORMAT = "bertsmith corpus"
 VERSION = 1
 SHARD_TOKENS = 1 << 28
+BLOCK_TOKENS = 1 << 22
 
 _SHARD = re.compile(r"tokens-\d{5}\.bin")
 _BORDERS = ("sentences.bin", "documents.bin", "hashes.bin")
@@ -100,8 +101,7 @@ class CorpusWriter:
         assert int(ids.min()) >= 0
         assert int(ids.max()) < self._vocab_size
         if self._room < len(ids):
-            name = f"tokens-{len(self._files) - len(_BORDERS):05d}.bin"
-            self._shard, self._room = self._open(name), self._shard_tokens
+            self._open_shard()
         stored = ids.astype(self._dtype)
         self._shard.write(stored)
         self._room -= len(ids)
@@ -111,6 +111,28 @@ class CorpusWriter:
         self.num_documents += 1
         self._documents.write(np.array([self.num_sentences], dtype="<i8"))
         self._hashes.write(np.frombuffer(hashlib.blake2b(stored.tobytes(), digest_size=8).digest(), dtype="<u8"))
+
+    def extend(self, corpus: Corpus) -> None:
+        """Append all documents of `corpus`, of the same vocabulary: the same bytes as by `add`, much faster."""
+        assert corpus.vocab_size == self._vocab_size
+        sentences, documents, hashes = corpus.borders
+        starts = sentences[documents]  # of each document, in tokens; the last one is the corpus's end
+        first = 0
+        while first < corpus.num_documents:
+            last = int(np.searchsorted(starts, starts[first] + self._room, side="right")) - 1
+            if last <= first:
+                self._open_shard()
+                last = max(first + 1, int(np.searchsorted(starts, starts[first] + self._room, side="right")) - 1)
+            for ids in corpus.ids(int(starts[first]), int(starts[last])):
+                self._shard.write(ids)
+            self._room -= int(starts[last] - starts[first])
+            first = last
+        self._sentences.write(sentences[1:] + self.num_tokens)
+        self._documents.write(documents[1:] + self.num_sentences)
+        self._hashes.write(hashes)
+        self.num_documents += corpus.num_documents
+        self.num_sentences += corpus.num_sentences
+        self.num_tokens += corpus.num_tokens
 
     def finish(self, tokenizer: str, preparation: Mapping[str, Any]) -> Manifest:
         """Close the files and write the manifest; `tokenizer` is the tokenizer's fingerprint.
@@ -134,6 +156,10 @@ class CorpusWriter:
         )
         write_json(self._folder / MANIFEST, manifest.model_dump())
         return manifest
+
+    def _open_shard(self) -> None:
+        name = f"tokens-{len(self._files) - len(_BORDERS):05d}.bin"
+        self._shard, self._room = self._open(name), self._shard_tokens
 
     def _open(self, name: str) -> _HashedFile:
         self._files[name] = _HashedFile(self._folder / name)
@@ -209,6 +235,20 @@ class Corpus:
     def sentence_lengths(self) -> NDArray[np.int64]:
         """int64 [num_sentences]: tokens of each sentence."""
         return np.diff(self._sentences)
+
+    @property
+    def borders(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+        """What `sentences.bin`, `documents.bin` and `hashes.bin` hold."""
+        return self._sentences, self._documents, self._hashes
+
+    def ids(self, start: int, end: int) -> Iterator[Ids]:
+        """Tokens `start` to `end` of the whole corpus, in views of at most `BLOCK_TOKENS`."""
+        while start < end:
+            shard = bisect_right(self._shard_starts, start) - 1
+            offset = self._shard_starts[shard]
+            until = min(end, start + BLOCK_TOKENS, self._shard_starts[shard + 1])
+            yield self._shards[shard][start - offset : until - offset]
+            start = until
 
     def sentence(self, index: int) -> Ids:
         """The ids of one sentence, a read-only view: uint16 or uint32 [length]."""

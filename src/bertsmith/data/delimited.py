@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.data.lines import Fault, Reading, decode, first_lines, mended, raw_lines, too_long
+from bertsmith.data.lines import Border, Fault, Reading, decode, first_lines, mended, raw_lines, too_long
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import bare_suffix
 
@@ -52,7 +52,8 @@ def read_delimited(
     cells_of = _cells(path, reading, dialect)
     names = list(layout.names)
     if not names:
-        head = next(cells_of, None)
+        begins_later = reading.span is not None and reading.span.begin.byte > 0
+        head = next(_cells(path, Reading(), dialect) if begins_later else cells_of, None)
         if head is None:
             raise DataError(f"{path}: expected a header and rows, found no text")
         names = _header(path, head)
@@ -60,7 +61,7 @@ def read_delimited(
         raise SettingsError(f"expected different names for the columns of {path.name}, not {', '.join(names)}")
     fewest = len(names) - layout.num_optional
     expected = f"{len(names)} names are given" if layout.names else f"the header has {len(names)}"
-    for line, cells, fault in cells_of:
+    for line, cells, fault, _, _ in cells_of:
         if fault is not None and not mended(fault, reading):
             yield fault
         elif not fewest <= len(cells) <= len(names):
@@ -68,6 +69,16 @@ def read_delimited(
             yield Fault(f"{path}, line {line}", "wrong number of fields", detail)
         else:
             yield line, dict(zip(names, cells, strict=False))
+
+
+def delimited_borders(path: Path, reading: Reading) -> Iterator[Border]:
+    """The end of each record that `read_delimited` gives, or finds a fault in."""
+    layout = Layout(reading.column_names)
+    records = _cells(path, reading, _sniff(path, layout))
+    if not layout.names:
+        next(records, None)
+    for row, record in enumerate(records, start=1):
+        yield Border(record.end, record.last_line, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class _Cells(NamedTuple):
     line: int
     cells: list[str]
     fault: Fault | None
+    last_line: int
+    end: int
 
 
 class _Feed:
@@ -92,7 +105,8 @@ class _Feed:
         self._lines = raw_lines(path, reading)
         self._path = path
         self._reading = reading
-        self.number = 0
+        self.number = 0 if reading.span is None else reading.span.begin.line
+        self.end = 0
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -102,8 +116,9 @@ class _Feed:
         line = next(self._lines)
         self.number = line.number
         where = f"{self._path}, line {line.number}"
-        if line.part:
+        if line.part or line.end is None:
             raise DataError(str(too_long(where, self._reading)))
+        self.end = line.end
         text, fault = decode(line.data, where)
         self.fault = self.fault or fault
         return text + "\n"
@@ -126,10 +141,11 @@ def _cells(path: Path, reading: Reading, dialect: _Dialect) -> Iterator[_Cells]:
         except csv.Error as error:
             if feed.number > line or "end of data" in str(error):
                 raise DataError(f"{path}, line {line}: a quoted field opens here and does not close: {error}") from None
-            yield _Cells(line, [], Fault(f"{path}, line {line}", "broken quoting", str(error)))
+            fault = Fault(f"{path}, line {line}", "broken quoting", str(error))
+            yield _Cells(line, [], fault, feed.number, feed.end)
         else:
             if cells and not (len(cells) == 1 and cells[0].isspace()):
-                yield _Cells(line, cells, feed.fault)
+                yield _Cells(line, cells, feed.fault, feed.number, feed.end)
 
 
 def _header(path: Path, head: _Cells) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 
 from bertsmith.data.columns import find_columns
 from bertsmith.data.lines import Fault, Reading, first_lines, read_lines, sift
-from bertsmith.data.readers import TABLE_SUFFIXES, read_table
+from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
 from bertsmith.errors import DataError, nearest
 from bertsmith.files import bare_suffix
 from bertsmith.text.sentences import split_sentences
@@ -93,7 +93,7 @@ def read_documents(
         document = None
         for document in _grouped(path, _FORMATS[found.format](path, reading, rules), reading, rules):
             yield document
-        if document is None:
+        if document is None and reading.span is None:
             skipped = f" after skipping {dict(reading.skipped)}" if reading.skipped else ""
             raise DataError(f"{path}: expected text, found none{skipped}; read as {found.format!r}: {found.reason}")
 
@@ -122,6 +122,11 @@ def find_format(path: Path) -> FoundFormat:
     if several > 1 / 2 and not num_blank:
         return FoundFormat("lines", f"{several:.0%} of its lines hold several sentences, none is blank")
     return FoundFormat("files", f"prose: {whole:.0%} of its lines are one whole sentence, {num_blank} are blank")
+
+
+def find_text_column(path: Path, reading: Reading, rules: DocumentRules) -> str:
+    """The column of the table `path` that holds its documents, by its first rows; one that is given is only checked."""
+    return _text_column(list(islice(read_table(path, reading), _SAMPLE_ROWS)), rules)
 
 
 def _is_whole(text: str) -> bool:
@@ -172,8 +177,11 @@ def _wiki(path: Path, reading: Reading, rules: DocumentRules) -> _Paragraphs:
 
 def _table(path: Path, reading: Reading, rules: DocumentRules) -> _Paragraphs:
     rows = read_table(path, reading)
-    sample = list(islice(rows, _SAMPLE_ROWS))
-    column = find_columns(sample, text=rules.text_column, labelled=False).text
+    sample: list[Row] = []
+    column = rules.text_column
+    if column is None or reading.span is None:  # a span may lack what the whole file has
+        sample = list(islice(rows, _SAMPLE_ROWS))
+        column = _text_column(sample, rules)
     for row in chain(sample, rows):
         text = row.values.get(column)
         if not isinstance(text, str):
@@ -181,6 +189,10 @@ def _table(path: Path, reading: Reading, rules: DocumentRules) -> _Paragraphs:
             continue
         yield _paragraph(row.number, text)
         yield None
+
+
+def _text_column(rows: list[Row], rules: DocumentRules) -> str:
+    return find_columns(rows, text=rules.text_column, labelled=False).text
 
 
 _FORMATS: dict[str, Callable[[Path, Reading, DocumentRules], _Paragraphs]] = {

@@ -41,6 +41,31 @@ _SIGNATURES = {
 }
 
 
+class Border(NamedTuple):
+    """A place in a file where a record ends and another may begin: what stands before it, from the file's start.
+
+    byte: of text files; of Parquet the row groups. row: of tables, counted as `Row.number` is.
+    """
+
+    byte: int = 0
+    line: int = 0
+    row: int = 0
+
+
+class Span(NamedTuple):
+    """Part of a file, between two borders: what one of several readers reads."""
+
+    begin: Border
+    until: Border
+
+    def __str__(self) -> str:
+        """For people: its rows where they are counted, else its lines."""
+        unit, first, last = ("rows", self.begin.row, self.until.row)
+        if not last:
+            unit, first, last = ("lines", self.begin.line, self.until.line)
+        return f"{unit} {first + 1:,} to {last:,}"
+
+
 @dataclass(slots=True)
 class Reading:
     """How one run reads its files and treats bad input, and what it met.
@@ -48,12 +73,14 @@ class Reading:
     `errors`: `error` stops at bad input and names its place; `replace` puts U+FFFD for what is no text and reads on;
     `skip` leaves out the line or row. `replace` cannot mend what has the wrong shape (a row with too few fields):
     that stops as `error` does. The three counters say how often what was skipped, replaced, or too long for one piece.
-    `column_names`: those of CSV and TSV files, which then have no header.
+    `column_names`: those of CSV and TSV files, which then have no header. `span`: the part of the file to read; lines
+    and rows keep their numbers.
     """
 
     errors: ErrorPolicy = "error"
     max_line_bytes: int = MAX_LINE_BYTES
     column_names: tuple[str, ...] = ()
+    span: Span | None = None
     num_bytes: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     replaced: Counter[str] = field(default_factory=Counter)
@@ -90,9 +117,12 @@ class Fault:
 
 
 class _RawLine(NamedTuple):
+    """end: the byte of the file after it and its newline; of a part of a line that is still being read, None."""
+
     number: int
     data: bytes
     part: bool
+    end: int | None
 
 
 def read_lines(path: Path, reading: Reading) -> Iterator[Line]:
@@ -118,7 +148,7 @@ def first_lines(path: Path) -> list[str]:
 
 def _decoded(path: Path, reading: Reading) -> Iterator[Line | Fault]:
     long_line = 0
-    for number, data, part in raw_lines(path, reading):
+    for number, data, part, _ in raw_lines(path, reading):
         where = f"{path}, line {number}"
         text, fault = decode(data, where)
         if part and number != long_line:
@@ -185,29 +215,31 @@ def too_long(where: str, reading: Reading) -> Fault:
 
 def raw_lines(path: Path, reading: Reading) -> Iterator[_RawLine]:
     """The undecoded lines of `path`; memory is bounded by `reading.max_line_bytes`, longer lines come in parts."""
-    number, rest, part = 1, b"", False
-    limit = reading.max_line_bytes
-    for block in _blocks(path, reading):
+    number, rest, part = 1 + (reading.span.begin.line if reading.span else 0), b"", False
+    limit, read = reading.max_line_bytes, 0
+    for position, block in _blocks(path, reading):
+        end, read = position - len(rest), position + len(block)
         lines = (rest + block).splitlines(keepends=True)
         # The last line may go on in the next block, or its carriage return may belong to a newline there.
         rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         for line in lines:
             data = line.rstrip(b"\r\n")
+            end += len(line)
             if len(data) > limit:
                 data, part = (yield from _full_parts(number, data, limit)), True
-            yield _RawLine(number, data, part)
+            yield _RawLine(number, data, part, end)
             number, part = number + 1, False
-        if len(rest) > limit:
+        if len(rest.removesuffix(b"\r")) > limit:
             rest, part = (yield from _full_parts(number, rest, limit)), True
     if rest:
-        yield _RawLine(number, rest.rstrip(b"\r\n"), part)
+        yield _RawLine(number, rest.rstrip(b"\r\n"), part, read)
 
 
 def _full_parts(number: int, data: bytes, limit: int) -> Generator[_RawLine, None, bytes]:
     """Parts of `limit` bytes off a line that is longer; returns what is left."""
     while len(data) > limit:
         end = _character_start(data, limit)
-        yield _RawLine(number, data[:end], True)
+        yield _RawLine(number, data[:end], True, None)
         data = data[end:]
     return data
 
@@ -220,22 +252,25 @@ def _character_start(data: bytes, end: int) -> int:
     return end
 
 
-def _blocks(path: Path, reading: Reading) -> Iterator[bytes]:
-    position = 0
+def _blocks(path: Path, reading: Reading) -> Iterator[tuple[int, bytes]]:
+    """Pieces of the file's text, or of its span's, each with its place."""
+    position, end = (0, None) if reading.span is None else (reading.span.begin.byte, reading.span.until.byte)
     with open_bytes(path) as stream:
+        if position:
+            stream.seek(position)
         while True:
             try:
-                block = stream.read(BLOCK_BYTES)
+                block = stream.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
             except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
                 raise unreadable(path, position, error) from None
             if not block:
                 return
-            if position == 0:
+            start, position = position, position + len(block)
+            if start == 0:
                 refuse_foreign(path, block)
                 block = block.removeprefix(b"\xef\xbb\xbf")
-            position += len(block)
             reading.num_bytes += len(block)
-            yield block
+            yield position - len(block), block
 
 
 def unreadable(path: Path, position: int, error: Exception) -> DataError:

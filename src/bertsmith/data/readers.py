@@ -59,15 +59,16 @@ def read_table(path: Path, reading: Reading | None = None, layout: Layout | None
         )
     records = _FORMATS[suffix](path, reading) if layout is None else read_delimited(path, reading, layout)
     row = None
-    for row in sift(_numbered(path, records), reading):
+    before = 0 if reading.span is None else reading.span.begin.row
+    for row in sift(_numbered(path, records, before), reading):
         yield row
-    if row is None:
+    if row is None and reading.span is None:
         skipped = f"; skipped: {dict(reading.skipped)}" if reading.skipped else ""
         raise DataError(f"{path}: the table has no rows{skipped}")
 
 
-def _numbered(path: Path, records: Iterator[_Record | Fault]) -> Iterator[Row | Fault]:
-    for number, record in enumerate(records, start=1):
+def _numbered(path: Path, records: Iterator[_Record | Fault], before: int) -> Iterator[Row | Fault]:
+    for number, record in enumerate(records, start=before + 1):
         yield record if isinstance(record, Fault) else Row(record[1], path, number, record[0])
 
 
@@ -118,7 +119,8 @@ def _parquet_rows(path: Path, reading: Reading) -> Iterator[_Record | Fault]:
     import pyarrow
     import pyarrow.parquet
 
-    number = 0
+    span = reading.span
+    number = 0 if span is None else span.begin.row
     with open_bytes(path) as stream, tempfile.TemporaryFile() as unpacked:
         source: Any = path
         if path.suffix.lower() in COMPRESSIONS:  # Parquet is read from its end, which packed streams cannot do
@@ -127,10 +129,11 @@ def _parquet_rows(path: Path, reading: Reading) -> Iterator[_Record | Fault]:
         try:
             table = pyarrow.parquet.ParquetFile(source)
             names = table.schema_arrow.names
-            reading.num_bytes += sum(table.metadata.row_group(i).total_byte_size for i in range(table.num_row_groups))
+            groups = range(table.num_row_groups) if span is None else range(span.begin.byte, span.until.byte)
+            reading.num_bytes += sum(table.metadata.row_group(i).total_byte_size for i in groups)
             if len(set(names)) < len(names):
                 raise DataError(f"{path}: a column's name occurs twice among {', '.join(names)}; rename one")
-            for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
+            for batch in table.iter_batches(batch_size=_PARQUET_ROWS, row_groups=groups):
                 for values in _records(batch):
                     number += 1
                     yield (None, values) if values is not None else Fault(f"{path}, row {number}", "invalid UTF-8")

@@ -75,6 +75,16 @@ class Bar:
     series: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Single results, filled or hollow, small or large."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    is_hollow: bool = False
+    is_large: bool = False
+
+
 def curves(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, percent: bool = False) -> Markup:
     """Lines over a common axis, each named at its right end. `percent`: the y axis holds fractions."""
     assert lines, "a plot needs at least one line"
@@ -92,6 +102,30 @@ def curves(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, per
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.margins(x=0)
         _name_at_the_end(axes, lines)
+
+    return _svg(draw, title, height_inches=3.0)
+
+
+def scatter(
+    groups: Sequence[Points], *, title: str, x_label: str, y_label: str, is_log: bool = False, names: Sequence[str] = ()
+) -> Markup:
+    """Points over a common axis, logarithmic or not; with `names`, the xs are places among them."""
+    assert groups, "a plot needs at least one group of points"
+
+    def draw(axes: Axes) -> None:
+        for points in groups:
+            color = SERIES[1] if points.is_large else SERIES[0]
+            size = 9 if points.is_large else 5
+            fill = PAPER if points.is_hollow else color
+            axes.plot(points.xs, points.ys, "o", markersize=size, color=color, markerfacecolor=fill, alpha=0.85)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if is_log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(lambda value, _: "")
+        if names:
+            axes.set_xticks(range(len(names)), [shorten(name, LABEL_CHARACTERS) for name in names])
+            axes.set_xlim(-0.5, len(names) - 0.5)
 
     return _svg(draw, title, height_inches=3.0)
 

@@ -29,6 +29,7 @@ from bertsmith.recipes.start import (
     start_from,
     start_new,
 )
+from bertsmith.recipes.watch import Watch
 from bertsmith.runtime.processes import Processes, joined
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Example, task_class
@@ -88,23 +89,28 @@ class FinetuneReport:
 
 
 def finetune(
-    task_name: str, settings: FinetuneSettings | Mapping[str, Any], progress: Progress | None = None
+    task_name: str,
+    settings: FinetuneSettings | Mapping[str, Any],
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> FinetuneReport:
     """Train as `settings` say, an instance of `finetune_settings(task_name)` or its values by name.
 
-    The folder holds the best model so far at any time. Under torchrun or another launcher every process calls this with
-    the same settings; the first one writes, and has the last word on the figures. Raises `DataError` for examples that
-    cannot be used and `FileFormatError` for a model that cannot.
+    The folder holds the best model so far at any time. watch: hears of every evaluation. Under torchrun or another
+    launcher every process calls this with the same settings; the first one writes, and has the last word on the
+    figures. Raises `DataError` for examples that cannot be used and `FileFormatError` for a model that cannot.
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
     if settings.seeds > 1:
         raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
     with joined(settings.training.process_timeout_seconds) as group:
-        return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), group)
+        return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), watch, group)
 
 
-def _finetune(task_name: str, settings: FinetuneSettings, progress: Progress, group: Processes) -> FinetuneReport:
+def _finetune(
+    task_name: str, settings: FinetuneSettings, progress: Progress, watch: Watch | None, group: Processes
+) -> FinetuneReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
@@ -125,7 +131,7 @@ def _finetune(task_name: str, settings: FinetuneSettings, progress: Progress, gr
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun) as log:
+        with log_of(folder, begun, watch) as log:
             result = train(
                 start.task,
                 start.network,

@@ -1,25 +1,45 @@
-"""Predictions of a saved model for texts or for a file of requests, written to a file if wanted, as one function."""
+"""Predictions of a saved model for texts or for files of requests, written to a file if wanted, as one function."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from bertsmith.artifact import load_artifact
+from bertsmith import __version__
+from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import blocks
-from bertsmith.errors import SettingsError, nearest
-from bertsmith.files import atomic_file
+from bertsmith.data.lines import ErrorPolicy, Reading, Span
+from bertsmith.data.spans import fingerprint, row_spans
+from bertsmith.errors import DataError, SettingsError, nearest
+from bertsmith.files import atomic_file, bare_suffix, sha256
+from bertsmith.hub import FETCHED
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
 from bertsmith.recipes.prediction_files import JSON_LINES, SEPARATORS, format_of, json_lines, table_lines
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
-from bertsmith.tasks.reading import Placed, known_columns, read_requests
+from bertsmith.scale.runner import ScaleSettings
+from bertsmith.scale.runners import open_runner
+from bertsmith.scale.shards import Account, Made, Shard, Work, locked, shards_folder, work_off
+from bertsmith.tasks.reading import Placed, known_columns, read_requests, request_columns
+from bertsmith.tasks.task import FoundColumns, Task
+
+ANSWERS = "answers.jsonl"
+Files = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(lambda value: () if value is None else (value,) if isinstance(value, str | Path) else value),
+]
+"""Several files; a single one may be given by itself."""
 
 
 class PredictSettings(TableSettings):
@@ -27,7 +47,7 @@ class PredictSettings(TableSettings):
 
     folder: Path = Field(description="saved model")
     text: tuple[str, ...] = Field((), description="texts to predict for")
-    file: Path | None = Field(None, description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line")
+    file: Files = Field((), description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line; several files")
     output_file: Path | None = Field(
         None, description="file to write, a line for each request: .jsonl, .csv or .tsv; None: to the terminal"
     )
@@ -40,6 +60,13 @@ class PredictSettings(TableSettings):
         "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
     )
     batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
+    scale: ScaleSettings = ScaleSettings()
+    shard_rows: int = Field(
+        BLOCK_REQUESTS,
+        ge=1,
+        title="Scale",
+        description=f"rows a shard, which one worker answers at a time; multiples of {BLOCK_REQUESTS} keep the batches",
+    )
 
 
 @dataclass(frozen=True)
@@ -61,103 +88,270 @@ class PredictReport:
 
 
 def predict(settings: PredictSettings, progress: Progress | None = None) -> PredictReport:
-    """Predict for the texts, or for the rows of the file; a file of any length is read and answered in blocks."""
-    if sum((settings.file is not None, bool(settings.text), bool(settings.request))) != 1:
-        raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
-    output_format = _format(settings)
-    run = _Run(settings, progress)
+    """Predict for the texts, or for the rows of the files; files of any length are read and answered in blocks.
+
+    With workers, the file that is written is the same; each shard is answered once, and a run that was cut off goes on.
+    """
+    output_format = _checked_format(settings)
+    artifact = load_artifact(settings.folder)
+    counts = _Counts()
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
-    if settings.output_file is None:
-        answers = tuple(run.answers())
-        rows, predictions = tuple(a.row for a in answers), tuple(a.prediction for a in answers)
+    if settings.scale.on is not None:
+        notices = _answer_by_workers(artifact, settings, counts, progress)
     else:
-        with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(_written(run, output_format))
-    warnings = (*run.artifact.record.get("notes", ()), *run.reading.notices())
+        reading = settings.reading
+        answers = _answer_here(artifact, settings, reading, counts, progress)
+        if settings.output_file is None:
+            found = tuple(answers)
+            rows, predictions = tuple(a.row for a in found), tuple(a.prediction for a in found)
+        else:
+            lines = _written(artifact.task, answers, output_format, _places(settings))
+            with (
+                atomic_file(settings.output_file) as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as file,
+            ):
+                file.writelines(lines)
+        notices = reading.notices()
+    warnings = (*artifact.record.get("notes", ()), *notices)
     return PredictReport(
-        run.num_requests,
-        run.num_cut,
-        run.num_cut_tokens,
-        run.num_windowed,
-        settings.output_file,
-        rows,
-        predictions,
-        warnings,
+        **asdict(counts), output_file=settings.output_file, rows=rows, predictions=predictions, warnings=warnings
     )
 
 
-def _format(settings: PredictSettings) -> str:
-    """What is written. Raises `SettingsError` for a place that cannot be written to, or not so."""
+def _checked_format(settings: PredictSettings) -> str:
+    """What is written. Raises `SettingsError` for what cannot be asked, or not be written so or there."""
+    if sum((bool(settings.file), bool(settings.text), bool(settings.request))) != 1:
+        raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
     path, asked = settings.output_file, settings.output_format
-    if path is None:
-        if asked not in (None, JSON_LINES):
-            raise SettingsError(f"{asked} is written to a file: name it with --output-file")
-        return JSON_LINES
-    if path.is_dir():
+    if path is None and asked not in (None, JSON_LINES):
+        raise SettingsError(f"{asked} is written to a file: name it with --output-file")
+    if path is not None and path.is_dir():
         raise SettingsError(f"{path}: a folder is there; name a file to write to")
-    return asked or format_of(path)
+    if path is None and len(settings.file) > 1:
+        raise SettingsError("what is said of several files is written to one: name it with --output-file")
+    if settings.scale.on is not None and not (settings.file and path):
+        raise SettingsError("on: workers answer files, into a file: name both, with --file and --output-file")
+    output_format = JSON_LINES if path is None else asked or format_of(path)
+    if settings.scale.on is not None and output_format != JSON_LINES:
+        raise SettingsError(f"on: {output_format} is written as a whole, by one process; workers write {JSON_LINES}")
+    return output_format
 
 
-def _written(run: _Run, output_format: str) -> Iterator[str]:
+def _written(
+    task: Task[Any, Any], answers: Iterable[_Answer], output_format: str, places: Sequence[str]
+) -> Iterator[str]:
     """The lines of the output file."""
-    task = run.artifact.task
     if output_format in task.writers:
-        answers = list(run.answers())
-        document = task.writers[output_format]([a.request for a in answers], [a.prediction for a in answers])
+        found = list(answers)
+        document = task.writers[output_format]([a.request for a in found], [a.prediction for a in found])
         yield json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
         return
     known = [JSON_LINES, *SEPARATORS, *task.writers]
     if output_format not in known:
         raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
-    numbered = ((answer.row, answer.prediction) for answer in run.answers())
+    records = (answer.record for answer in answers)
     if output_format == JSON_LINES:
-        yield from json_lines(numbered)
+        yield from json_lines(records)
     else:
-        names = [field.name for field in fields(task.Prediction)]
-        yield from table_lines(numbered, names, SEPARATORS[output_format])
+        names = [*places, *(field.name for field in fields(task.Prediction))]
+        yield from table_lines(records, names, SEPARATORS[output_format])
+
+
+def _places(settings: PredictSettings) -> tuple[str, ...]:
+    """The columns that say where a request came from."""
+    return ("file", "row") if len(settings.file) > 1 else ("row",)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """file: its name, where there are several."""
+
+    file: str | None
     row: int
     request: Any
     prediction: Any
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """Where it came from, and the prediction's fields."""
+        place = {"row": self.row} if self.file is None else {"file": self.file, "row": self.row}
+        return place | asdict(self.prediction)
 
-class _Run:
-    """The answers in order, and what is counted on the way."""
 
-    def __init__(self, settings: PredictSettings, progress: Progress | None):
-        self.settings, self.progress = settings, progress
-        self.artifact = load_artifact(settings.folder)
-        self.reading = settings.reading
-        self.num_requests = self.num_cut = self.num_cut_tokens = self.num_windowed = 0
+@dataclass
+class _Counts:
+    """As in `PredictReport`."""
 
-    def answers(self) -> Iterator[_Answer]:
-        settings = self.settings
-        predictor = Predictor.of(
-            self.artifact,
-            device=settings.device,
-            precision=settings.precision,
-            batch_invariant=settings.batch_invariant,
+    num_requests: int = 0
+    num_cut_requests: int = 0
+    num_cut_tokens: int = 0
+    num_windowed_requests: int = 0
+
+
+def _answers(
+    predictor: Predictor,
+    requests: Iterable[Placed],
+    file: str | None,
+    counts: _Counts,
+    progress: Progress | None = None,
+) -> Iterator[_Answer]:
+    """The answers in order; what is counted on the way is added to `counts`."""
+    for block in blocks(requests, BLOCK_REQUESTS):
+        result = predictor.run([placed.request for placed in block], progress=progress)
+        counts.num_requests += len(block)
+        counts.num_cut_requests += result.num_cut_requests
+        counts.num_cut_tokens += result.num_cut_tokens
+        counts.num_windowed_requests += result.num_windowed_requests
+        for placed, prediction in zip(block, result.predictions, strict=True):
+            yield _Answer(file, placed.row, placed.request, prediction)
+
+
+def _answer_here(
+    artifact: Artifact, settings: PredictSettings, reading: Reading, counts: _Counts, progress: Progress | None
+) -> Iterator[_Answer]:
+    predictor = _Model.of(settings).predictor(artifact)
+    if not settings.file:
+        return _answers(predictor, _spoken(artifact.task, settings), None, counts, progress)
+    return chain.from_iterable(
+        _answers(predictor, requests, _name(settings, path), counts, progress)
+        for path in settings.file
+        for requests in [_requests(artifact, settings, path, reading)]
+    )
+
+
+def _name(settings: PredictSettings, path: Path) -> str | None:
+    return str(path) if len(settings.file) > 1 else None
+
+
+def _spoken(task: Task[Any, Any], settings: PredictSettings) -> Iterator[Placed]:
+    """The requests of the command line."""
+    if settings.request:
+        return iter([Placed(1, task.request(settings.request, "the request"))])
+    texts = enumerate(settings.text, start=1)
+    return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
+
+
+def _requests(artifact: Artifact, settings: PredictSettings, path: Path, reading: Reading) -> Iterator[Placed]:
+    trained = _trained(artifact)
+    return read_requests(artifact.task, path, _given(artifact, settings, path), reading, expected=trained)
+
+
+def _trained(artifact: Artifact) -> Mapping[str, str]:
+    columns: Mapping[str, str] = artifact.record.get("data", {}).get("columns", {})
+    return columns
+
+
+def _given(artifact: Artifact, settings: PredictSettings, path: Path) -> dict[str, str]:
+    """The columns that are known beforehand: as in training, or as the user says."""
+    return known_columns(artifact.task, path, _trained(artifact), settings.reading) | settings.columns
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a worker loads once. version: of the folder's files."""
+
+    folder: Path
+    device: str
+    precision: PredictionPrecision
+    batch_invariant: bool
+    version: str = ""
+
+    @classmethod
+    def of(cls, settings: PredictSettings, version: str = "") -> _Model:
+        folder = settings.folder.resolve()
+        return cls(folder, settings.device, settings.precision, settings.batch_invariant, version)
+
+    def predictor(self, artifact: Artifact) -> Predictor:
+        return Predictor.of(
+            artifact, device=self.device, precision=self.precision, batch_invariant=self.batch_invariant
         )
-        for block in blocks(self.requests(), BLOCK_REQUESTS):
-            result = predictor.run([placed.request for placed in block], progress=self.progress)
-            self.num_requests += len(block)
-            self.num_cut += result.num_cut_requests
-            self.num_cut_tokens += result.num_cut_tokens
-            self.num_windowed += result.num_windowed_requests
-            for placed, prediction in zip(block, result.predictions, strict=True):
-                yield _Answer(placed.row, placed.request, prediction)
 
-    def requests(self) -> Iterator[Placed]:
-        task, file = self.artifact.task, self.settings.file
-        if self.settings.request:
-            return iter([Placed(1, task.request(self.settings.request, "the request"))])
-        if file is None:
-            texts = enumerate(self.settings.text, start=1)
-            return (Placed(place, task.request(text, f"text {place}")) for place, text in texts)
-        trained = self.artifact.record.get("data", {}).get("columns", {})
-        given = known_columns(task, file, trained, self.reading) | self.settings.columns
-        return read_requests(task, file, given, self.reading, expected=trained)
+
+@lru_cache(maxsize=1)
+def _loaded(model: _Model) -> Predictor:
+    return model.predictor(load_artifact(model.folder))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file, or a span of one, and how it is read and named."""
+
+    model: _Model
+    path: Path
+    name: str | None
+    span: Span | None
+    columns: FoundColumns | None
+    errors: ErrorPolicy
+    column_names: tuple[str, ...]
+
+
+def _answer_by_workers(
+    artifact: Artifact, settings: PredictSettings, counts: _Counts, progress: Progress | None
+) -> list[str]:
+    """Writes the answers of all shards in the order of their rows; returns what was skipped or mended."""
+    assert settings.output_file is not None
+    model = _Model.of(settings, _version(settings.folder))
+    shards = [shard for path in settings.file for shard in _shards(artifact, model, settings, path)]
+    made_with = {
+        "work": ["predict", __version__],
+        "model": {name: value for name, value in asdict(model).items() if name != "folder"},
+        "errors": settings.errors,
+    }
+    folder = shards_folder(settings.output_file.resolve())
+    met = Reading()
+    with locked(folder), open_runner(settings.scale) as runner:
+        made = work_off(Work(_make_answers, made_with, shards), folder, runner, progress)
+        _refuse_empty(shards, made)
+        with atomic_file(settings.output_file) as temporary, temporary.open("wb") as file:
+            for shard in made:
+                with (shard.folder / ANSWERS).open("rb") as answers:
+                    shutil.copyfileobj(answers, file)
+                for name, value in shard.account["counts"].items():
+                    setattr(counts, name, getattr(counts, name) + value)
+                met.skipped.update(shard.account["skipped"])
+                met.replaced.update(shard.account["replaced"])
+    shutil.rmtree(folder, ignore_errors=True)
+    return met.notices()
+
+
+def _shards(artifact: Artifact, model: _Model, settings: PredictSettings, path: Path) -> Iterator[Shard]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    given, reading = _given(artifact, settings, path), settings.reading
+    columns = request_columns(artifact.task, path, given, reading, expected=_trained(artifact))
+    is_whole = bare_suffix(path) in artifact.task.readers
+    spans = [None] if is_whole else row_spans(path, settings.reading, settings.shard_rows)
+    how = {"columns": None if columns is None else dict(columns.by_field), "column_names": settings.column_names}
+    for span in spans:
+        name = _name(settings, path)
+        part = _Part(model, path.resolve(), name, span, columns, settings.errors, settings.column_names)
+        first = None if span is None else [span.begin.line, span.begin.row]
+        source = {"sha256": fingerprint(path, span), "file": name, "after": first, **how}
+        yield Shard(part, source, f"{path}{'' if span is None else f', {span}'}")
+
+
+def _make_answers(part: _Part, folder: Path) -> Account:
+    """In a worker: the answers of one shard."""
+    predictor, counts = _loaded(part.model), _Counts()
+    reading = Reading(part.errors, column_names=part.column_names, span=part.span)
+    requests = read_requests(predictor.task, part.path, {}, reading, columns=part.columns)
+    with (folder / ANSWERS).open("w", encoding="utf-8") as file:
+        file.writelines(json_lines(answer.record for answer in _answers(predictor, requests, part.name, counts)))
+    return {"counts": asdict(counts), "skipped": dict(reading.skipped), "replaced": dict(reading.replaced)}
+
+
+def _refuse_empty(shards: Sequence[Shard], made: Sequence[Made]) -> None:
+    """A `DataError` for a file none of whose rows is a request."""
+    num_requests: Counter[Path] = Counter()
+    for shard, result in zip(shards, made, strict=True):
+        num_requests[shard.part.path] += result.account["counts"]["num_requests"]
+    for path, num in num_requests.items():
+        if not num:
+            raise DataError(f"{path}: expected requests, found none but what was skipped")
+
+
+def _version(folder: Path) -> str:
+    """Of everything in the folder that decides a prediction."""
+    files = sorted(file for pattern in FETCHED for file in folder.rglob(pattern))
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Predictions as the lines of a file: JSON, or the cells of a table with JSON in those that hold more than one value.
 
-Knows the fields of predictions, not what they mean.
+Knows records, not what they mean.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,19 +38,17 @@ def format_of(path: Path) -> str:
     return _FORMATS[suffix]
 
 
-def json_lines(answers: Iterable[tuple[int, Any]]) -> Iterator[str]:
-    """A line for each row's number and prediction, which is a dataclass."""
-    for row, prediction in answers:
-        yield _json({"row": row, **asdict(prediction)}) + "\n"
+def json_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each record."""
+    return (_json(record) + "\n" for record in records)
 
 
-def table_lines(answers: Iterable[tuple[int, Any]], names: Sequence[str], separator: str) -> Iterator[str]:
-    """A header of `row` and the `names` of a prediction's fields, then the cells of each, quoted where need be."""
+def table_lines(records: Iterable[Mapping[str, Any]], names: Sequence[str], separator: str) -> Iterator[str]:
+    """A header of `names`, then the cells of each record, quoted where need be."""
     # In a TSV quotes may be characters like any other: a header in quotes shows that here they are not.
-    yield _line(["row", *names], separator, csv.QUOTE_ALL if separator == SEPARATORS["tsv"] else csv.QUOTE_MINIMAL)
-    for row, prediction in answers:
-        values = asdict(prediction)
-        yield _line([str(row), *(_cell(values[name]) for name in names)], separator, csv.QUOTE_MINIMAL)
+    yield _line(names, separator, csv.QUOTE_ALL if separator == SEPARATORS["tsv"] else csv.QUOTE_MINIMAL)
+    for record in records:
+        yield _line([_cell(record[name]) for name in names], separator, csv.QUOTE_MINIMAL)
 
 
 def _line(cells: Sequence[str], separator: str, quoting: Literal[0, 1]) -> str:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from bertsmith.data.corpus import CorpusWriter, Ids, corpus_folder
-from bertsmith.data.documents import Document, DocumentFormat, DocumentRules, FoundFormat, read_documents
-from bertsmith.data.lines import ErrorPolicy, Reading
+from bertsmith import __version__
+from bertsmith.data.corpus import VERSION, Corpus, CorpusWriter, Ids, corpus_folder
+from bertsmith.data.documents import (
+    Document,
+    DocumentFormat,
+    DocumentRules,
+    FoundFormat,
+    find_format,
+    find_text_column,
+    read_documents,
+)
+from bertsmith.data.lines import ErrorPolicy, Reading, Span
+from bertsmith.data.spans import document_spans, fingerprint
 from bertsmith.errors import DataError
 from bertsmith.files import COMPRESSIONS, sha256
+from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.scale.runner import ScaleSettings
+from bertsmith.scale.runners import open_runner
+from bertsmith.scale.shards import Account, Heard, Made, Shard, Work, locked, shards_folder, work_off
 from bertsmith.settings import Settings
 from bertsmith.text.pieces import PieceCache
 from bertsmith.text.tokenizer import Tokenizer
 
-Progress = Callable[[str, int, int | None], None]
 _BLOCK_CHARACTERS = 1 << 20
 
 
@@ -42,6 +58,13 @@ class PrepareSettings(Settings):
     )
     max_sentence_characters: int = Field(default=4096, ge=16, description="characters; longer sentences are divided")
     max_document_sentences: int = Field(default=10_000, ge=1, description="sentences; longer documents are divided")
+    scale: ScaleSettings = ScaleSettings()
+    shard_bytes: int = Field(
+        default=64 << 20,
+        ge=1,
+        title="Scale",
+        description="bytes of text a shard, which one worker does at a time; cut between documents of unpacked files",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +98,175 @@ class PrepareReport:
         return self.num_text_bytes / self.seconds
 
 
-def prepare(settings: PrepareSettings, progress: Progress | None = None) -> PrepareReport:
+def prepare(settings: PrepareSettings, progress: Heard | None = None) -> PrepareReport:
     """Write the corpus of `settings.files` into `settings.output_dir`, whole or not at all, and say what was met.
 
-    `progress` hears the bytes of text read so far, with the total where it is known. The corpus holds the tokenizer
-    too. Raises `DataError` for files that cannot be used, `SettingsError` where the output folder holds other things.
+    `progress` hears the bytes of text read so far, with the total where it is known; with workers, the shards that are
+    done. The corpus holds the tokenizer too; it is the same whoever does the work. Raises `DataError` for files that
+    cannot be used, `SettingsError` where the output folder holds other things.
     """
     started = time.monotonic()
     total = _total_bytes(settings.files)
     tokenizer = Tokenizer.load(settings.tokenizer)
-    reading = Reading(settings.errors)
-    formats: dict[str, str] = {}
-
-    def on_format(path: Path, found: FoundFormat) -> None:
-        formats[str(path)] = f"{found.format}: {found.reason}"
-
-    rules = DocumentRules(
-        settings.format, settings.text_column, settings.max_sentence_characters, settings.max_document_sentences
-    )
-    num_unknown = 0
     with corpus_folder(settings.output_dir) as folder, CorpusWriter(folder, tokenizer.vocab_size) as writer:
         tokenizer.save(folder)
-        for block in _tokenized(read_documents(settings.files, reading, rules, on_format), tokenizer):
-            num_unknown += sum(_add(writer, sentences, tokenizer.unk_id, reading) for sentences in block)
-            if progress is not None:
-                progress("prepare", reading.num_bytes, total)
-        counters = {"skipped": reading.skipped, "replaced": reading.replaced, "divided": reading.divided}
-        account = {name: dict(sorted(counter.items())) for name, counter in counters.items()}
-        sources = [{"name": path.name, "sha256": sha256(path), "format": formats[str(path)]} for path in settings.files]
+        if settings.scale.on is None:
+            met = _read_here(writer, tokenizer, settings, progress, total)
+        else:
+            met = _read_by_workers(writer, tokenizer, settings, progress)
+        sources = [
+            {"name": path.name, "sha256": sha256(path), "format": met.formats[str(path)]} for path in settings.files
+        ]
         manifest = writer.finish(
-            tokenizer.fingerprint, {"sources": sources, "num_unknown_tokens": num_unknown, **account}
+            tokenizer.fingerprint, {"sources": sources, "num_unknown_tokens": met.num_unknown, **met.faults()}
         )
+    if settings.scale.on is not None:
+        shutil.rmtree(shards_folder(settings.output_dir.resolve()), ignore_errors=True)
     return PrepareReport(
         num_documents=manifest.num_documents,
         num_sentences=manifest.num_sentences,
         num_tokens=manifest.num_tokens,
-        num_unknown_tokens=num_unknown,
-        num_text_bytes=reading.num_bytes,
+        num_unknown_tokens=met.num_unknown,
+        num_text_bytes=met.num_bytes,
         num_corpus_bytes=sum(entry.num_bytes for entry in manifest.files.values()),
         seconds=time.monotonic() - started,
-        formats=formats,
-        **account,
+        formats=met.formats,
+        **met.faults(),
     )
+
+
+@dataclass
+class _Met:
+    """What was met in reading, apart from the documents themselves. num_read: documents before any was dropped."""
+
+    formats: dict[str, str] = field(default_factory=dict)
+    num_read: int = 0
+    num_unknown: int = 0
+    num_bytes: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    replaced: Counter[str] = field(default_factory=Counter)
+    divided: Counter[str] = field(default_factory=Counter)
+
+    def faults(self) -> dict[str, dict[str, int]]:
+        counters = {"skipped": self.skipped, "replaced": self.replaced, "divided": self.divided}
+        return {name: dict(sorted(counter.items())) for name, counter in counters.items()}
+
+    def add(self, account: Account) -> None:
+        """What a shard's maker met, too."""
+        self.num_read += account["num_read"]
+        self.num_unknown += account["num_unknown"]
+        self.num_bytes += account["num_bytes"]
+        for name in ("skipped", "replaced", "divided"):
+            getattr(self, name).update(account[name])
+
+
+def _read_here(
+    writer: CorpusWriter, tokenizer: Tokenizer, settings: PrepareSettings, progress: Heard | None, total: int | None
+) -> _Met:
+    reading, formats = Reading(settings.errors), dict[str, str]()
+
+    def on_format(path: Path, found: FoundFormat) -> None:
+        formats[str(path)] = f"{found.format}: {found.reason}"
+
+    def on_block() -> None:
+        if progress is not None:
+            progress("prepare", reading.num_bytes, total)
+
+    documents = read_documents(settings.files, reading, _rules(settings), on_format)
+    met = _write(writer, documents, tokenizer, reading, on_block)
+    met.formats = formats
+    return met
+
+
+def _rules(settings: PrepareSettings) -> DocumentRules:
+    return DocumentRules(
+        settings.format, settings.text_column, settings.max_sentence_characters, settings.max_document_sentences
+    )
+
+
+def _write(
+    writer: CorpusWriter,
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    reading: Reading,
+    on_block: Callable[[], None] = raise_if_asked,
+) -> _Met:
+    """Write all documents; `on_block` is called when some of them were."""
+    met = _Met(skipped=reading.skipped, replaced=reading.replaced, divided=reading.divided)
+    for block in _tokenized(documents, tokenizer):
+        met.num_read += len(block)
+        met.num_unknown += sum(_add(writer, sentences, tokenizer.unk_id, reading) for sentences in block)
+        on_block()
+    met.num_bytes = reading.num_bytes
+    return met
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file, or a span of one, and how it is read; `rules` say the format and the column."""
+
+    path: Path
+    span: Span | None
+    errors: ErrorPolicy
+    rules: DocumentRules
+
+
+def _read_by_workers(
+    writer: CorpusWriter, tokenizer: Tokenizer, settings: PrepareSettings, progress: Heard | None
+) -> _Met:
+    """The corpora of all shards, put together in the order of their text."""
+    met = _Met()
+    shards = [shard for path in settings.files for shard in _shards(path, settings, met.formats)]
+    made_with = {
+        "work": ["prepare", __version__, VERSION],
+        "tokenizer": tokenizer.fingerprint,
+        **settings.model_dump(mode="json", include={"errors", "max_sentence_characters", "max_document_sentences"}),
+    }
+    work = Work(partial(_make_corpus, settings.tokenizer.resolve()), made_with, shards)
+    folder = shards_folder(settings.output_dir.resolve())
+    with locked(folder), open_runner(settings.scale) as runner:
+        made = work_off(work, folder, runner, progress)
+        _refuse_empty(shards, made)
+        for shard in made:
+            met.add(shard.account)
+            if shard.account["num_documents"]:
+                writer.extend(Corpus.open(shard.folder))
+    return met
+
+
+def _shards(path: Path, settings: PrepareSettings, formats: dict[str, str]) -> Iterator[Shard]:
+    """Those of one file, whose format is noted in `formats`."""
+    found = FoundFormat(settings.format, "as given") if settings.format else find_format(path)
+    formats[str(path)] = f"{found.format}: {found.reason}"
+    rules = replace(_rules(settings), format=found.format)
+    if found.format == "table":
+        rules = replace(rules, text_column=find_text_column(path, Reading(settings.errors), rules))
+    how = {"format": found.format, "text_column": rules.text_column}
+    for span in document_spans(path, Reading(), found.format, settings.shard_bytes):
+        part = _Part(path.resolve(), span, settings.errors, rules)
+        yield Shard(part, {"sha256": fingerprint(path, span), **how}, f"{path}{'' if span is None else f', {span}'}")
+
+
+def _make_corpus(tokenizer_folder: Path, part: _Part, folder: Path) -> Account:
+    """In a worker: the corpus of one shard, if it has any documents."""
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    reading = Reading(part.errors, span=part.span)
+    with CorpusWriter(folder, tokenizer.vocab_size) as writer:
+        met = _write(writer, read_documents([part.path], reading, part.rules), tokenizer, reading)
+        if writer.num_documents:
+            writer.finish(tokenizer.fingerprint, {})
+    counts = {"num_read": met.num_read, "num_unknown": met.num_unknown, "num_bytes": met.num_bytes}
+    return {"num_documents": writer.num_documents, **counts, **met.faults()}
+
+
+def _refuse_empty(shards: Sequence[Shard], made: Sequence[Made]) -> None:
+    """A `DataError` for a file that gave no document in all its shards."""
+    num_read: Counter[Path] = Counter()
+    for shard, result in zip(shards, made, strict=True):
+        num_read[shard.part.path] += result.account["num_read"]
+    for path, num in num_read.items():
+        if not num:
+            raise DataError(f"{path}: expected text, found none but what was skipped")
 
 
 def _add(writer: CorpusWriter, sentences: list[Ids], unknown_id: int, reading: Reading) -> int:

@@ -21,6 +21,7 @@ from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
 from bertsmith.recipes.start import ModelName
+from bertsmith.recipes.watch import Watch
 from bertsmith.runtime.processes import Processes, joined
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
@@ -57,16 +58,19 @@ class PretrainReport:
     metrics: Metrics | None
 
 
-def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
+def pretrain(
+    settings: PretrainSettings, progress: Progress | None = None, watch: Watch | None = None
+) -> PretrainReport:
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
 
-    Under torchrun or another launcher every process calls this with the same settings; the first one writes.
+    watch: hears of every evaluation. Under torchrun or another launcher every process calls this with the same
+    settings; the first one writes.
     """
     with joined(settings.training.process_timeout_seconds) as group:
-        return _pretrain(settings, progress or Progress(), group)
+        return _pretrain(settings, progress or Progress(), watch, group)
 
 
-def _pretrain(settings: PretrainSettings, progress: Progress, group: Processes) -> PretrainReport:
+def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
@@ -105,7 +109,7 @@ def _pretrain(settings: PretrainSettings, progress: Progress, group: Processes) 
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun) as log:
+        with log_of(folder, begun, watch) as log:
             result = train(
                 task,
                 network,

@@ -13,6 +13,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.files import recover_folder
 from bertsmith.model.networks import Network
 from bertsmith.recipes.start import LOGS, default_folder, run_folder
+from bertsmith.recipes.watch import Watch, WatchedLog
 from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
@@ -67,11 +68,11 @@ def _implied(checkpoints: Path) -> str | None:
     return AUTO if processes().was_restarted or is_of_this_job(checkpoints) else None
 
 
-def log_of(folder: Path, begun: Checkpoint | None) -> AbstractContextManager[RunLog | None]:
+def log_of(folder: Path, begun: Checkpoint | None, watch: Watch | None) -> AbstractContextManager[RunLog | None]:
     """The run's log, going on where `begun` was saved; of several processes the first one has it."""
     if not processes().is_first:
         return nullcontext()
-    return RunLog(folder / LOGS, 0 if begun is None else begun.step)
+    return WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch)
 
 
 @contextmanager

@@ -128,21 +128,40 @@ def read_rows(task: Task[Any, Any], path: Path, reading: Reading) -> Iterator[Ro
     return reader(path, reading)
 
 
-def read_requests(
+def request_columns(
     task: Task[Any, Any], path: Path, given: Mapping[str, str], reading: Reading, expected: Collection[str] = ()
+) -> FoundColumns | None:
+    """The columns that `read_requests` takes the fields from; None for a file with a request a line."""
+    if not is_table(path) and bare_suffix(path) not in task.readers:
+        return None
+    sample = list(islice(read_rows(task, path, reading), SAMPLED_ROWS))
+    return find_columns(task, sample, given, labelled=False, expected=expected)
+
+
+def read_requests(
+    task: Task[Any, Any],
+    path: Path,
+    given: Mapping[str, str],
+    reading: Reading,
+    expected: Collection[str] = (),
+    columns: FoundColumns | None = None,
 ) -> Iterator[Placed]:
     """The requests in a table, one at a time, a column with answers left aside; of a `.txt` file one a line.
 
-    A blank line is a request too. Bad rows are told, or skipped and counted, as `reading` says.
+    A blank line is a request too. Bad rows are told, or skipped and counted, as `reading` says. columns: where they
+    were found before (`request_columns`).
     """
     if not is_table(path) and bare_suffix(path) not in task.readers:
         for line in read_lines(path, reading):
             yield Placed(line.number, task.request(line.text, f"{path}, line {line.number}"))
         return
     rows = read_rows(task, path, reading)
-    sample = list(islice(rows, SAMPLED_ROWS))
-    columns = find_columns(task, sample, given, labelled=False, expected=expected)
-    yield from sift((_request(task, row, columns) for row in chain(sample, rows)), reading)
+    sample: list[Row] = []
+    if columns is None:
+        sample = list(islice(rows, SAMPLED_ROWS))
+        columns = find_columns(task, sample, given, labelled=False, expected=expected)
+    found = columns
+    yield from sift((_request(task, row, found) for row in chain(sample, rows)), reading)
 
 
 def is_table(path: Path) -> bool:

@@ -1,0 +1,32 @@
+"""A run's log that tells somebody of each evaluation, who may end the run by raising. Knows no sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bertsmith.training.judge import Metrics
+from bertsmith.training.logs import LINES, RunLog
+
+VALIDATION = "validation"
+Watch = Callable[[int, Metrics], None]
+"""Hears the number of the evaluation, from 1, and its metrics."""
+
+
+class WatchedLog(RunLog):
+    """A `RunLog`; evaluations before a resumed run's beginning are counted and not told again."""
+
+    def __init__(self, folder: Path, last_step: int = 0, watch: Watch | None = None):
+        super().__init__(folder, last_step)
+        self._watch = watch
+        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
+        self._num_evaluations = sum(json.loads(line)["kind"] == VALIDATION for line in lines)
+
+    def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """As `RunLog.write`."""
+        super().write(kind, step, values)
+        if kind == VALIDATION:
+            self._num_evaluations += 1
+            if self._watch is not None:
+                self._watch(self._num_evaluations, values)
