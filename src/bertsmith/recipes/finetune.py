@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,8 +31,9 @@ from bertsmith.recipes.start import (
     start_new,
 )
 from bertsmith.recipes.watch import Watch
-from bertsmith.runtime.processes import Processes, joined
-from bertsmith.runtime.progress import Progress
+from bertsmith.runtime.processes import Processes, joined, speaks
+from bertsmith.runtime.progress import Progress, is_silent, progress_for
+from bertsmith.scale.together import run_together
 from bertsmith.tasks import Example, task_class
 from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
 from bertsmith.training.judge import Hooks, Metrics
@@ -98,14 +100,23 @@ def finetune(
 
     The folder holds the best model so far at any time. watch: hears of every evaluation. Under torchrun or another
     launcher every process calls this with the same settings; the first one writes, and has the last word on the
-    figures. Raises `DataError` for examples that cannot be used and `FileFormatError` for a model that cannot.
+    figures. `settings.scale` starts the processes itself. Raises `DataError` for examples that cannot be used and
+    `FileFormatError` for a model that cannot.
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
     if settings.seeds > 1:
         raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
+    if settings.scale.on is not None:
+        assert watch is None, "it hears of what happens in this process"
+        call = (task_name, settings.for_a_worker, is_silent(progress))
+        return run_together(_finetune_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
     with joined(settings.training.process_timeout_seconds) as group:
         return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), watch, group)
+
+
+def _finetune_in_worker(task_name: str, values: Mapping[str, Any], quiet: bool) -> FinetuneReport:
+    return finetune(task_name, values, progress_for(sys.stderr, quiet=quiet or not speaks()))
 
 
 def _finetune(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from bertsmith.model.presets import preset
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.watch import Watch
-from bertsmith.runtime.processes import Processes, joined
-from bertsmith.runtime.progress import Progress
+from bertsmith.runtime.processes import Processes, joined, speaks
+from bertsmith.runtime.progress import Progress, is_silent, progress_for
+from bertsmith.scale.together import run_together
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
@@ -64,10 +67,18 @@ def pretrain(
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
 
     watch: hears of every evaluation. Under torchrun or another launcher every process calls this with the same
-    settings; the first one writes.
+    settings; the first one writes. `settings.scale` starts the processes itself.
     """
+    if settings.scale.on is not None:
+        assert watch is None, "it hears of what happens in this process"
+        call = (settings.for_a_worker, is_silent(progress))
+        return run_together(_pretrain_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
     with joined(settings.training.process_timeout_seconds) as group:
         return _pretrain(settings, progress or Progress(), watch, group)
+
+
+def _pretrain_in_worker(values: Mapping[str, Any], quiet: bool) -> PretrainReport:
+    return pretrain(PretrainSettings.of(values), progress_for(sys.stderr, quiet=quiet or not speaks()))
 
 
 def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:

@@ -16,6 +16,7 @@ from bertsmith.recipes.start import LOGS, default_folder, run_folder
 from bertsmith.recipes.watch import Watch, WatchedLog
 from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
+from bertsmith.scale.runner import ScaleSettings
 from bertsmith.settings import Settings
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints, is_of_this_job
 from bertsmith.training.logs import RunLog
@@ -40,6 +41,12 @@ class ResumeSettings(Settings):
     resume_from_checkpoint: str | None = Field(
         None, description="go on where a run was cut off: auto for its newest checkpoint, or the folder of one"
     )
+    scale: ScaleSettings = ScaleSettings()
+
+    @property
+    def for_a_worker(self) -> dict[str, Any]:
+        """What was said, to be said again in each worker."""
+        return self.model_dump(exclude_unset=True, exclude={"scale"})
 
 
 def training_folder(asked: Path | None, name: str, data: Path, settings: ResumeSettings, *, overwrite: bool) -> Path:

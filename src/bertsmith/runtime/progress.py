@@ -197,6 +197,11 @@ def progress_for(stream: TextIO, *, quiet: bool = False) -> Progress:
     return BarProgress(stream) if stream.isatty() else LineProgress(stream)
 
 
+def is_silent(progress: Progress | None) -> bool:
+    """Whether nobody sees it."""
+    return progress is None or type(progress) is Progress
+
+
 def number(value: float) -> str:
     """A number in few characters.
 
