@@ -118,7 +118,7 @@ def finetune(
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with RunLog(folder / LOGS, 0 if begun is None else begun.step, training.report_to, progress.note) as log:
             result = train(
                 start.task,
                 start.network,

@@ -96,7 +96,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step) as log:
+        with RunLog(folder / LOGS, 0 if begun is None else begun.step, recipe.report_to, progress.note) as log:
             result = train(
                 task,
                 network,

@@ -19,7 +19,7 @@ from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_f
 from bertsmith.training.trainer import TrainingSettings
 
 AUTO = "auto"
-FREE = {"device", "logging_steps", "save_steps", "save_total_limit", "non_finite"}
+FREE = {"device", "logging_steps", "save_steps", "save_total_limit", "non_finite", "report_to"}
 """Training settings that a run may go on with others of."""
 
 

@@ -34,7 +34,7 @@ from bertsmith.files import read_json, sync, umask
 MANIFEST = "manifest.json"
 STATE = "state.json"
 LOCK = "lock"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
 Tensors = Mapping[str, Tensor]
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from bertsmith.data.batch import Window
@@ -31,7 +31,9 @@ from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+from bertsmith.training.spikes import Spikes
 from bertsmith.training.step import Step, backward, make_step
+from bertsmith.training.trackers import TRACKERS, tracker_names
 
 NO_HOOKS = Hooks()
 DEFAULT_LEARNING_RATE = 5e-5
@@ -73,6 +75,9 @@ class TrainingSettings(Settings):
     non_finite: NonFinite = Field(
         "stop", description="a loss that is no number: stop, skip the step, or rollback to the last checkpoint and skip"
     )
+    report_to: Annotated[tuple[str, ...], BeforeValidator(tracker_names)] = Field(
+        ("tensorboard",), description=f"where figures go too: {', '.join(TRACKERS)}, or none"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
@@ -102,7 +107,8 @@ class TrainingResult:
     """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
 
     tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
-    waited for their data. skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
+    waited for their data. skipped: steps, counted from 0, that gave no numbers. spikes: steps, counted from 1, far
+    outside what was usual. history: (step, losses).
     """
 
     num_steps: int = 0
@@ -117,6 +123,7 @@ class TrainingResult:
     best_metrics: Metrics | None = None
     stopped_early: bool = False
     skipped: list[int] = field(default_factory=list)
+    spikes: list[int] = field(default_factory=list)
     history: list[tuple[int, Metrics]] = field(default_factory=list)
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
 
@@ -209,6 +216,7 @@ class _Run:
     progress: Progress
     result: TrainingResult = field(default_factory=TrainingResult)
     window: list[Metrics] = field(default_factory=list)
+    spikes: Spikes = field(default_factory=Spikes)
 
     def __post_init__(self) -> None:
         self.settings = self.encoder.settings
@@ -265,6 +273,25 @@ class _Run:
         result.seconds += time.perf_counter() - started
         result.final_loss = sum(losses.values())
         self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
+        self._tell_spikes(step, {"loss": result.final_loss, "gradient_norm": norm})
+
+    def _tell_spikes(self, step: int, figures: Metrics) -> None:
+        """What is far outside the usual in the step just done, with the samples to look at."""
+        found = self.spikes.see(figures)
+        if not found:
+            return
+        self.result.spikes.append(step + 1)
+        epoch, samples = self.encoder.samples_of(step)
+        self.progress.note(
+            f"spike in step {step + 1}: {'; '.join(map(str, found))}; its samples, counted from 0: "
+            f"{', '.join(map(str, samples))}"
+        )
+        if self.log is not None:
+            values: dict[str, float] = {}
+            for spike in found:
+                usual = {f"{spike.name}_usual": spike.usual, f"{spike.name}_limit": spike.limit}
+                values |= {spike.name: spike.value, **usual}
+            self.log.write("spike", step + 1, values, epoch=epoch, samples=samples)
 
     def survive(self, error: _NotFiniteError) -> None:
         """Makes the run such that it goes on without that step, as its policy says, or raises `TrainingError`."""
@@ -321,7 +348,12 @@ class _Run:
         self.optimizer.catch_up()
         self.checkpoints.save(
             self.result.num_steps,
-            {"result": asdict(self.result), "judge": self.judge.state(), "window": self.window},
+            {
+                "result": asdict(self.result),
+                "judge": self.judge.state(),
+                "window": self.window,
+                "spikes": self.spikes.recent,
+            },
             {"model": self.network.state_dict(), "optimizer": self.optimizer.tensors_of(self.network)},
         )
 
@@ -331,6 +363,7 @@ class _Run:
         self.result = TrainingResult(**values | {"history": [(step, losses) for step, losses in values["history"]]})
         self.judge.restore(checkpoint.state["judge"])
         self.window = list(checkpoint.state["window"])
+        self.spikes = Spikes({name: list(values) for name, values in checkpoint.state["spikes"].items()})
         self.network.load_state_dict(checkpoint.tensors["model"])
         self.optimizer.restore(self.network, checkpoint.tensors["optimizer"])
 
@@ -372,12 +405,18 @@ class _Encoder:
     def windows(self, step: int) -> list[list[Window]]:
         """Those of each of the step's samples."""
         settings = self.settings
-        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        epoch, indices = self.samples_of(step)
         variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
         return [
             self.task.encode(self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index))
-            for index in indices.tolist()
+            for index in indices
         ]
+
+    def samples_of(self, step: int) -> tuple[int, list[int]]:
+        """The epoch, and the places in `samples`, that a step trains on."""
+        settings = self.settings
+        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        return epoch, indices.tolist()
 
 
 def _ahead(encode: _Encoder, steps: range, result: TrainingResult) -> Iterator[tuple[int, Step]]:
