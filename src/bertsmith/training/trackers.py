@@ -23,7 +23,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """folder: of its logs. name: for people. id: that of the run it goes on with. last_step: which it goes on after, or 0."""
+    """folder: of its logs. name: for people. id: that of the run it goes on with. last_step: the one before, or 0."""
 
     folder: Path
     name: str

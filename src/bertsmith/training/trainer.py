@@ -31,6 +31,7 @@ from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+from bertsmith.training.speed import Speed
 from bertsmith.training.spikes import Spikes
 from bertsmith.training.step import Step, backward, make_step
 from bertsmith.training.trackers import TRACKERS, tracker_names
@@ -220,6 +221,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.settings = self.encoder.settings
+        self.speed = Speed(self.settings.precision, self.settings.device)
         self.num_steps = self.settings.num_steps(len(self.encoder.samples))
 
     @property
@@ -233,19 +235,19 @@ class _Run:
         result = self.result
         with (
             self.optimizer.by_rows(large_tables(self.network)),
-            self.progress.phase("training", total=self.num_steps, unit="steps") as phase,
+            self.progress.phase("training", self.num_steps, "steps", done_before=result.num_steps) as phase,
         ):
-            phase.advance(result.num_steps)
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
             for step, current in _ahead(self.encoder, steps, result):
                 if self.judge.should_stop:
                     return
                 if step not in result.skipped:
-                    self._step(step, current)
+                    with self.speed.measured(self.network, current):
+                        self._step(step, current)
                 result.num_steps = step + 1
                 self._write_down()
-                phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
+                phase.advance(1, loss=result.final_loss, **self.speed.shown(result.tokens_per_second))
                 raise_if_asked()
                 self._judge_if_due()
                 if self._is_save_due(step + 1):
