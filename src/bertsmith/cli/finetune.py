@@ -76,6 +76,7 @@ def _facts(report: FinetuneReport) -> dict[str, Any]:
         "best step": report.training.best_step,
         "validation": report.evaluation.metrics,
         **({} if report.test is None else {"test": report.test.metrics}),
+        "spikes in steps": report.training.spikes,
         "cut in training": str(report.training.truncation),
         "cut in validation": report.evaluation.cut,
         **({} if report.test is None else {"cut in test": report.test.cut}),

@@ -23,6 +23,7 @@ def run(settings: PretrainSettings, output: Output) -> dict[str, Any]:
             "steps": report.training.num_steps,
             "tokens per second": report.training.tokens_per_second,
             "final loss": report.training.final_loss,
+            "spikes in steps": report.training.spikes,
             "cut in the first epoch": str(report.training.truncation),
             "validation": report.metrics,
             "saved in": report.output_dir,

@@ -142,7 +142,7 @@ def _finetune(
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun, watch) as log:
+        with log_of(folder, begun, training.report_to, progress.note, watch) as log:
             result = train(
                 start.task,
                 start.network,

@@ -120,7 +120,7 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun, watch) as log:
+        with log_of(folder, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 task,
                 network,

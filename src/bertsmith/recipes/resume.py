@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ FREE = {
     "save_steps",
     "save_total_limit",
     "non_finite",
+    "report_to",
     "data_parallel",
     "process_timeout_seconds",
 }
@@ -75,11 +76,17 @@ def _implied(checkpoints: Path) -> str | None:
     return AUTO if processes().was_restarted or is_of_this_job(checkpoints) else None
 
 
-def log_of(folder: Path, begun: Checkpoint | None, watch: Watch | None) -> AbstractContextManager[RunLog | None]:
+def log_of(
+    folder: Path,
+    begun: Checkpoint | None,
+    report_to: Sequence[str],
+    note: Callable[[str], None],
+    watch: Watch | None,
+) -> AbstractContextManager[RunLog | None]:
     """The run's log, going on where `begun` was saved; of several processes the first one has it."""
     if not processes().is_first:
         return nullcontext()
-    return WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch)
+    return WatchedLog(folder / LOGS, 0 if begun is None else begun.step, report_to, note, watch)
 
 
 @contextmanager

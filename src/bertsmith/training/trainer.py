@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from bertsmith.data.batch import Truncation, Window
@@ -34,7 +34,10 @@ from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
 from bertsmith.training.parallel import DataParallel, Replicas, spread
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+from bertsmith.training.speed import Speed
+from bertsmith.training.spikes import Spikes
 from bertsmith.training.step import Step, StepFacts, make_step
+from bertsmith.training.trackers import TRACKERS, tracker_names
 
 NO_HOOKS = Hooks()
 DEFAULT_LEARNING_RATE = 5e-5
@@ -76,6 +79,9 @@ class TrainingSettings(Settings):
     non_finite: NonFinite = Field(
         "stop", description="a loss that is no number: stop, skip the step, or rollback to the last checkpoint and skip"
     )
+    report_to: Annotated[tuple[str, ...], BeforeValidator(tracker_names)] = Field(
+        ("tensorboard",), description=f"where figures go too: {', '.join(TRACKERS)}, or none"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
@@ -112,7 +118,8 @@ class TrainingResult:
 
     tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
     waited for their data. truncation: of the samples in the first epoch, so each of them once, as far as it went.
-    skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
+    skipped: steps, counted from 0, that gave no numbers. spikes: steps, counted from 1, far outside what was usual.
+    history: (step, losses).
     """
 
     num_steps: int = 0
@@ -125,6 +132,7 @@ class TrainingResult:
     best_metrics: Metrics | None = None
     stopped_early: bool = False
     skipped: list[int] = field(default_factory=list)
+    spikes: list[int] = field(default_factory=list)
     history: list[tuple[int, Metrics]] = field(default_factory=list)
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
 
@@ -210,9 +218,11 @@ class _Run:
     progress: Progress
     result: TrainingResult = field(default_factory=TrainingResult)
     window: list[Metrics] = field(default_factory=list)
+    spikes: Spikes = field(default_factory=Spikes)
 
     def __post_init__(self) -> None:
         self.settings, self.group = self.encoder.settings, self.encoder.group
+        self.speed = Speed(self.settings.precision, self.settings.device)
         self.num_steps = self.settings.num_steps(len(self.encoder.samples))
 
     @property
@@ -226,9 +236,8 @@ class _Run:
         result = self.result
         with (
             self.optimizer.by_rows(large_tables(self.model.trained)),
-            self.progress.phase("training", total=self.num_steps, unit="steps") as phase,
+            self.progress.phase("training", self.num_steps, "steps", done_before=result.num_steps) as phase,
         ):
-            phase.advance(result.num_steps)
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
             for step, current in _ahead(self.encoder, steps, result):
@@ -236,10 +245,11 @@ class _Run:
                     return
                 facts = self._agreed(current)
                 if step not in result.skipped:
-                    self._step(step, current, facts)
+                    with self.speed.measured(self.model.trained, facts, self.group.size):
+                        self._step(step, current, facts)
                 result.num_steps = step + 1
                 self._write_down()
-                phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
+                phase.advance(1, loss=result.final_loss, **self.speed.shown(result.tokens_per_second))
                 self._judge_if_due()
                 if self._is_save_due(step + 1):
                     self.save()
@@ -273,6 +283,25 @@ class _Run:
         result.seconds += time.perf_counter() - started
         result.final_loss = sum(losses.values())
         self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
+        self._tell_spikes(step, {"loss": result.final_loss, "gradient_norm": norm})
+
+    def _tell_spikes(self, step: int, figures: Metrics) -> None:
+        """What is far outside the usual in the step just done, with the samples to look at."""
+        found = self.spikes.see(figures)
+        if not found:
+            return
+        self.result.spikes.append(step + 1)
+        epoch, samples = self.encoder.samples_of(step)
+        self.progress.note(
+            f"spike in step {step + 1}: {'; '.join(map(str, found))}; its samples, counted from 0: "
+            f"{', '.join(map(str, samples))}"
+        )
+        if self.log is not None:
+            values: dict[str, float] = {}
+            for spike in found:
+                usual = {f"{spike.name}_usual": spike.usual, f"{spike.name}_limit": spike.limit}
+                values |= {spike.name: spike.value, **usual}
+            self.log.write("spike", step + 1, values, epoch=epoch, samples=samples)
 
     def survive(self, error: _NotFiniteError) -> None:
         """Makes the run such that it goes on without that step, as its policy says, or raises `TrainingError`."""
@@ -331,7 +360,12 @@ class _Run:
         self.model.refresh()
         self.checkpoints.save(
             self.result.num_steps,
-            {"result": asdict(self.result), "judge": self.judge.state(), "window": self.window},
+            {
+                "result": asdict(self.result),
+                "judge": self.judge.state(),
+                "window": self.window,
+                "spikes": self.spikes.recent,
+            },
             {
                 "model": self.model.network.state_dict(),
                 "optimizer": self.optimizer.tensors_of(self.model.trained),
@@ -345,6 +379,7 @@ class _Run:
         self.result = TrainingResult(**values | {"history": history, "truncation": truncation})
         self.judge.restore(checkpoint.state["judge"])
         self.window = list(checkpoint.state["window"])
+        self.spikes = Spikes({name: list(values) for name, values in checkpoint.state["spikes"].items()})
         self.model.load(checkpoint.tensors["model"])
         self.optimizer.restore(self.model.trained, checkpoint.tensors["optimizer"])
 
@@ -398,12 +433,18 @@ class _Encoder:
     def windows(self, step: int, share: slice = slice(None)) -> list[list[Window]]:
         """Those of each sample in this share of the step's."""
         settings = self.settings
-        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        epoch, indices = self.samples_of(step)
         variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
         return [
             self.task.encode(self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index))
-            for index in indices[share].tolist()
+            for index in indices[share]
         ]
+
+    def samples_of(self, step: int) -> tuple[int, list[int]]:
+        """The epoch, and the places in `samples`, that a step trains on."""
+        settings = self.settings
+        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        return epoch, indices.tolist()
 
 
 def _ahead(encode: _Encoder, steps: range, result: TrainingResult) -> Iterator[tuple[int, Step]]:
