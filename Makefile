@@ -34,6 +34,7 @@ bench: $(VENV)/bench.stamp ## speed beside the peers, an hour or two on a quiet 
 
 proof: $(VENV)/full.stamp ## kill a training run everywhere and compare where it goes on to: docs/reliability.md
 	OMP_NUM_THREADS=1 "$(VENV)/bin/python" benchmarks/proof.py $(ARGS)
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" benchmarks/proof_processes.py $(if $(ARGS),--every 6)
 
 sanitize: $(VENV)/full.stamp ## the kernels' tests with the address and undefined-behaviour sanitizers
 	$(RUN) bertsmith.kernels.build --sanitize build/_native_sanitized.so

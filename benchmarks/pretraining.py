@@ -261,7 +261,7 @@ class TakingTurns(Progress):
         self._started = time.perf_counter()
 
     def drawn(self, phase: Phase) -> None:
-        if not phase.done or phase.done % self._block_steps:  # the trainer reports once before its first step, too
+        if phase.done % self._block_steps:
             return
         self.own_seconds.append(time.perf_counter() - self._started)
         for peer, seconds in zip(self._peers, self.peer_seconds, strict=True):

@@ -56,12 +56,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="proof-") as name:
         folder = Path(name)
-        data = _write_data(folder / "rows.csv")
+        data = write_data(folder / "rows.csv")
         started = time.perf_counter()
         unbroken = _child(data, folder / "unbroken", "never")
         seconds = time.perf_counter() - started
         assert unbroken.returncode == 0, unbroken.stderr
-        expected = _outcome(folder / "unbroken")
+        expected = outcome_of(folder / "unbroken")
         events = int((folder / "unbroken.events").read_text())
         groups = []
         for title, hows in _deaths(events, seconds, arguments):
@@ -107,7 +107,7 @@ def _try(group: Group, how: str, data: Path, output: Path, expected: dict[str, A
         if second.returncode and "holds a model already" not in second.stderr:
             group.failures.append(f"{how}: going on: exit {second.returncode}: {second.stderr.strip()[-200:]}")
             return
-    found = _outcome(output)
+    found = outcome_of(output)
     if found != expected:
         group.failures.append(f"{how}: other {'weights' if found['weights'] != expected['weights'] else 'losses'}")
     group.seconds += time.perf_counter() - started
@@ -118,13 +118,13 @@ def _child(data: Path, output: Path, how: str, resume: str = "no") -> subprocess
     return subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
 
 
-def _outcome(output: Path) -> dict[str, Any]:
+def outcome_of(output: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (output / "logs" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [{k: v for k, v in line.items() if k not in ("time", "tokens_per_second")} for line in lines]
     return {"losses": losses, "weights": sha256(output / "model.safetensors")}
 
 
-def _write_data(path: Path) -> Path:
+def write_data(path: Path) -> Path:
     texts = [" ".join(WORDS[(i * k) % 8] for k in range(1, 3 + i % 5)) for i in range(50)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
@@ -136,7 +136,6 @@ def _write_page(page: Path, groups: list[Group], arguments: argparse.Namespace) 
     versions = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     how = f"ARGS='--every {arguments.every} --random {arguments.random}'"
     lines = [
-        BEGIN,
         f"`make proof {how}` (seed {arguments.seed}; {versions}):\n",
         "| the process dies | tried | went on from a checkpoint | other losses or weights | seconds a try |",
         "| --- | --- | --- | --- | --- |",
@@ -146,11 +145,15 @@ def _write_page(page: Path, groups: list[Group], arguments: argparse.Namespace) 
         f"{group.seconds / max(group.tried, 1):.1f} |"
         for group in groups
     ]
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
+    replace_between(page, BEGIN, END, lines)
+
+
+def replace_between(page: Path, begin: str, end: str, lines: list[str]) -> None:
+    """Puts lines between two marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
     with atomic_file(page) as temporary:
-        temporary.write_text(f"{before}{chr(10).join([*lines, END])}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{chr(10).join([begin, *lines, end])}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from speed.measure import gemm_rate, machine
+from speed.measure import machine
 
 from bertsmith.files import atomic_file, read_json, write_json
+from bertsmith.runtime.products import gemm_rate
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parent / "runs"
@@ -123,7 +124,7 @@ def main() -> None:
         started = time.perf_counter()
         facts = {
             "date": date.today().isoformat(),
-            "gemm_per_second": gemm_rate(),
+            "gemm_per_second": gemm_rate("bf16", rounds=20),
             "rounds": arguments.rounds,
         } | machine()
         found = PARTS[part](model, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,118 @@ def test_what_cannot_be_learned_from_is_told(texts: Any, labels: Any, message: s
 def test_settings_that_cannot_be_are_told() -> None:
     with pytest.raises(SettingsError, match="num_train_epochs"):
         BertClassifier(epochs=-1).fit(TEXTS, LABELS)
+    with pytest.raises(SettingsError, match="lora keeps pre-trained weights"):
+        BertClassifier(train="lora").fit(TEXTS, LABELS)
+    with pytest.raises(SettingsError, match="num_top_layers go together"):
+        BertClassifier(train="top_layers").fit(TEXTS, LABELS)
+    with pytest.raises(SettingsError, match="truncation"):
+        BertClassifier(truncation="middle").fit(TEXTS, LABELS)
     with pytest.raises(SettingsError, match="validation_split"):
         BertClassifier().fit(TEXTS, LABELS, validation_split=1.5)
     with pytest.raises(BertsmithError, match="no such folder"):
         BertClassifier(Path("nowhere")).fit(TEXTS, LABELS)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         BertClassifier().fit(TEXTS, LABELS[:-1])
+
+
+def test_the_steps_may_be_named(model: Path) -> None:
+    assert quick(model, max_steps=3).fit(TEXTS, LABELS).training_.num_steps == 3
+
+
+RARE = ["praise"] * 3 + ["blame"] * 37
+"""Labels that the texts do not tell: what is given for them is the more frequent one, unless weights say otherwise."""
+
+
+def share_of_praise(model: Path, **changes: Any) -> float:
+    texts = ["a film number one"] * 40
+    fitted = quick(model, epochs=10, batch_size=40, learning_rate=1e-2, **changes).fit(texts, RARE, validation_split=0)
+    return float(fitted.predict_proba(texts[:1])[0, 1])
+
+
+def test_classes_are_weighed_as_scikit_learn_weighs_them(model: Path) -> None:
+    assert share_of_praise(model) < 0.3
+    balanced = share_of_praise(model, class_weight="balanced")
+    assert balanced == pytest.approx(0.5, abs=0.15)
+    by_hand = {"praise": 40 / (2 * 3), "blame": 40 / (2 * 37)}
+    assert share_of_praise(model, class_weight=by_hand) == pytest.approx(balanced, abs=1e-5)
+    assert share_of_praise(model, class_weight={"praise": 200.0, "blame": 1}) > 0.7
+
+
+def test_weights_are_by_the_labels_as_they_were_given(model: Path) -> None:
+    classifier = quick(model, max_steps=1, class_weight={3: 2.0, 10: 0.5})
+    fitted = classifier.fit(TEXTS, [3, 10] * 20)
+    assert fitted.predictor_.task.settings.class_weights == {"3": 2.0, "10": 0.5}
+    with pytest.raises(ValueError, match="not in class_weight"):
+        clone(classifier).set_params(class_weight={3: 2.0, 11: 1.0}).fit(TEXTS, [3, 10] * 20)
+    with pytest.raises(ValueError, match="class_weight"):
+        clone(classifier).set_params(class_weight="even").fit(TEXTS, [3, 10] * 20)
+    with pytest.raises(SettingsError, match="from 0 on"):
+        clone(classifier).set_params(class_weight={3: -2.0, 10: 1.0}).fit(TEXTS, [3, 10] * 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({"train": "head"}, ()),
+        ({"train": "lora", "lora_rank": 2}, ("query", "value")),
+        (
+            {"train": "lora", "lora_targets": ["all_linear"]},
+            ("query", "key", "value", "attention.output", "feed_forward"),
+        ),
+        ({"train": "top_layers", "num_top_layers": 1}, ("layers.1.", "final_norm")),
+    ],
+)
+def test_what_is_trained_is_what_was_asked_for(model: Path, changes: dict[str, Any], changed: tuple[str, ...]) -> None:
+    before = load(model, precision="fp32").network.encoder.state_dict()
+    fitted = quick(model, **changes).fit(TEXTS, LABELS)
+    after = fitted.predictor_.network.encoder.state_dict()
+    assert after.keys() == before.keys()  # adapters are merged
+    found = {name for name, values in after.items() if not torch.equal(values.cpu(), before[name])}
+    assert bool(found) == bool(changed)
+    assert all(any(part in name for part in changed) for name in found)
+    assert any("training changes" in note for note in fitted.notes_)
+    pickle.loads(pickle.dumps(fitted)).predict(TEXTS[:2])
+
+
+def test_adapters_are_merged_in_what_is_saved(model: Path, tmp_path: Path) -> None:
+    fitted = quick(model, train="lora", max_steps=4).fit(TEXTS, LABELS)
+    fitted.save(tmp_path / "model")
+    rows = [
+        list(prediction.scores.values()) for prediction in load(tmp_path / "model", precision="fp32").predict(TEXTS)
+    ]
+    np.testing.assert_allclose(fitted.predict_proba(TEXTS), rows, atol=1e-6)
+
+
+def test_adapters_have_the_learning_rate_of_the_command_line(model: Path) -> None:
+    fitted = BertClassifier(model, train="lora", max_steps=5, precision="fp32").fit(TEXTS, LABELS)
+    assert fitted.training_.history[-1][1]["learning_rate"] == pytest.approx(5e-4 / 5, rel=0.5)
+
+
+def test_every_new_parameter_is_searched_and_cloned(model: Path) -> None:
+    grid = GridSearchCV(
+        quick(model, max_steps=2),
+        [{"train": ["lora"], "lora_rank": [1, 2]}, {"class_weight": [None, "balanced"], "truncation": ["head"]}],
+        cv=2,
+    )
+    grid.fit(TEXTS, LABELS, validation_split=0)
+    assert len(grid.cv_results_["params"]) == 4
+    assert np.isfinite(grid.cv_results_["mean_test_score"]).all()
+    params = {"lora_targets": ("key",), "num_top_layers": None, "stride": 3, "max_steps": 7, "class_weight": {"a": 1.0}}
+    classifier = BertClassifier().set_params(**params)
+    assert clone(classifier).get_params().items() >= params.items()
+
+
+def test_texts_that_are_cut_are_counted_once_and_warned_of(model: Path) -> None:
+    short = quick(model, max_length=6, truncation="head", epochs=3)
+    with pytest.warns(UserWarning, match=r"cut in training, to fit into max_length: .* of 40 of 40 examples"):
+        fitted = short.fit(TEXTS, LABELS, validation_split=0)
+    assert fitted.truncation_.num_examples == fitted.truncation_.num_cut_examples == 40
+    with pytest.warns(UserWarning, match=r"2 of 3 texts were cut to the model's max_length"):
+        fitted.predict([*TEXTS[:2], "ba"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        whole = quick(model, max_length=6).fit(TEXTS, LABELS, validation_split=0)
+        whole.predict(TEXTS[:2])
+    assert (whole.truncation_.num_cut_tokens, whole.truncation_.num_windowed_examples) == (0, 40)
+    with pytest.raises(DataError, match=r"40 examples are too long:\ntext 1: .* more than max_length 6"):
+        quick(model, max_length=6, truncation="error").fit(TEXTS, LABELS)

@@ -30,7 +30,7 @@ def run_bertsmith(quality: QualitySet, rows: Rows, seed: int, model: str) -> Ans
     notes = {
         "dtype": pick_precision("auto", CPU),
         "training_tokens_per_second": round(result.tokens_per_second, 1),
-        "num_cut_train_tokens": result.num_cut_tokens,
+        "num_cut_train_tokens": result.truncation.num_cut_tokens,
         "num_cut_test_tokens": predictions.num_cut_tokens,
         "num_windowed_test_examples": predictions.num_windowed_requests,
     }

@@ -52,13 +52,6 @@ def median(values: Sequence[float] | np.ndarray[Any, Any]) -> Interval:
     return Interval(float(np.median(array)), float(low), float(high))
 
 
-def gemm_rate(tokens: int = 4096, width: int = 384, inner: int = 1536) -> float:
-    """Operations a second of a large bf16 matrix product here: the limit that rates are a share of."""
-    left, right = torch.randn(tokens, width).bfloat16(), torch.randn(inner, width).bfloat16()
-    seconds = in_turns({"product": lambda: torch.nn.functional.linear(left, right)}, rounds=20, warm_up=5)["product"]
-    return 2 * tokens * width * inner / min(seconds)
-
-
 def machine() -> dict[str, Any]:
     from bertsmith.kernels.library import engine
 

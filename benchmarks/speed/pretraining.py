@@ -10,8 +10,8 @@ from typing import Any
 
 SCRIPT = Path(__file__).resolve().parents[1] / "pretraining.py"
 WORK = {
-    "mini": ("--megabytes", "4", "--steps", "24", "--blocks", "8", "--batch-size", "64"),
-    "base": ("--megabytes", "4", "--steps", "6", "--blocks", "6", "--batch-size", "16"),
+    "mini": ("--megabytes", "4", "--steps", "48", "--blocks", "16", "--batch-size", "64"),
+    "base": ("--megabytes", "4", "--steps", "25", "--blocks", "25", "--batch-size", "16"),
 }
 """Sizes and options; the first block of steps warms up."""
 

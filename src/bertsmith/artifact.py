@@ -1,10 +1,13 @@
 """What a saved model is: a folder in the Hugging Face layout that other tools read as it is, plus `bertsmith.json`.
 
-The record says what the model is for, how it was made and the SHA-256 of every file. Nothing in a folder can run code.
+The record says what the model is for, how it was made and the SHA-256 of every file, its own contents among them.
+Nothing in a folder can run code.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +32,7 @@ from bertsmith.tasks import TASKS, Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
+SEAL = "record_sha256"
 FORMAT_VERSION = 1
 VOUCHED_FOR = (CONFIG, WEIGHTS, "tokenizer.json")
 
@@ -61,7 +65,16 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
             "versions": versions(),
             "files": {file.relative_to(temporary).as_posix(): sha256(file) for file in written},
         }
-        write_json(temporary / RECORD, record)
+        write_json(temporary / RECORD, record | {SEAL: seal(record)})
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a record says beside this, in whatever layout: `verify` tells by it that it was changed.
+
+    Loading does not ask for it: who sets a threshold by hand may.
+    """
+    said = json.dumps({name: value for name, value in record.items() if name != SEAL}, allow_nan=False)
+    return hashlib.sha256(json.dumps(json.loads(said), sort_keys=True).encode()).hexdigest()
 
 
 def load_artifact(folder: Path) -> Artifact:

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 
 class BertsmithError(Exception):
-    """A user's mistake or a bad input, told in one message. A programmer's mistake is an assertion instead."""
+    """A user's mistake or a bad input, told in one message. A programmer's mistake is an assertion instead.
+
+    is_told: of several processes another one tells it.
+    """
+
+    is_told: bool = False
 
 
 class SettingsError(BertsmithError):

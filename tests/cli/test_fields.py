@@ -67,6 +67,21 @@ def test_one_request_by_its_fields(name: str, tmp_path: Path, capsys: pytest.Cap
     assert given == json.loads(json.dumps(asdict(expected)))
 
 
+def test_an_answer_is_shown_with_its_place_and_without_the_other_candidates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = model_for("question_answering", tmp_path / "model")
+    request = REQUESTS["question_answering"]
+    options = [part for field, value in request.items() for part in (f"--{field}", value)]
+    assert main(["predict", str(folder), *options, "--precision", "fp32"]) == 0
+    title, header, row = capsys.readouterr().out.splitlines()
+    (best,) = load(folder, precision="fp32").predict([request])
+    assert len(best.candidates) > 1
+    assert (title, header) == ("predictions", "row\tanswer\tscore\tstart\tend")
+    cells = row.split("\t")
+    assert (cells[1], cells[3:]) == (best.answer, [str(best.start), str(best.end)])
+
+
 def test_a_field_of_another_task_is_refused_with_those_of_this_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bertsmith.cli.main import main
+from bertsmith.data.readers import read_table
 from bertsmith.kernels.library import engine
 
 SUBJECTS = (
@@ -137,6 +138,14 @@ def test_a_file_and_a_folder_that_are_swapped_are_told(house: Path, capsys: pyte
     assert "bert: a folder, where a file of rows is expected" in capsys.readouterr().err
 
 
+def test_evaluate_on_so_many(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys, "evaluate", house / "classifier", house / "examples.csv", "--max-eval-samples", 10)
+    assert answer["num_examples"] == 10
+    answer = ask(capsys, "evaluate", house / "bert", house / "corpus", "--max-eval-samples", 2)
+    assert answer["num_examples"] == 2
+    assert "using 2 of" in answer["warnings"][0]
+
+
 def test_compare(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sides = (house / "classifier", house / "classifier")
     answer = ask(capsys, "compare", *sides, house / "examples.csv")
@@ -153,7 +162,7 @@ def test_verify_and_what_it_ends_with(house: Path, tmp_path: Path, capsys: pytes
     record["evaluations"][0]["metrics"]["accuracy"]["value"] += 0.01
     (tmp_path / "model" / "bertsmith.json").write_text(json.dumps(record))
     assert main(["verify", str(tmp_path / "model")]) == 1
-    assert "figures do not hold\nvalidation accuracy: recorded" in capsys.readouterr().err
+    assert "bertsmith.json: was changed after saving" in capsys.readouterr().err
 
 
 def test_predict_texts(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +183,32 @@ def test_predict_a_file_to_a_file(house: Path, tmp_path: Path, capsys: pytest.Ca
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert answer["num_requests"] == len(lines) == len(SUBJECTS) * len(GOOD + BAD)
     assert json.loads(lines[0])["label"] in ("good", "bad")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv"])
+def test_predict_writes_a_table_where_the_name_says_so(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    texts = ("the cat cries", "my friend sings")
+    ask(capsys, "predict", house / "classifier", *texts, "--output-file", tmp_path / name)
+    expected = ask(capsys, "predict", house / "classifier", *texts)["predictions"]
+    first, second = (row.values for row in read_table(tmp_path / name))
+    assert list(first) == ["row", *expected[0]]
+    assert (first["row"], second["row"], second["label"]) == ("1", "2", expected[1]["label"])
+    assert (float(first["score"]), json.loads(first["scores"])) == (expected[0]["score"], expected[0]["scores"])
+    assert json.loads(first["labels"]) == expected[0]["labels"]
+    options = ("--output-file", tmp_path / name, "--output-format", "jsonl")
+    ask(capsys, "predict", house / "classifier", *texts, *options)
+    assert json.loads((tmp_path / name).read_text().splitlines()[1]) == {"row": 2, **expected[1]}
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl.gz"])
+def test_predict_refuses_a_suffix_that_it_does_not_write(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["predict", str(house / "classifier"), "the cat", "--output-file", str(tmp_path / name)]) == 2
+    assert "name the file .jsonl for JSON lines, .csv or .tsv for a table" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 def test_predict_writes_a_format_of_the_field_to_a_file_alone(house: Path, capsys: pytest.CaptureFixture[str]) -> None:

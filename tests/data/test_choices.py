@@ -78,6 +78,36 @@ def test_other_tables_stay_as_they_are(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "answers"),
+    [
+        ("question,A,B,C,answer", ("C", "A")),  # as letters: the text of A is B's letter
+        ("answer,question,A,B,C", ("c", "A")),  # the last column's name might be a key
+        ("question,option_a,option_b,option_c,answer", ("C", "a")),
+        ("question,Choice0,Choice1,Choice2,answer", ("2", "0")),
+    ],
+)
+def test_a_column_for_each_choice(tmp_path: Path, header: str, answers: tuple[str, str]) -> None:
+    cells = [{"question": "Blood?", "texts": ["B", "A", "0"]}, {"question": "Two?", "texts": ["x", "y", ""]}]
+    lines = [header]
+    for row, answer in zip(cells, answers, strict=True):
+        values = [row["question"], *row["texts"]]
+        lines.append(",".join([answer, *values] if header.startswith("answer") else [*values, answer]))
+    first, second = read(tmp_path / "spread.csv", "\n".join(lines) + "\n")
+    assert (first["question"], first["choices"], int(first["answer"])) == ("Blood?", ["B", "A", "0"], 2)
+    assert (second["question"], second["choices"], int(second["answer"])) == ("Two?", ["x", "y"], 0)
+
+
+def test_choices_in_columns_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): .*the choice in 'B' is empty, and one after it is not"):
+        read(tmp_path / "a.csv", "question,A,B,C,label\nq,x,,z,A\n")
+    with pytest.raises(DataError, match=r"row 1 \(line 2\): .*the key 'C' names an empty choice"):
+        read(tmp_path / "a.csv", "question,A,B,C,label\nq,x,y,,C\n")
+    for header in ("question,A,B,D,label", "question,A,B,choice0,choice1", "question,option1,option2,label"):
+        (row,) = read(tmp_path / "a.csv", f"{header}\n{','.join('qxyzw'[: header.count(',') + 1])}\n")
+        assert list(row) == header.split(","), "not one series from its first on"
+
+
 def test_keys_that_name_no_choice_are_told_or_skipped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "arc.csv"
     content = "q,a,b,A\nq,a,b,C\nq,,b,A\nq,a,b,?\n"

@@ -131,6 +131,20 @@ def test_the_first_ten_faults_are_shown(tmp_path: Path) -> None:
     assert str(caught.value).count("invalid UTF-8") == 10
     assert "line 10:" in str(caught.value)
     assert "line 11:" not in str(caught.value)
+    assert "\n... and 20 more, 30 in all\n" in str(caught.value)
+
+
+def test_ten_faults_are_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        texts(write(tmp_path / "a.txt", b"\xff\n" * 10))
+    assert "more" not in str(caught.value)
+
+
+def test_a_file_that_is_bad_throughout_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path, reading = write(tmp_path / "a.txt", b"\xff\n" * 3_000_000), Reading()
+    with pytest.raises(DataError, match=r"\.\.\. and at least 9,990 more, at least 10,000 in all"):
+        texts(path, reading)
+    assert reading.num_bytes < path.stat().st_size / 2
 
 
 @pytest.mark.parametrize("policy", ["error", "replace", "skip"])

@@ -110,7 +110,7 @@ def test_the_first_ten_bad_rows_are_shown(tmp_path: Path) -> None:
     assert lines[0].endswith(
         "a.csv, line 3: wrong number of fields (1 where the header has 2; separated by ',', quoted)"
     )
-    assert lines[10] == "... and more"
+    assert lines[10] == "... and 10 more, 20 in all"
     assert "'skip'" in lines[11]
 
 

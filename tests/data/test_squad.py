@@ -84,15 +84,21 @@ def test_packed_with_a_byte_order_mark(tmp_path: Path) -> None:
             r"data\[0\]\.paragraphs\[0\]: no list 'qas' \(among context\)",
         ),
         (articles(question(), "x"), r"data\[0\]\.paragraphs\[0\]\.qas\[1\]: not an object"),
-        (articles(question(question=None)), r"qas\[0\]: 'question' is missing"),
-        (articles(question(), context=7), r"qas\[0\]: 'context' is no string \(a value of type int\)"),
-        (articles(question(answers="London")), r"qas\[0\]: 'answers' is no list of objects"),
+        (articles(question(question=None)), r"qas\[0\] \(question 'q1'\): 'question' is missing"),
+        (
+            articles(question(), context=7),
+            r"qas\[0\] \(question 'q1'\): 'context' is no string \(a value of type int\)",
+        ),
+        (articles(question(answers="London")), r"qas\[0\] \(question 'q1'\): 'answers' is no list of objects"),
         (articles(question(answers=[{"text": "London"}])), r"'answer_start' is no whole number \(answers\[0\]: None\)"),
         (articles(question(answers={"text": ["a"], "answer_start": []})), "no pair of lists"),
         (articles(question(answers=[{"answer_start": 3}])), r"'answers\[0\]\.text' is missing"),
-        ([question()], r"\[0\]: 'context' is missing"),
-        (articles(question(question="\ud83d")), r"qas\[0\]: lone surrogate"),
-        (articles(question(answers=[{"text": "\ud83d", "answer_start": 0}])), r"qas\[0\]: lone surrogate"),
+        ([question()], r"\[0\] \(question 'q1'\): 'context' is missing"),
+        (articles(question(question="\ud83d")), r"qas\[0\] \(question 'q1'\): lone surrogate"),
+        (
+            articles(question(answers=[{"text": "\ud83d", "answer_start": 0}])),
+            r"qas\[0\] \(question 'q1'\): lone surrogate",
+        ),
     ],
 )
 def test_what_is_something_else_is_told_with_its_place(tmp_path: Path, content: Any, told: str) -> None:
@@ -137,3 +143,21 @@ def test_a_truncated_packed_file_is_named(tmp_path: Path) -> None:
 def test_real_files_have_the_published_counts(shared: Path, name: str, num_questions: int, num_impossible: int) -> None:
     rows = list(read_squad(shared / name, Reading()))
     assert (len(rows), sum(not row.values["answers"]["text"] for row in rows)) == (num_questions, num_impossible)
+
+
+def test_a_question_has_the_line_of_its_id_where_the_file_has_lines(tmp_path: Path) -> None:
+    first = question(question='What is "id": "q2" in "Ada"?')
+    third = question(id="q\u00e9", answers=[{"text": "London", "answer_start": "25"}])
+    content = json.dumps(articles(first, question(id="q2"), third), indent=2)
+    rows = read(tmp_path / "a.json", content, reading := Reading(errors="skip"))
+    assert (len(rows), sum(reading.skipped.values())) == (2, 1)
+    lines = content.splitlines()
+    assert [lines[(row.line or 0) - 1].strip() for row in rows] == ['"id": "q1",', '"id": "q2",']
+    assert rows[1].where == f"{tmp_path / 'a.json'}, row 2 (data[0].paragraphs[0].qas[1], line {rows[1].line})"
+    number = next(i for i, line in enumerate(lines, start=1) if "q\\u00e9" in line)
+    with pytest.raises(
+        DataError, match=rf"a\.json, data\[0\].*qas\[2\] \(question 'qé', line {number}\): 'answer_start'"
+    ):
+        read(tmp_path / "a.json", content)
+    (alone,) = read(tmp_path / "b.json", articles(question()))
+    assert alone.where == f"{tmp_path / 'b.json'}, row 1 (data[0].paragraphs[0].qas[0])"

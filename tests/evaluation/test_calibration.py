@@ -29,4 +29,13 @@ def test_true_probabilities_have_no_error_to_speak_of() -> None:
 
 def test_no_decisions() -> None:
     found = reliability(np.empty(0), np.empty(0))
-    assert (found.bins, found.ece, found.num) == ((), 0.0, 0)
+    assert (found.bins, found.ece, found.num, found.log_loss) == ((), 0.0, 0, 0.0)
+
+
+def test_log_loss_is_scikit_learn_s() -> None:
+    from sklearn.metrics import log_loss
+
+    rng = np.random.default_rng(0)
+    scores, right = np.append(rng.random(200), [0.0, 1.0]), rng.integers(2, size=202)
+    found = reliability(scores, right).log_loss
+    assert found == pytest.approx(log_loss(right, np.column_stack([1 - scores, scores])))

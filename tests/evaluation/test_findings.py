@@ -48,6 +48,23 @@ def test_every_task_can_be_reported_on(name: str) -> None:
     assert "http" not in html.replace("http://www.w3.org/1999/xlink", "")
 
 
+TEMPERED = ("classification", "reranking", "question_answering", "multiple_choice", "token_classification")
+
+
+@pytest.mark.parametrize("name", TEMPERED)
+def test_the_reliability_without_the_temperature_is_that_of_a_model_without_one(name: str) -> None:
+    predictor, samples = predictor_of(name)
+    tempered = replace(predictor, task=predictor.task.tempered(3.0))
+    judged = judge(tempered, samples, keep_parts=True)
+    found = findings(judged, Training(samples)).tempering
+    assert found is not None
+    assert found.temperature == 3.0
+    assert found.before == judge(predictor, samples).reliability()
+    assert found.before != judged.reliability()
+    assert findings(judge(tempered, samples), Training(samples)).tempering is None
+    assert findings(judge(predictor, samples, keep_parts=True), Training(samples)).tempering is None
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_intervals_of_every_task_hold_its_metrics_and_survive_json(name: str) -> None:
     predictor, samples = predictor_of(name)
@@ -55,7 +72,8 @@ def test_intervals_of_every_task_hold_its_metrics_and_survive_json(name: str) ->
     assert found.metrics == {metric: interval.value for metric, interval in found.intervals.items()}
     assert evaluate(predictor, samples).metrics == found.metrics
     record = found.record("test")
-    assert EvaluationRecord.from_dict(json.loads(json.dumps(record))).metrics == found.intervals
+    again = EvaluationRecord.from_dict(json.loads(json.dumps(record)))
+    assert (again.metrics, again.calibration) == (found.intervals, found.calibration)
     assert record["precision"] == "fp32"
 
 
@@ -63,7 +81,7 @@ def test_what_was_cut_or_read_in_windows_is_one_phrase() -> None:
     cases = {
         (0, 0, 0): "nothing",
         (0, 0, 2): "nothing; 2 read in several windows",
-        (1, 30, 0): "30 tokens of 1 examples",
+        (1, 30, 0): "30 tokens of 1 of 9 examples",
     }
     for (examples, tokens, windowed), told in cases.items():
         assert Evaluation({}, 9, 99, examples, tokens, windowed).cut == told

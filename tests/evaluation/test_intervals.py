@@ -78,3 +78,11 @@ def test_the_interval_over_seeds_by_hand() -> None:
     assert found.value == pytest.approx(0.91)
     assert (found.low, found.high) == pytest.approx((0.91 - 0.024842, 0.91 + 0.024842), abs=1e-6)
     assert over_seeds([0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
+
+
+def test_the_interval_over_seeds_ends_where_the_metric_does() -> None:
+    # t of 1 degree of freedom at 97.5% is 12.7062; two values' deviation is their distance over 2 ** 0.5.
+    wide = over_seeds([0.9, 0.95])
+    assert (wide.low, wide.high) == pytest.approx((0.925 - 12.7062 * 0.025, 0.925 + 12.7062 * 0.025), abs=1e-5)
+    assert over_seeds([0.9, 0.95], (0, 1)) == Interval(wide.value, wide.low, 1.0)
+    assert over_seeds([0.0, 1.0], (0, 1)) == Interval(0.5, 0.0, 1.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bertsmith.model.crf import Chain, Crf
+from bertsmith.model.crf import NEVER, Chain, Crf
 
 LENGTHS = (3, 1, 4, 2, 3)
 L = 3
@@ -47,18 +47,50 @@ def test_all_of_it_against_every_sequence_written_out() -> None:
             assert float(margin[place, label]) == pytest.approx(float(mass))
 
 
-def test_what_is_forbidden_never_comes_out() -> None:
-    of = chain()
-    forbidden = of.transitions.clone()
-    forbidden[0, 1] = forbidden[2, 2] = -torch.inf
-    strict = Chain(of.starts + torch.tensor([-torch.inf, 0, 0]), forbidden, of.ends + torch.tensor([0, 0, -torch.inf]))
+def allowed() -> tuple[Tensor, Tensor, Tensor]:
+    """Not 0 at the start, not 2 at the end, neither 0 1 nor 2 2 between them."""
+    transitions = torch.ones(L, L, dtype=torch.bool)
+    transitions[0, 1] = transitions[2, 2] = False
+    return torch.tensor([False, True, True]), transitions, torch.tensor([True, True, False])
+
+
+def test_a_restricted_chain_against_every_allowed_sequence_written_out() -> None:
+    strict, rows = chain().restricted(*allowed()), scores()
+    # The first and the third sequence are cut out of longer ones: whatever stands at their open borders is alike.
+    before, after = torch.tensor([True, False, False, False, False]), torch.tensor([True, False, True, False, False])
+    of = strict.open(before, after)
+    labels = of.best(rows, LENGTHS)
+    likelihood, marginals = of.log_likelihood(rows, labels, LENGTHS), of.log_marginals(rows, LENGTHS).exp()
+    parts = zip(*(values.split(LENGTHS) for values in (rows, labels, marginals)), likelihood, strict=True)
+    for i, (part, found, margin, log_probability) in enumerate(parts):
+        alone = Chain(of.starts[i], of.transitions, of.ends[i])
+        weights = {way: weight(alone, part, way) for way in product(range(L), repeat=len(part))}
+        weights = {way: w for way, w in weights.items() if w > NEVER / 2}
+        assert len(weights) < L ** len(part)
+        total = torch.tensor(list(weights.values()), dtype=torch.float64).logsumexp(0)
+        assert tuple(found.tolist()) == max(weights, key=weights.__getitem__)
+        assert float(log_probability) == pytest.approx(max(weights.values()) - float(total))
+        for place, label in product(range(len(part)), range(L)):
+            mass = sum(float((w - total).exp()) for way, w in weights.items() if way[place] == label)
+            assert float(margin[place, label]) == pytest.approx(mass)
+
+
+def test_what_is_forbidden_never_comes_out_and_has_no_gradient() -> None:
+    strict = chain().restricted(*allowed())
     rows = torch.randn(600, L, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 50
-    for part in strict.best(rows, [6] * 100).split(6):
+    found = strict.best(rows, [6] * 100)
+    for part in found.split(6):
         pairs = list(pairwise(part.tolist()))
         assert (0, 1) not in pairs
         assert (2, 2) not in pairs
         assert part[0] != 0
         assert part[-1] != 2
+    crf = Crf(L)
+    crf.chain().restricted(*allowed()).log_likelihood(rows.float(), found, [6] * 100).sum().backward()
+    for parameter, may in zip(crf.parameters(), allowed(), strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert (parameter.grad[~may] == 0).all()
 
 
 def test_gradients_are_those_of_each_sequence_alone() -> None:

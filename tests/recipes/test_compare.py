@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,61 @@ def test_what_is_no_model_is_refused(house: Path, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text("{}")
     with pytest.raises(FileFormatError, match="task and marks"):
         compare(CompareSettings(first=tmp_path / "facts.json", second=house / "reports" / "seed-0"))
+
+
+@pytest.fixture(scope="module")
+def two_columns(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with two columns of labels and two of texts, and a classifier for each pair of them."""
+    folder = tmp_path_factory.mktemp("columns")
+    rows = [line.split(",") for line in (house / "train.csv").read_text().splitlines()[1:]]
+    turned = {"good": "bad", "bad": "good"}
+    lines = ["review,sentiment,title,mood", *(f"{text},{label},{text},{turned[label]}" for text, label, _ in rows)]
+    (folder / "both.csv").write_text("\n".join(lines) + "\n")
+    fields = {"first": ("review", "sentiment"), "title": ("title", "sentiment"), "mood": ("review", "mood")}
+    for name, (text, label) in fields.items():
+        columns = {"text": text, "label": label}
+        toy_classifier(folder / name, folder / "both.csv", model=str(house / "bert"), max_steps=1, columns=columns)
+        report_dir = folder / "reports" / name
+        evaluate(EvaluateSettings(folder=folder / name, file=folder / "both.csv", report_dir=report_dir))
+    return folder
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_models_that_know_different_answers_are_compared_by_one_column_alone(two_columns: Path, reports: bool) -> None:
+    place = two_columns / "reports" if reports else two_columns
+    values = {"first": place / "first", "second": place / "mood", "file": two_columns / "both.csv"}
+    with pytest.raises(DataError, match=r"measured by the column 'sentiment', .*mood.* by 'mood'; .*--label-column"):
+        compare(CompareSettings(**values))
+    if not reports:
+        report = compare(CompareSettings(**values, columns={"label": "mood"}))
+        assert (report.num_examples, report.warnings) == (120, ())
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_models_that_read_different_columns_are_compared_and_that_is_told(two_columns: Path, reports: bool) -> None:
+    place = two_columns / "reports" if reports else two_columns
+    values = {"first": place / "first", "second": place / "title", "file": two_columns / "both.csv"}
+    (warning,) = compare(CompareSettings(**values)).warnings
+    assert warning.startswith("text is read from several columns: 'review'")
+    assert "'title'" in warning
+
+
+def test_rows_that_only_one_of_the_models_can_read_are_no_comparison(two_columns: Path) -> None:
+    names, *lines = (two_columns / "both.csv").read_text().splitlines()
+    rows = [dict(zip(names.split(","), line.split(","), strict=True)) for line in lines]
+    holes = [rows[0] | {"review": None}, rows[1] | {"title": None}, *rows[2:]]  # each model skips one, not the same
+    (two_columns / "holes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in holes))
+    values = {"first": two_columns / "first", "second": two_columns / "title", "errors": "skip"}
+    with pytest.raises(DataError, match=r"\(119 examples\) and .* \(119\) are not about the same examples"):
+        compare(CompareSettings(**values, file=two_columns / "holes.jsonl"))
+
+
+def test_so_many_examples_are_the_same_for_both_and_for_a_report(house: Path, tmp_path: Path) -> None:
+    values = {"first": house / "good", "second": house / BAD, "file": house / "test.csv", "max_eval_samples": 20}
+    report = compare(CompareSettings(**values))
+    assert report.num_examples == 20
+    assert report.warnings == ("using 20 of 60 examples, chosen at random",)
+    evaluate(EvaluateSettings(folder=house / "good", file=house / "test.csv", max_eval_samples=20, report_dir=tmp_path))
+    assert compare(CompareSettings(**values | {"first": tmp_path})) == report
+    with pytest.raises(SettingsError, match="holds 60 examples, which are compared as they are"):
+        compare(CompareSettings(**values | {"first": house / "reports" / "good"}))

@@ -10,6 +10,7 @@ from toy_models import toy_bert, toy_classifier, toy_reviews
 
 from bertsmith.artifact import Artifact
 from bertsmith.errors import DataError, SettingsError
+from bertsmith.inference.predictor import load
 from bertsmith.recipes.evaluate import EvaluateReport, EvaluateSettings, _trained_on, evaluate
 from bertsmith.recipes.examples import Source
 
@@ -113,6 +114,38 @@ def test_the_page_and_the_facts_are_files_that_need_nothing_else(house: Path, re
     assert facts["task"]["labels"] == ["bad", "good"]
 
 
+def test_the_temperature_stands_in_the_report_with_the_calibration_before_and_after(
+    house: Path, report: EvaluateReport
+) -> None:
+    assert report.findings is not None
+    tempering, after = report.findings.tempering, report.findings.reliability
+    assert tempering is not None
+    assert after is not None
+    temperature = load(house / "model").task.settings.temperature
+    assert tempering.temperature == temperature != 1.0
+    assert report.calibration == {"ece": after.ece, "log_loss": after.log_loss}
+    shutil.copytree(house / "model", house / "untempered")
+    record = json.loads((house / "untempered" / "bertsmith.json").read_text())
+    record["task"]["temperature"] = 1.0
+    (house / "untempered" / "bertsmith.json").write_text(json.dumps(record))
+    settings = EvaluateSettings(folder=house / "untempered", file=house / "test.csv", report_dir=house / "untempered")
+    plain = evaluate(settings).findings
+    assert plain is not None
+    assert plain.reliability is not None
+    assert (tempering.before.ece, tempering.before.log_loss) == pytest.approx(
+        (plain.reliability.ece, plain.reliability.log_loss)
+    )
+    html = (house / "report" / "report.html").read_text(encoding="utf-8")
+    assert f"a temperature of {temperature:.3f}, fitted to held-out examples" in html
+    for number in (tempering.before.ece, tempering.before.log_loss, after.ece, after.log_loss):
+        assert f"<td>{number:.3f}</td>" in html
+    facts = json.loads((house / "report" / "evaluation.json").read_text(encoding="utf-8"))
+    assert facts["tempering"]["temperature"] == temperature
+    assert facts["tempering"]["before"]["ece"] == tempering.before.ece
+    assert plain.tempering is None
+    assert "No temperature was fitted" in (house / "untempered" / "report.html").read_text(encoding="utf-8")
+
+
 def test_without_the_training_file_the_report_says_so(house: Path, tmp_path: Path) -> None:
     train = toy_reviews(tmp_path / "train.csv", 40, seed=3)
     toy_classifier(tmp_path / "model", train, model=str(house / "bert"), max_steps=2)
@@ -177,3 +210,20 @@ def test_files_without_a_line_of_names_are_read_by_the_names_that_are_given(hous
     assert report.findings is not None
     assert report.findings.other is not None
     assert report.findings.other.metrics == usual.metrics
+
+
+def test_so_many_examples_are_always_the_same_and_the_report_says_so(house: Path, tmp_path: Path) -> None:
+    values = {"folder": house / "model", "file": house / "test.csv", "other_file": house / "other.csv"}
+    report = evaluate(EvaluateSettings(**values, max_eval_samples=30, report_dir=tmp_path))
+    assert report.num_examples == 30
+    assert report.warnings[0] == "using 30 of 82 examples, chosen at random"
+    assert report.findings is not None
+    assert report.findings.other is not None
+    assert report.findings.other.num_examples == 30
+    assert report.findings.other.warnings == ("using 30 of 40 examples, chosen at random",)
+    assert "using 30 of 82 examples" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    again = evaluate(EvaluateSettings(**values, max_eval_samples=30))
+    assert (again.metrics, again.intervals) == (report.metrics, report.intervals)
+    whole = evaluate(EvaluateSettings(**values, max_eval_samples=82))
+    assert whole.num_examples == 82
+    assert not any("using" in warning for warning in whole.warnings)

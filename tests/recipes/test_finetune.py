@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from toys import WORDS, toy_config, toy_text, toy_tokenizer
 
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import load
+from bertsmith.recipes.evaluate import evaluate
 from bertsmith.recipes.examples import DataSettings, load_examples
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.seeds import finetune_seeds
@@ -65,6 +68,19 @@ def test_what_a_run_leaves_loads_predicts_and_holds(
     assert "encoder.layers.0.attention.query.weight" in names
     assert len(load(report.output_dir, precision=precision).predict(["ba be bi"])) == 1
     assert verify({"folder": report.output_dir}).figures
+
+
+def test_words_without_pieces_are_told_before_training_and_in_evaluation(tmp_path: Path, pretrained: Path) -> None:
+    sentences = "".join(f"{a} B-X\n\u200b I-X\n{b} O\n\n" for a, b in zip(WORDS[:20], WORDS[20:40], strict=True))
+    (tmp_path / "train.conll").write_text(sentences, encoding="utf-8")
+    values = {"train_file": tmp_path / "train.conll", "model": str(pretrained), "output_dir": tmp_path / "run"}
+    report = finetune("token_classification", values | {"training": QUICK | {"max_steps": 1}, "task": {"crf": True}})
+    (told,) = (warning for warning in report.warnings if warning.startswith("training: "))
+    assert told.startswith("training: 18 of 54 words have no pieces")
+    assert f"{tmp_path / 'train.conll'}, row " in told
+    assert sum(warning.startswith("validation: 2 of 6 words") for warning in report.warnings) == 1
+    evaluated = evaluate({"folder": tmp_path / "run", "file": tmp_path / "train.conll"})
+    assert any(warning.startswith("20 of 60 words have no pieces") for warning in evaluated.warnings)
 
 
 def test_a_test_file_is_measured_and_nothing_is_chosen_by_it(tmp_path: Path, pretrained: Path) -> None:
@@ -119,7 +135,10 @@ def test_every_seed_is_split_alike_and_the_interval_is_student_s(tmp_path: Path,
     # t of 2 degrees of freedom at 97.5% is 4.3027.
     reach = 4.3027 * np.std(values, ddof=1) / 3**0.5
     assert found.value == pytest.approx(np.mean(values))
-    assert found.high - found.value == pytest.approx(reach, abs=1e-3)
+    assert found.value - found.low == pytest.approx(reach, abs=1e-3)
+    assert found.high == pytest.approx(min(1.0, found.value + reach), abs=1e-3)
+    correlation = report.metrics["validation"]["matthews_correlation"]
+    assert -1 <= correlation.low <= correlation.high <= 1
     summary = json.loads((tmp_path / "runs" / "seeds.json").read_text())
     assert summary["metrics"]["validation"]["accuracy"]["value"] == pytest.approx(found.value)
     with pytest.raises(SettingsError, match="two runs or more"):
@@ -288,3 +307,30 @@ def test_rare_classes_and_contradictions_are_told_with_their_rows(tmp_path: Path
     assert f"classes with a single example: 'rare' ({file.name}" in told.replace(f"{tmp_path}/", "")
     assert "labels without a training example: 'never'" in told
     assert "2 of 33 training texts occur with another answer too" in told
+
+
+def test_rare_classes_are_told_once_where_the_validation_rows_are_split_off(tmp_path: Path) -> None:
+    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(30)]
+    rows += ["once only,rare", "said twice,odd", "said twice,odd", "one,small", "another,small"]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    examples = load_examples(TASKS["classification"](), DataSettings(train_file=tmp_path / "rows.csv"))
+    for label, told in (
+        ("rare", "classes with a single example: 'rare'"),
+        ("odd", "classes with a single text, all in training: 'odd'"),
+        ("small", "classes without a validation row, being too small: 'small'"),
+    ):
+        about = [warning for warning in examples.warnings if repr(label) in warning]
+        assert len(about) == 1
+        assert about[0].startswith(told)
+
+
+def test_what_training_cut_is_kept_once_an_example_whatever_the_epochs(tmp_path: Path, pretrained: Path) -> None:
+    report = classify(tmp_path, pretrained, task={"truncation": "head", "max_length": 6})
+    truncation = report.training.truncation
+    assert report.training.num_steps * 8 > 2 * report.num_train_examples
+    # Texts of five words and two special tokens: one word of each is cut.
+    assert truncation == Truncation(report.num_train_examples, report.num_train_examples, report.num_train_examples)
+    assert load_artifact(tmp_path / "run").record["training"]["truncation"] == asdict(truncation)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    (told,) = [line for line in lines if line["kind"] == "truncation"]
+    assert told.items() >= asdict(truncation).items()

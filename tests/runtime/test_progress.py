@@ -41,6 +41,17 @@ def test_lines_carry_count_rate_time_and_values() -> None:
     assert len(lines) == 2
 
 
+def test_what_was_done_before_says_nothing_of_the_rate() -> None:
+    with Progress().phase("training", total=1000, unit="steps", done_before=900) as phase:
+        assert (phase.done, phase.rate, phase.remaining_seconds) == (900, 0.0, None)
+        phase.advance()
+        elapsed = phase.elapsed_seconds
+        assert phase.done == 901
+        assert phase.rate <= 1 / elapsed
+        assert phase.remaining_seconds is not None
+        assert phase.remaining_seconds >= 99 * elapsed
+
+
 def test_a_phase_without_a_count_tells_its_time_alone() -> None:
     stream = io.StringIO()
     with LineProgress(stream).phase("baselines"):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray_nodes
+from killed_training import bits, hit, start, write_rows
 from runner_work import die_once, fail_at_three, square, write_shard
 from toy_models import toy_bert, toy_classifier, toy_reviews
 from toys import toy_text, toy_tokenizer
@@ -194,3 +195,15 @@ def test_an_address_that_is_no_cluster_is_told(address: str, monkeypatch: pytest
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(SettingsError, match="address: "), ray_runner(ScaleSettings(on="ray", address=address)):
         pass
+
+
+def test_a_training_worker_that_is_killed_goes_on_to_the_same_bits(cluster: Any, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.csv")
+    here = start(data, tmp_path / "here", "--on", "local")
+    _, said = here.communicate(timeout=200)
+    assert here.returncode == 0, said
+    there = start(data, tmp_path / "there", "--on", "ray", "--address", cluster.address)
+    hit(tmp_path / "there", lambda: ray_nodes.processes(lambda words: words[0].startswith("ray::RayTrainWorker")))
+    _, said = there.communicate(timeout=300)
+    assert there.returncode == 0, said
+    assert bits(tmp_path / "there") == bits(tmp_path / "here")

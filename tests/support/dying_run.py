@@ -1,10 +1,11 @@
 """A small fine-tuning run in a process of its own that dies where it is told to, and the same run unbroken.
 
-    python dying_run.py DATA OUTPUT RESUME HOW
+    python dying_run.py DATA OUTPUT RESUME HOW [OPTION...]
 
 HOW: `never`; `event:N`, before the N-th time that a file of the run is opened for writing, renamed, made or deleted;
 `half:N`, with half of the N-th checkpoint file on the disk; `seconds:X`, by kill -9 wherever it is then;
-`signal:NAME:STEP`, which asks it to stop during that step. The number of events goes to OUTPUT.events.
+`signal:NAME:STEP`, which it gets during that step, or `signal:NAME:STEP:RANK`, which that process of several gets in
+the first attempt of its launcher. The number of events goes to OUTPUT.events.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -54,18 +56,19 @@ def main() -> int:
     elif how[0] == "signal":
         real_step = _Run._step
 
-        def step_and_ask(run: _Run, step: int, current: object) -> None:
-            if step == int(how[2]):
+        rank = how[3] if len(how) > 3 else "0"
+        is_meant = os.environ.get("RANK", "0") == rank and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+
+        def step_and_ask(run: _Run, step: int, *arguments: Any) -> None:
+            if step == int(how[2]) and is_meant:
                 os.kill(os.getpid(), getattr(signal, how[1]))
-            real_step(run, step, current)  # type: ignore[arg-type]
+            real_step(run, step, *arguments)
 
         _Run._step = step_and_ask  # type: ignore[method-assign]
     if how[0] in ("event", "never"):
         sys.addaudithook(count)
-    options = [] if resume == "no" else ["--resume-from-checkpoint", resume]
-    code = bertsmith(
-        ["finetune", "classification", "--train-file", str(data), "--output-dir", str(output), *OPTIONS, *options]
-    )
+    options = [*OPTIONS, *([] if resume == "no" else ["--resume-from-checkpoint", resume]), *sys.argv[5:]]
+    code = bertsmith(["finetune", "classification", "--train-file", str(data), "--output-dir", str(output), *options])
     if how[0] == "never":
         output.with_name(f"{output.name}.events").write_text(str(seen[0]), encoding="utf-8")
     return code

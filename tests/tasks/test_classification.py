@@ -58,7 +58,7 @@ def test_rows_without_a_label_are_all_told_at_once(tmp_path: Path) -> None:
     message = str(error.value)
     assert message.count("no label") == 10
     assert "row 1 (line 2)" in message
-    assert "and more" in message
+    assert "... and 2 more, 12 in all" in message
     skipping = Reading(errors="skip")
     examples, columns = read_examples(Classification(), path, {}, skipping)
     assert (len(examples), sum(skipping.skipped.values())) == (48, 12)

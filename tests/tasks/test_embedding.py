@@ -22,12 +22,14 @@ from bertsmith.inference.predictor import Predictor, load
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import BareNetwork, EmbeddingNetwork, Pooling
 from bertsmith.model.packed import Packed
+from bertsmith.runtime.processes import ALONE
 from bertsmith.tasks import Example
 from bertsmith.tasks.embedding import Embedding, EmbeddingPrediction, EmbeddingRequest, EmbeddingSettings, TextPart
 from bertsmith.tasks.pair_objectives import Alike, Contrastive, Cosine, StepTexts
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.sentence_folder import read_sentence_folder
-from bertsmith.training.step import backward, make_step
+from bertsmith.training.parallel import Replicas
+from bertsmith.training.step import make_step
 from bertsmith.training.trainer import TrainingSettings, train
 
 TEXTS = ("ba be", "fo fu ga", "ka ki")
@@ -154,9 +156,9 @@ def test_pieces_of_a_step_change_neither_loss_nor_gradient(objective: str) -> No
     for max_tokens in (10_000, 30):
         step = make_step(task, windows, max_tokens)
         network.zero_grad()
-        losses = backward(task, network, step, "fp32")
+        losses = Replicas(network, ALONE).backward(task, step, step.facts.counts, "fp32")
         results.append((losses[objective], [p.grad.clone() for p in network.parameters() if p.grad is not None]))
-    assert step.counts == {objective: 6}
+    assert step.facts.counts == {objective: 6}
     (whole, gradients), (pieces, others) = results
     assert pieces == pytest.approx(whole, rel=1e-5)
     for gradient, other in zip(gradients, others, strict=True):

@@ -90,7 +90,8 @@ def test_packing_changes_neither_losses_nor_gradients(name: str) -> None:
 
     def gradients(max_tokens: int) -> dict[str, torch.Tensor]:
         network.zero_grad()
-        backward(toy.task, network, make_step(toy.task, samples, max_tokens), "fp32")
+        step = make_step(toy.task, samples, max_tokens)
+        backward(toy.task, network, step, step.facts.counts, "fp32")
         return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
     together, apart = gradients(100_000), gradients(1)
@@ -104,8 +105,8 @@ def test_counts_add_up_whatever_the_micro_batches(name: str) -> None:
     samples = [toy.task.encode(s, toy_tokenizer(), sample_rng(0, 0, i)) for i, s in enumerate(toy.samples)]
     whole, parts = (make_step(toy.task, samples, budget) for budget in (100_000, 40))
     assert len(parts.batches) > len(whole.batches) == 1
-    assert parts.counts == pytest.approx(whole.counts)
-    assert all(count > 0 for count in whole.counts.values())
+    assert parts.facts.counts == pytest.approx(whole.facts.counts)
+    assert all(count > 0 for count in whole.facts.counts.values())
 
 
 def test_encoding_is_a_function_of_its_random_numbers(name: str) -> None:

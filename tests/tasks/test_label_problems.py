@@ -10,7 +10,7 @@ import pytest
 import torch
 from toys import WORDS, toy_config, toy_tokenizer
 
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.classification import Classification, TextRequest
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
@@ -139,6 +139,16 @@ def test_correlations_by_hand_ties_have_their_mean_rank() -> None:
 def test_a_target_that_is_no_finite_number_is_refused_with_its_place(value: Any) -> None:
     with pytest.raises(DataError, match=r"row 3: not a .*number: "):
         Regression(ClassificationSettings(problem_type="regression")).answer(value, "row 3")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"balanced": True}, {"class_weights": {"a": 2.0}}, {"focal_gamma": 2.0}, {"labels": ("a", "b")}]
+)
+def test_a_regression_refuses_what_is_for_labels(asked: dict[str, Any]) -> None:
+    task = Classification(ClassificationSettings(problem_type="regression", **asked))
+    (name,) = asked
+    with pytest.raises(SettingsError, match=f"{name} would change nothing: leave out --{name.replace('_', '-')}, or"):
+        task.fitted(examples([2.0, 4.0]))
 
 
 def test_a_regression_starts_from_the_mean() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertsmith.tasks import TASKS
 from bertsmith.tasks.classification import Classification
 
 LABELS = ("a", "b", "c", "d")
@@ -99,3 +101,22 @@ def test_correlations_with_a_constant_are_zero() -> None:
     assert metrics(REGRESSION, (1, 0.3), (2, 0.3))["spearmanr"] == 0
     assert metrics(REGRESSION, (1, 0.3), (2, 0.3))["pearson"] == 0
     assert metrics(REGRESSION, (1, 0.5))["mean_squared_error"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "bounds"),
+    [
+        ("classification", "accuracy", (0, 1)),
+        ("classification", "matthews_correlation", (-1, 1)),
+        ("embedding", "spearmanr", (-1, 1)),
+        ("pretraining", "perplexity", (0, math.inf)),
+    ],
+)
+def test_every_metric_has_bounds(name: str, metric: str, bounds: tuple[float, float]) -> None:
+    assert TASKS[name]().metric_bounds(metric) == bounds
+
+
+def test_the_error_of_a_regression_has_no_upper_bound() -> None:
+    task = TASKS["classification"].from_dict({"problem_type": "regression"}, "test")
+    assert task.metric_bounds("mean_squared_error") == (0, math.inf)
+    assert task.metric_bounds("pearson") == (-1, 1)

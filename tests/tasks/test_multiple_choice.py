@@ -23,7 +23,7 @@ from bertsmith.tasks.multiple_choice import (
     MultipleChoice,
     MultipleChoiceSettings,
 )
-from bertsmith.tasks.reading import read_examples
+from bertsmith.tasks.reading import read_examples, read_requests
 from bertsmith.tasks.task import Example
 
 RNG = sample_rng(0, 0, 0)
@@ -150,6 +150,44 @@ def test_files_of_known_shapes_are_read(tmp_path: Path) -> None:
 
 def given(label: int, score: float = 1.0) -> ChoicePrediction:
     return ChoicePrediction(label, "x", score, ())
+
+
+def test_choices_in_columns_of_their_own_or_in_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content in (
+        "question,A,B,C,answer\nq,ba,be,bi,C\n",
+        "answer,question,A,B,C\nC,q,ba,be,bi\n",
+        'question,choices,answer\nq,"[""ba"", ""be"", ""bi""]",2\n',
+    ):
+        path.write_text(content)
+        ((example,), columns) = read_examples(MultipleChoice(), path, {}, Reading())
+        assert (example.request, example.answer) == (ChoiceRequest("q", ("ba", "be", "bi")), 2)
+        assert columns.by_field == {"question": "question", "choices": "choices", "label": "answer"}
+        (placed,) = read_requests(MultipleChoice(), path, {}, Reading())
+        assert placed.request == example.request
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "question,first,second,label\nq,ba,be,0\n",
+            r"no choices among the columns 'question', 'first', .*; expected a .* for each choice: A, B, C",
+        ),
+        ("question,option1,option2,label\nq,ba,be,1\n", "'option1' begins at 1, but labels count from 0: use letters"),
+        (
+            "question,choices,label\nq,ba|be,1\n",
+            r"\(line 2\): choices that are no list \('ba\|be'; expected a col",
+        ),
+        ("question,A,B,answer,key\nq,ba,be,A,B\n", "no column for 'label' among .*--label-column"),
+    ],
+)
+def test_a_file_whose_choices_are_not_found_is_told_how_to_name_them(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_examples(MultipleChoice(), tmp_path / "a.csv", {}, Reading())
 
 
 def test_metrics_and_confidences_by_hand() -> None:

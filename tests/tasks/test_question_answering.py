@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -399,3 +400,17 @@ def test_equals_the_reference_model(minilm: Path) -> None:
     null = min(float(expected.start_logits[i, 0] + expected.end_logits[i, 0]) for i in range(len(windows)))
     assert prediction.no_answer_odds == pytest.approx(null - every[best[0]], abs=1e-3)
     assert all(isinstance(c, Answer) and context[c.start : c.end] == c.answer for c in prediction.candidates)
+
+
+def test_an_answer_that_is_nowhere_is_told_with_its_place_in_the_file(tmp_path: Path) -> None:
+    absent = {"id": "q7", "question": "Who?", "answers": [{"text": "nobody", "answer_start": 0}]}
+    blind = {"id": "q8", "question": "Who?"}
+    content = {"data": [{"title": "t", "paragraphs": [{"context": "ba be bi", "qas": [absent, blind]}]}]}
+    (tmp_path / "a.json").write_text(json.dumps(content, indent=1))
+    with pytest.raises(DataError) as caught:
+        read_examples(QuestionAnswering(), tmp_path / "a.json", {}, Reading())
+    first, second, _ = str(caught.value).splitlines()
+    assert re.search(r"a\.json, row 1 \(data\[0\]\.paragraphs\[0\]\.qas\[0\], line \d+\): .*question 'q7'", first)
+    assert re.search(
+        r"row 2 \(data\[0\]\.paragraphs\[0\]\.qas\[1\], line \d+\): no value in 'answers'.*question 'q8'", second
+    )

@@ -19,10 +19,12 @@ from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
+from bertsmith.runtime.processes import ALONE
 from bertsmith.tasks import Example
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.reranking import PassagePart, RankingPrediction, Reranking, RerankingRequest, RerankingSettings
-from bertsmith.training.step import backward, make_step
+from bertsmith.training.parallel import Replicas
+from bertsmith.training.step import make_step
 from bertsmith.training.trainer import TrainingSettings, train
 
 
@@ -107,7 +109,7 @@ def test_pieces_of_a_step_change_neither_loss_nor_gradient(objective: str) -> No
     for max_tokens in (10_000, 40):
         step = make_step(task, windows, max_tokens)
         predictor.network.zero_grad()
-        losses = backward(task, predictor.network, step, "fp32")
+        losses = Replicas(predictor.network, ALONE).backward(task, step, step.facts.counts, "fp32")
         results.append((losses[objective], [p.grad for p in predictor.network.parameters() if p.grad is not None]))
         results[-1] = (results[-1][0], [gradient.clone() for gradient in results[-1][1]])
     assert len(step.batches) > 1
@@ -140,6 +142,27 @@ def test_rows_of_one_passage_are_gathered_by_query(tmp_path: Path) -> None:
         (RerankingRequest("q2", ("b",)), (0.0,)),
     ]
     assert examples[0].where.endswith("row 1 (line 2)")
+    assert task_of().notices(examples)[0] == (
+        "3 rows are 2 queries: rows with the same query are one; --id-column names a column that tells them apart"
+    )
+
+
+@pytest.mark.parametrize("column", ["query_id", "number"])
+def test_an_id_tells_queries_of_one_text_apart(tmp_path: Path, column: str) -> None:
+    # two people asked q1; a column `id` numbers the rows, and is none
+    rows = ["1,q1,a,1,7", "2,q1,b,0,7", "3,q1,c,1,8", "4,q1,d,0,8", "5,q2,e,1,9", "6,q2,f,0,9"]
+    (tmp_path / "pairs.csv").write_text("\n".join([f"id,query,text,label,{column}", *rows]))
+    given = {} if column == "query_id" else {"id": column}
+    examples, _ = read_examples(task_of(), tmp_path / "pairs.csv", given, Reading())
+    assert [(e.request, e.num_rows) for e in examples] == [
+        (RerankingRequest("q1", ("a", "b"), "7"), 2),
+        (RerankingRequest("q1", ("c", "d"), "8"), 2),
+        (RerankingRequest("q2", ("e", "f"), "9"), 2),
+    ]
+    assert task_of().notices(examples) == ["6 rows are 3 queries: rows with the same query and id are one"]
+    assert task_of().texts(examples[0].request) == ["q1", "a", "b"]
+    assert task_of().split_key(examples[0].request) == task_of().split_key(examples[1].request)
+    assert task_of().request({"query": "q", "passages": ["a"], "id": 7}) == RerankingRequest("q", ("a",), "7")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,20 @@ def test_words_without_pieces_shift_nothing() -> None:
     assert [word.start for word in prediction.words] == [0, 3, 5, 8]
 
 
+def test_words_without_pieces_are_told_with_their_rows() -> None:
+    rows = [
+        Example(TagRequest(("ba", "\u200b", "be")), ("B-A", "I-A", "I-A"), "a.conll, row 1"),
+        Example(TagRequest(("ba",)), ("O",), "a.conll, row 2"),
+        Example(TagRequest(("\u0301", "be")), ("O", "O"), "a.conll, row 3"),  # an accent, which goes with lower case
+    ]
+    (told,) = task_with().piece_notices(rows, toy_tokenizer())
+    assert told.startswith("2 of 6 words have no pieces: nothing is learned of them, they are predicted as O")
+    assert "a.conll, row 1, word 2: '\\u200b', I-A; a.conll, row 3, word 1: " in told
+    assert task_with().piece_notices(rows[1:2], toy_tokenizer()) == []
+    (window,) = encoded(task_with(), rows[0])
+    assert [LABELS[label] for label in window.targets["labels"]] == ["B-A", "B-A"]
+
+
 def test_context_fills_the_window_and_is_not_answered_for() -> None:
     around = {"before": "da de di do du", "after": "fa fe fi fo fu"}
     item = example("bas be", "B-A O", **around)
@@ -303,6 +318,28 @@ def test_the_valid_sequence_with_the_highest_sum_wins() -> None:
     assert [LABELS[index] for index in scores.labels] == ["B-A", "I-A"]
     expected = np.exp(1.0) / np.exp(logits[0].astype(float)).sum()
     assert scores.probabilities(1.0)[0] == pytest.approx(expected)
+
+
+def test_probabilities_of_a_crf_are_those_among_valid_sequences() -> None:
+    # The third word has no piece: it is outside, and the words on its two sides are sequences of their own.
+    rng = np.random.default_rng(1)
+    grammar, logits = grammar_of(LABELS, "BIO"), rng.normal(scale=2, size=(4, 5)).astype(np.float32)
+    starts, transitions, ends = (rng.normal(size=shape) for shape in (5, (5, 5), 5))
+    chain = Chain(*(torch.from_numpy(part).float() for part in (starts, transitions, ends)))
+    part = PieceScores(np.array([0, 1, 3, 4]), logits, chain)
+    scores = score_words([part], 5, LABELS, grammar)
+    assert scores.read.tolist() == [True, True, False, True, True]
+    for words, rows in (([0, 1], logits[:2]), ([3, 4], logits[2:])):
+        ways = [way for way in product(range(5), repeat=2) if grammar.admits(np.array(way))]
+        weights = np.exp(
+            [starts[a] + ends[b] + transitions[a, b] + rows[0, a] + rows[1, b] for a, b in ways], dtype=np.float64
+        )
+        best = ways[int(weights.argmax())]
+        assert scores.labels[words].tolist() == list(best)
+        for place, word in enumerate(words):
+            mass = weights[[way[place] == best[place] for way in ways]].sum() / weights.sum()
+            assert scores.probabilities(1.0)[word] == pytest.approx(mass, rel=1e-4)
+    assert scores.probabilities(1.0)[2] == 0.0
 
 
 def test_entities_have_places_in_the_text() -> None:
@@ -492,6 +529,74 @@ def test_losses_of_a_crf_do_not_depend_on_the_batch() -> None:
         together = float(task.loss(network, task.collate(windows))["tagging"])
         apart = sum(float(task.loss(network, task.collate([window]))["tagging"]) for window in windows)
     assert together == pytest.approx(apart, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES", "IOB1", "plain"])
+def test_the_loss_of_a_crf_is_over_valid_sequences_and_a_cut_one_may_begin_within_an_entity(scheme: Any) -> None:
+    # Two windows of one entity, a word without pieces within another: what it parts is mended.
+    words = ("ba", "be", "bi", "bo", "bu", "da", "\u200b", "de")
+    tags = ("B-A", "I-A", "I-A", "I-A", "I-A", "B-A", "I-A", "I-A")
+    item = Example(TagRequest(words), tags if scheme != "plain" else ("NOUN",) * 8, "row")
+    task = TokenClassification(TokenClassificationSettings(scheme=scheme, crf=True, max_length=6, stride=0))
+    task = task.fitted([item, *([example("ba", "VERB")] if scheme == "plain" else [])])
+    labels, grammar = task.settings.labels, grammar_of(task.settings.labels, scheme)
+    torch.manual_seed(0)
+    network = task.build(toy_config()).eval()
+    assert isinstance(network, CrfTokenNetwork)
+    torch.nn.init.normal_(network.crf.transitions, std=0.01)
+    torch.nn.init.normal_(network.crf.starts, std=0.01)
+    learned, windows = network.crf.chain(), encoded(task, item)
+    read = [window.words.tolist() for window in windows]
+    assert [(words[0], words[-1]) for words in read] == [(0, 3), (4, 7)]
+    batch = task.collate(windows)
+    # The sequences: words 0-3, 4-5, 7. Open: after the first, before the second.
+    assert batch.targets["lengths"].tolist() == [4, 2, 1]
+    assert batch.targets["open"].tolist() == [[False, True], [True, False], [False, False]]
+    with torch.no_grad():
+        logits = network(batch.packed)[batch.targets["places"]].split([4, 2, 1])
+        loss = float(task.loss(network, batch)["tagging"])
+        expected = 0.0
+        known = batch.targets["labels"].split([4, 2, 1])
+        for rows, answer, (before, after) in zip(logits, known, batch.targets["open"].tolist(), strict=True):
+            ways = {}
+            for way in product(range(len(labels)), repeat=len(rows)):
+                if not (before or grammar.starts[way[0]]) or not (after or grammar.ends[way[-1]]):
+                    continue
+                if all(grammar.transitions[a, b] for a, b in pairwise(way)):
+                    total = sum(row[label] for row, label in zip(rows, way, strict=True))
+                    total += sum(learned.transitions[a, b] for a, b in pairwise(way))
+                    ways[way] = float(total + (0 if before else learned.starts[way[0]]))
+            expected += float(torch.tensor(list(ways.values())).logsumexp(0)) - ways[tuple(answer.tolist())]
+    assert loss == pytest.approx(expected, rel=1e-4)
+    spelled = [labels[i] for i in batch.targets["labels"].tolist()]
+    if scheme == "BIO":
+        assert spelled == ["B-A", "I-A", "I-A", "I-A", "I-A", "B-A", "B-A"]
+    if scheme == "BIOES":
+        assert spelled == ["B-A", "I-A", "I-A", "I-A", "E-A", "S-A", "S-A"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["ba", "bes", "dit", "\u200b"]), min_size=1, max_size=30),
+    st.sampled_from(["BIO", "BIOES"]),
+    st.sampled_from(["windows", "head", "tail", "head_tail"]),
+    st.sampled_from(["first", "all"]),
+    st.randoms(use_true_random=False),
+)
+def test_no_target_of_a_crf_is_forbidden(words: list[str], scheme: Any, truncation: Any, pieces: Any, rng: Any) -> None:
+    tags = tuple(rng.choice(LABELS) for _ in words)
+    made = TokenClassificationSettings(
+        scheme=scheme, crf=True, max_length=8, stride=2, truncation=truncation, labelled_pieces=pieces
+    )
+    item = Example(TagRequest(tuple(words)), tags, "row")
+    task = TokenClassification(made).fitted([item, example("ba be", "B-A B-B")])
+    batch = task.collate(encoded(task, item))
+    network = task.build(toy_config()).eval()
+    with torch.no_grad():
+        loss = float(task.loss(network, batch)["tagging"])
+    assert 0 <= loss < 20 * len(words)
+    (parts,) = Predictor(task, network, toy_tokenizer(), precision="fp32").run([item], keep_parts=True).parts
+    assert 0.01 < task.tuned([item], [parts]).settings.temperature < 1000
 
 
 @pytest.mark.peers

@@ -187,6 +187,46 @@ def test_a_full_disk_is_told_and_earlier_checkpoints_stay(kept: Kept) -> None:
     assert newest(kept).step == 3
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB in memory, where the rights allow one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=False).returncode:
+        pytest.skip("no right to mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_without_room_is_told_and_training_goes_on_when_there_is_some_again(small_disk: Path) -> None:
+    kept = Kept(small_disk / "run.checkpoints")
+    with kept.checkpoints:
+        save(kept, 1)
+        (small_disk / "other").write_bytes(bytes(40 << 10))
+        save(kept, 2)
+        assert "No space left on device: free some space; training goes on" in kept.notes[0]
+        assert newest(kept).step == 1
+        (small_disk / "other").unlink()
+        save(kept, 3)
+        assert newest(kept).step == 3
+        assert len(kept.notes) == 1
+
+
+def test_a_disk_that_became_read_only_is_told(small_disk: Path) -> None:
+    kept = Kept(small_disk / "run.checkpoints")
+    with kept.checkpoints:
+        save(kept, 1)
+        # The lock's file is open for writing, as files are when a disk fails; a new mount over it is what can be made.
+        subprocess.run(["mount", "--bind", small_disk, small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", small_disk], check=True)
+        try:
+            save(kept, 2)
+        finally:
+            subprocess.run(["umount", "-l", small_disk], check=True)
+        assert "no checkpoint could be written: Read-only file system" in kept.notes[0]
+        assert newest(kept).step == 1
+
+
 def test_a_folder_that_was_removed_is_told(kept: Kept) -> None:
     save(kept, 1)
     shutil.rmtree(kept.checkpoints.folder)

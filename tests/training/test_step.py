@@ -15,9 +15,11 @@ from bertsmith.data.batch import Batch, Window, pack
 from bertsmith.data.order import sample_rng
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import BareNetwork
+from bertsmith.runtime.processes import ALONE
 from bertsmith.tasks.classification import Classification
 from bertsmith.tasks.task import CoupledTask
-from bertsmith.training.step import Step, backward, make_step
+from bertsmith.training.parallel import Replicas
+from bertsmith.training.step import Step, make_step
 
 
 class Neighbours(CoupledTask[Any, Any], Classification):
@@ -49,7 +51,7 @@ def windows_of(toy: ToyTask) -> list[list[Window]]:
 def gradients(task: Any, network: nn.Module, step: Step) -> tuple[dict[str, Tensor], dict[str, float]]:
     network.zero_grad()
     torch.manual_seed(5)
-    losses = backward(task, network, step, "fp32")
+    losses = Replicas(network, ALONE).backward(task, step, step.facts.counts, "fp32")
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}, losses
 
 
@@ -111,7 +113,7 @@ def test_weights_are_counted_over_the_step() -> None:
     task = Classification(toy.task.settings.model_copy(update={"class_weights": {"0": 0.1, "1": 2.0}}))
     samples = [task.encode(s, toy_tokenizer(), np.random.default_rng(0)) for s in toy.samples]
     # Labels 0 1 2 0 1 2 0 1.
-    assert make_step(task, samples, 30).counts["classification"] == pytest.approx(3 * 0.1 + 3 * 2 + 2 * 1)
+    assert make_step(task, samples, 30).facts.counts["classification"] == pytest.approx(3 * 0.1 + 3 * 2 + 2 * 1)
     network = task.build(toy_config())
     whole, loss = gradients(task, network, make_step(task, samples, 10_000))
     pieces, same_loss = gradients(task, network, make_step(task, samples, 20))

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from toys import toy_config, toy_task, toy_tokenizer
 
-from bertsmith.data.order import step_samples
+from bertsmith.data.batch import Truncation
+from bertsmith.data.order import sample_rng, step_samples
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.task import Task
@@ -223,7 +224,7 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_same_bits(name: str, precision: 
             assert tensors.keys() == ours.tensors[file].keys()
             assert all(torch.equal(ours.tensors[file][key], value) for key, value in tensors.items())
     assert timeless(resumed) == timeless(unbroken)
-    for what in ("evaluations", "best_step", "num_tokens", "num_cut_tokens", "final_loss"):
+    for what in ("evaluations", "best_step", "num_tokens", "truncation", "final_loss"):
         assert getattr(resumed, what) == getattr(unbroken, what)
 
 
@@ -247,7 +248,9 @@ def test_the_log_has_a_line_for_every_record(tmp_path: Path) -> None:
         ("train", 3),
         ("train", 4),
         ("validation", 4),
+        ("truncation", 4),
     ]
+    assert lines[-1].items() >= {"num_examples": 8, "num_cut_examples": 0, "num_cut_tokens": 0}.items()
     assert {"classification", "gradient_norm", "learning_rate", "tokens_per_second"} <= lines[0].keys()
     assert list(tmp_path.glob("events.out.tfevents.*"))
     with RunLog(tmp_path) as log:
@@ -255,13 +258,18 @@ def test_the_log_has_a_line_for_every_record(tmp_path: Path) -> None:
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-def test_what_truncation_cut_is_counted() -> None:
+def test_what_truncation_cut_is_counted_once_an_example_whatever_the_epochs() -> None:
     toy = toy_task("classification")
     task = type(toy.task)(toy.task.settings.model_copy(update={"max_length": 8, "truncation": "head"}))
     network = task.build(toy_config())
-    settings = TrainingSettings(max_steps=1, per_device_train_batch_size=8, precision="fp32")
+    settings = TrainingSettings(max_steps=5, per_device_train_batch_size=4, precision="fp32")
     result = train(task, network, toy_tokenizer(), toy.samples, settings)
     # Texts of 3 to 10 words with pairs of 3 to 10 words and 3 special tokens: all eight exceed 8 tokens.
     words = sum(len((s.request.text + " " + s.request.text_pair).split()) for s in toy.samples)
-    assert result.num_cut_tokens == words - 8 * 5
-    assert result.num_cut_windows == 8
+    assert result.truncation == Truncation(8, 8, words - 8 * 5)
+    part = train(task, network, toy_tokenizer(), toy.samples, settings.model_copy(update={"max_steps": 1}))
+    assert part.truncation.num_examples == 4
+    windows = type(toy.task)(toy.task.settings.model_copy(update={"max_length": 8}))
+    read = train(windows, network, toy_tokenizer(), toy.samples, settings).truncation
+    encoded = [windows.encode(sample, toy_tokenizer(), sample_rng(0, 0, 0)) for sample in toy.samples]
+    assert read.num_windowed_examples == sum(len(parts) > 1 for parts in encoded) > 0

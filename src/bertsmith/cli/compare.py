@@ -26,5 +26,7 @@ def run(settings: CompareSettings, output: Output) -> dict[str, Any]:
         f"answered better by {settings.first}: {report.only_first:,} examples; "
         f"by {settings.second}: {report.only_second:,}"
     )
+    for warning in report.warnings:
+        output.say(f"warning: {warning}")
     metrics = {name: asdict(c) | {"verdict": c.verdict} for name, c in report.metrics.items()}
     return asdict(report) | {"metrics": metrics}

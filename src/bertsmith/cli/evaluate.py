@@ -32,6 +32,7 @@ def run(settings: EvaluateSettings, output: Output) -> dict[str, Any]:
         {
             "examples": report.num_examples,
             "tokens": report.num_tokens,
+            "calibration": report.calibration,
             "examples cut": report.num_cut_examples,
             "tokens cut": report.num_cut_tokens,
             "examples in several windows": report.num_windowed_examples,

@@ -51,6 +51,7 @@ def add_task(name: str) -> None:
             for side, metrics in report.metrics.items():
                 rows = [[metric, value.value, value.low, value.high] for metric, value in metrics.items()]
                 output.table(f"{side}, {len(report.seeds)} seeds", rows, ["metric", "mean", "from", "to (95%)"])
+            output.say("intervals: Student's t over the runs, up to the bounds of the metric")
             output.say(f"saved in {report.output_dir}, a folder a seed")
             return asdict(report)
         result = finetune(name, settings, output.progress)
@@ -75,7 +76,8 @@ def _facts(report: FinetuneReport) -> dict[str, Any]:
         "best step": report.training.best_step,
         "validation": report.evaluation.metrics,
         **({} if report.test is None else {"test": report.test.metrics}),
-        "cut in training": report.training.cut,
+        "spikes in steps": report.training.spikes,
+        "cut in training": str(report.training.truncation),
         "cut in validation": report.evaluation.cut,
         **({} if report.test is None else {"cut in test": report.test.cut}),
         "saved in": report.output_dir,

@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError, UnknownCommandError
 from bertsmith import __version__
 from bertsmith.errors import BertsmithError, SettingsError, nearest
 from bertsmith.runtime.interruption import EXIT_CODE, InterruptedRunError
+from bertsmith.runtime.processes import speaks
 
 VERBS = {
     "tokenizer train": ("bertsmith.cli.tokenizer:run", "Learn a WordPiece vocabulary from text."),
@@ -83,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BertsmithError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        if not getattr(error, "is_told", False):
+            who = "" if speaks() else f"process {os.environ['RANK']}: "
+            print(f"{who}error: {error}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -11,16 +11,20 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+from bertsmith.runtime.processes import speaks
 from bertsmith.runtime.progress import Progress, number, progress_for
 
 
 class Output:
-    """Human output on stdout and progress on stderr; with `as_json` the result alone on stdout, all else on stderr."""
+    """Human output on stdout and progress on stderr; with `as_json` the result alone on stdout, all else on stderr.
+
+    Of several processes only the first one speaks.
+    """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False):
-        self.as_json = as_json
-        self.quiet = quiet
-        self.progress: Progress = progress_for(sys.stderr, quiet=quiet)
+        self.as_json = as_json and speaks()
+        self.quiet = quiet or not speaks()
+        self.progress: Progress = progress_for(sys.stderr, quiet=self.quiet)
 
     def say(self, text: str) -> None:
         """A line for people."""

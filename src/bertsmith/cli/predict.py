@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from bertsmith.cli.fields import column_options, request_options
@@ -12,6 +12,7 @@ from bertsmith.cli.output import Output, cell
 from bertsmith.recipes.predict import PredictSettings, predict
 from bertsmith.runtime.progress import shorten
 from bertsmith.tasks import TASKS
+from bertsmith.tasks.task import IN_TABLES
 
 SHOWN_NUMBERS = 6
 SHOWN_PARTS = 10
@@ -22,7 +23,7 @@ def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
     """Predict for texts, or for a file of requests."""
     report = predict(settings, output.progress)
     if report.output_file is None:
-        header, rows = _table([asdict(prediction) for prediction in report.predictions], settings.text, report.rows)
+        header, rows = _table(report.predictions, settings.text, report.rows)
         output.table("predictions", rows, header)
     else:
         output.say(f"{report.num_requests:,} predictions in {report.output_file}")
@@ -36,14 +37,25 @@ def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
 
 
 def _table(
-    predictions: Sequence[dict[str, Any]], texts: Sequence[str], places: Sequence[int]
+    predictions: Sequence[Any], texts: Sequence[str], places: Sequence[int]
 ) -> tuple[list[str], list[list[object]]]:
     """The predictions' plain fields, a row each, beside the texts where they came from the command line."""
     rows: list[dict[str, object]] = [{"request": shorten(text)} for text in texts] or [{"row": row} for row in places]
     for row, prediction in zip(rows, predictions, strict=True):
-        row |= {name: shown for name, value in prediction.items() if (shown := _shown(value)) is not None}
+        row |= _row(prediction)
     header = list(dict.fromkeys(name for row in rows for name in row))
     return header, [[row.get(name, "") for name in header] for row in rows]
+
+
+def _row(prediction: Any) -> dict[str, object]:
+    """What a table shows of a prediction: the fields that say so, and those that fit where they say nothing."""
+    values, row = asdict(prediction), {}
+    for field in fields(prediction):
+        wanted = field.metadata.get(IN_TABLES)
+        shown = None if wanted is False else values[field.name] if wanted else _shown(values[field.name])
+        if shown is not None:
+            row[field.name] = shown
+    return row
 
 
 def _shown(value: object) -> object | None:

@@ -6,8 +6,8 @@ Shapes: T tokens, n sequences.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,36 @@ class Window:
     @property
     def num_tokens(self) -> int:
         return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """What did not fit into the model's length. num_examples: how many were looked at.
+
+    num_cut_examples, num_cut_tokens: what was not read. num_windowed_examples: those read in several windows.
+    """
+
+    num_examples: int = 0
+    num_cut_examples: int = 0
+    num_cut_tokens: int = 0
+    num_windowed_examples: int = 0
+
+    @classmethod
+    def of(cls, examples: Sequence[Sequence[Window]]) -> Self:
+        """From the windows of each."""
+        cut = [sum(window.num_cut_tokens for window in windows) for windows in examples]
+        num_windowed = sum(any(window.continues for window in windows) for windows in examples)
+        return cls(len(examples), sum(tokens > 0 for tokens in cut), sum(cut), num_windowed)
+
+    def __add__(self, other: Truncation) -> Truncation:
+        return Truncation(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        """One phrase, with how many examples were read in several windows so that nothing of them was cut."""
+        further = f"; {self.num_windowed_examples:,} read in several windows" if self.num_windowed_examples else ""
+        if not self.num_cut_tokens:
+            return f"nothing{further}"
+        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_examples:,} of {self.num_examples:,} examples{further}"
 
 
 @dataclass(frozen=True)

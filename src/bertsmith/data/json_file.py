@@ -14,7 +14,12 @@ from bertsmith.files import open_bytes
 
 
 def read_json_file(path: Path, reading: Reading) -> Any:
-    """What the document holds. Raises `DataError` for a file that is damaged, no text, or no JSON.
+    """What the document holds. Raises `DataError` as the two functions below do."""
+    return parse_json(read_json_text(path, reading), path)
+
+
+def read_json_text(path: Path, reading: Reading) -> str:
+    """The document as text. Raises `DataError` for a file that is damaged or no text.
 
     Bytes that are no text are mended where `reading` says so; there is no part of the document to skip.
     """
@@ -28,6 +33,11 @@ def read_json_file(path: Path, reading: Reading) -> Any:
     text, fault = decode(data.removeprefix(b"\xef\xbb\xbf"), str(path))
     if fault is not None and not mended(fault, reading):
         raise DataError(f"{fault}; mend the file, or choose the errors policy 'replace' to put U+FFFD for it")
+    return text
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """What the text of the document at `path` says. Raises `DataError` where it is no JSON."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 _FAULTS_SHOWN = 10
+_FAULTS_COUNTED = 10_000  # a file that is bad throughout need not be read to its end to be refused
 _SAMPLE_LINES = 1000
 _SAMPLE_CHARACTERS = 1 << 20
 
@@ -166,8 +167,12 @@ def mended(fault: Fault, reading: Reading) -> bool:
 
 
 def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
-    """The good items. Faults among them are skipped and counted, or the first ten are told in one `DataError`."""
+    """The good items. Faults among them are skipped and counted, or told in one `DataError`.
+
+    It shows the first ten and says how many there are, or that there are at least so many.
+    """
     faults: list[Fault] = []
+    num_faults = 0
     for item in items:
         if not isinstance(item, Fault):
             if not faults:
@@ -175,12 +180,15 @@ def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
         elif reading.errors == "skip":
             reading.skipped[item.kind] += 1
         else:
-            faults.append(item)
-            if len(faults) > _FAULTS_SHOWN:
+            num_faults += 1
+            if num_faults <= _FAULTS_SHOWN:
+                faults.append(item)
+            elif num_faults == _FAULTS_COUNTED:
                 break
     if faults:
-        shown = [str(fault) for fault in faults[:_FAULTS_SHOWN]]
-        more = ["... and more"] if len(faults) > _FAULTS_SHOWN else []
+        shown = [str(fault) for fault in faults]
+        rest, at_least = num_faults - len(faults), "at least " if num_faults == _FAULTS_COUNTED else ""
+        more = [f"... and {at_least}{rest:,} more, {at_least}{num_faults:,} in all"] if rest else []
         replace = "'replace' to put U+FFFD for what is no text, or " if faults[0].mendable else ""
         skip = "'skip' (--errors skip) to leave out and count what is bad"
         advice = f"mend the file, or choose the errors policy {replace}{skip}"

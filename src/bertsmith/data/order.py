@@ -16,9 +16,9 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return _generator(seed, (epoch << 40) + index)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """What a step's dropout is drawn from: 63 bits."""
-    return int(_generator(seed, (1 << 62) + step).integers(1 << 63))
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """What a step's dropout is drawn from in the process of that rank: 63 bits."""
+    return int(_generator(seed, (1 << 62) + (rank << 40) + step).integers(1 << 63))
 
 
 @lru_cache(maxsize=2)

@@ -25,17 +25,22 @@ _Record = tuple[int | None, dict[str, Any]]  # the line it begins on, where ther
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its values by column, the file, its number from 1, and its first line where the file has lines."""
+    """One row: its values by column, the file, its number from 1, and its first line where the file has lines.
+
+    place: where it stands in a file that is nested, as `data[3].paragraphs[0]`.
+    """
 
     values: Mapping[str, Any]
     path: Path
     number: int
     line: int | None = None
+    place: str = ""
 
     @property
     def where(self) -> str:
         """The place for messages: `reviews.csv, row 3 (line 4)`."""
-        return f"{self.path}, row {self.number}" + (f" (line {self.line})" if self.line else "")
+        parts = [*([self.place] if self.place else []), *([f"line {self.line}"] if self.line else [])]
+        return f"{self.path}, row {self.number}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def read_table(path: Path, reading: Reading | None = None, layout: Layout | None = None) -> Iterator[Row]:

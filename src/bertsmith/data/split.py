@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,37 @@ from bertsmith.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row indices of both sides, ascending, and what a reader of the results should know."""
+    """Row indices of both sides, ascending, and what a reader of the results should know.
+
+    single: labels with one text alone, which is in training; absent: further labels without a validation row.
+    num_repeats: rows with the text of an earlier one.
+    """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
-    warnings: tuple[str, ...]
+    single: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    num_repeats: int = 0
+
+    def warnings(self, told: Collection[str] = ()) -> list[str]:
+        """A sentence each. told: labels that were called rare already."""
+        single, absent = ([label for label in labels if label not in told] for labels in (self.single, self.absent))
+        found = []
+        if single:
+            found.append(f"classes with a single text, all in training: {', '.join(map(repr, single))}")
+        if absent:
+            found.append(f"classes without a validation row, being too small: {', '.join(map(repr, absent))}")
+        if self.num_repeats:
+            found.append(f"{self.num_repeats} rows repeat the text of another; equal texts were kept on one side")
+        return found
 
 
 def split_rows(texts: Sequence[str], labels: Sequence[str] | None, fraction: float, seed: int) -> Split:
     """About `fraction` of the rows, of each class its share, for validation; `labels=None` for rows without classes.
 
     Rows whose texts are equal up to case, white space and Unicode form stay on one side. Which texts go where depends
-    on the seed and the texts, not on the order of the rows. A class with a single text stays in training, with a
-    warning. Raises `DataError` where a side would be empty.
+    on the seed and the texts, not on the order of the rows. A class with a single text stays in training. Raises
+    `DataError` where a side would be empty.
     """
     assert 0 < fraction < 1
     groups = _groups(texts, labels)
@@ -47,7 +65,15 @@ def split_rows(texts: Sequence[str], labels: Sequence[str] | None, fraction: flo
             f"{len(texts)} rows with {sum(map(len, groups.values()))} different texts are too few to split off "
             f"{fraction:.0%} for validation; give a validation file"
         )
-    return Split(train, np.array(sorted(validation), dtype=np.int64), tuple(_warnings(groups, labels, validation)))
+    single = sorted(label for label, members in groups.items() if len(members) == 1)
+    absent = sorted({*labels} - {labels[i] for i in validation} - {*single}) if labels is not None else []
+    return Split(
+        train,
+        np.array(sorted(validation), dtype=np.int64),
+        tuple(single if labels is not None else ()),
+        tuple(absent),
+        sum(len(rows) - 1 for members in groups.values() for rows in members),
+    )
 
 
 def leaked(train_texts: Iterable[str], other_texts: Iterable[str]) -> int:
@@ -77,21 +103,6 @@ def _shares(sizes: dict[str, int], fraction: float) -> dict[str, int]:
     for label in by_remainder[: max(0, missing)]:
         shares[label] += 1
     return shares
-
-
-def _warnings(groups: dict[str, list[list[int]]], labels: Sequence[str] | None, validation: list[int]) -> list[str]:
-    warnings = []
-    if labels is not None:
-        single = sorted(label for label, members in groups.items() if len(members) == 1)
-        if single:
-            warnings.append(f"classes with a single text, all in training: {', '.join(map(repr, single))}")
-        absent = sorted(set(labels) - {labels[i] for i in validation} - set(single))
-        if absent:
-            warnings.append(f"classes without a validation row, being too small: {', '.join(map(repr, absent))}")
-    repeated = sum(len(rows) - 1 for members in groups.values() for rows in members)
-    if repeated:
-        warnings.append(f"{repeated} rows repeat the text of another; equal texts were kept on one side")
-    return warnings
 
 
 def normalized(text: str) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bertsmith.data.json_file import read_json_file
+from bertsmith.data.json_file import parse_json, read_json_text
 from bertsmith.data.lines import Fault, Reading, mended, sift
 from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LAYOUT = 'expected {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, as SQuAD has it'
+_ID = re.compile(r'"id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _Item = tuple[str, Mapping[str, Any], str, Any]  # place, question, title, context
 
 
@@ -29,8 +30,8 @@ def read_squad(path: Path, reading: Reading) -> Iterator[Row]:
     {"text": [...], "answer_start": [...]}: empty lists for a question that cannot be answered, no such value where the
     file gives no answers. Offsets are characters, and are not compared with the context.
 
-    Raises `DataError` for a file of another layout and for bad questions, with their place, as `data[3].paragraphs[0]`:
-    the first ten are named; `Reading` tells how to leave them out.
+    Raises `DataError` for a file of another layout and for bad questions, with their place, as `data[3].paragraphs[0]`,
+    their id, and their line where the file has lines: the first ten are named; `Reading` tells how to leave them out.
     """
     row = None
     for row in sift(_rows(path, reading), reading):
@@ -48,22 +49,50 @@ class _BadError(Exception):
 
 
 def _rows(path: Path, reading: Reading) -> Iterator[Row | Fault]:
-    for number, item in enumerate(_items(path, reading), start=1):
+    text = read_json_text(path, reading)
+    lines = _Lines(text)
+    for number, item in enumerate(_items(parse_json(text, path), path), start=1):
         if isinstance(item, Fault):
             yield item
             continue
-        where = f"{path}, {item[0]}"
+        line = lines.of(item[1])
+        where = f"{path}, {item[0]}{_said(item[1], line)}"
         try:
             values, is_broken = _values(item)
         except _BadError as bad:
             yield Fault(where, bad.kind, bad.detail)
             continue
         broken = Fault(where, "lone surrogate", "half of a character, as \\ud83d by itself", mendable=True)
-        yield broken if is_broken and not mended(broken, reading) else Row(values, path, number)
+        yield broken if is_broken and not mended(broken, reading) else Row(values, path, number, line, item[0])
 
 
-def _items(path: Path, reading: Reading) -> Iterator[_Item | Fault]:
-    content = read_json_file(path, reading)
+class _Lines:
+    """The lines of a file's questions, which are asked for in its order: those of their ids."""
+
+    def __init__(self, text: str):
+        # A file of one line has nothing to tell.
+        self._ids = _ID.finditer(text) if "\n" in text.rstrip() else iter(())
+        self._text, self._line, self._end = text, 1, 0
+
+    def of(self, question: Mapping[str, Any]) -> int | None:
+        """The line of the question's id, from 1; None where it has none."""
+        name = question.get("id")
+        for found in self._ids if isinstance(name, str) else ():
+            self._line += self._text.count("\n", self._end, found.start())
+            self._end = found.start()
+            if json.loads(found[1]) == name:
+                return self._line
+        return None
+
+
+def _said(question: Mapping[str, Any], line: int | None) -> str:
+    """What else tells where a question is: `` (question 'q1', line 12)``."""
+    name = question.get("id")
+    parts = [*([f"question {name!r:.60}"] if name else []), *([f"line {line}"] if line else [])]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _items(content: Any, path: Path) -> Iterator[_Item | Fault]:
     top = content.get("data") if isinstance(content, Mapping) else content
     root = "data" if isinstance(content, Mapping) else ""
     if not isinstance(top, list):

@@ -24,11 +24,15 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """bins: those that hold a decision, in order. ece: expected calibration error, from 0 to 1."""
+    """bins: those that hold a decision, in order. ece: expected calibration error, from 0 to 1.
+
+    log_loss: the mean of -log p over decisions that are right, of -log (1 - p) over those that are not, in nats.
+    """
 
     bins: tuple[Bin, ...]
     ece: float
     num: int
+    log_loss: float
 
 
 def reliability(confidences: NDArray[Any], right: NDArray[Any], num_bins: int = NUM_BINS) -> Reliability:
@@ -45,4 +49,13 @@ def reliability(confidences: NDArray[Any], right: NDArray[Any], num_bins: int = 
         mean, share = float(scores[inside].mean()), float(hits[inside].mean())
         bins.append(Bin(place / num_bins, (place + 1) / num_bins, int(inside.sum()), mean, share))
     error = sum(part.num * abs(part.accuracy - part.confidence) for part in bins) / max(1, len(scores))
-    return Reliability(tuple(bins), error, len(scores))
+    return Reliability(tuple(bins), error, len(scores), _log_loss(scores, hits))
+
+
+def _log_loss(scores: NDArray[Any], hits: NDArray[Any]) -> float:
+    """With probabilities kept from 0 and 1 by what a float can tell apart from them."""
+    if not len(scores):
+        return 0.0
+    least = float(np.finfo(float).eps)
+    came_true = np.clip(np.where(hits > 0, scores, 1 - scores), least, 1 - least)
+    return float(-np.log(came_true).mean())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertsmith.errors import DataError
-from bertsmith.evaluation.calibration import Reliability, reliability
+from bertsmith.evaluation.calibration import Reliability
 from bertsmith.evaluation.compare import MetricComparison, Verdict
 from bertsmith.evaluation.data_check import DataCheck, check_data
 from bertsmith.evaluation.evaluate import Evaluation, Judged
@@ -47,11 +47,20 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Tempering:
+    """temperature: what scores are divided by, as fitted to held-out examples. before: the reliability without it."""
+
+    temperature: float
+    before: Reliability
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What was found on one file.
 
     metrics: 1 where higher is better, -1 where lower is; the first one matters most. num_draws: of the bootstrap behind
-    the intervals. other: the evaluation on another domain's file, if one was given.
+    the intervals. reliability: with the temperature in `tempering`, which is None where none was fitted. other: the
+    evaluation on another domain's file, if one was given.
     """
 
     task: str
@@ -66,6 +75,7 @@ class Findings:
     mistakes: tuple[Mistake, ...]
     data: DataCheck
     other: Evaluation | None = None
+    tempering: Tempering | None = None
 
     @property
     def main(self) -> str:
@@ -78,21 +88,30 @@ def findings(judged: Judged, training: Training, other: Evaluation | None = None
     task = judged.task
     others, missing = _baseline_marks(judged, training)
     intervals, scores = _with_intervals(judged, others)
-    decisions = task.confidences(judged.examples, judged.answers.predictions)
     return Findings(
         task.name,
         dict(task.metrics),
         judged.evaluation(intervals),
         num_draws(len(judged.examples)),
         Baselines(scores, missing),
-        reliability(*decisions) if len(decisions[0]) else None,
+        judged.reliability(),
         confusion(judged),
         label_counts(judged),
         slices_of(judged),
         worst(judged),
         check_data(task, judged.examples, training.examples),
         other,
+        _tempering(judged),
     )
+
+
+def _tempering(judged: Judged) -> Tempering | None:
+    """None too where the answers' parts were not kept."""
+    temperature = judged.task.temperature
+    if temperature is None or temperature == 1.0 or not judged.answers.parts:
+        return None
+    before = judged.reliability(1.0)
+    return None if before is None else Tempering(temperature, before)
 
 
 def _baseline_marks(judged: Judged, training: Training) -> tuple[dict[str, Marked], str]:

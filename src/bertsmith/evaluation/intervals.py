@@ -101,11 +101,16 @@ def mean_interval(values: Sequence[float] | Marks, groups: Sequence[str] | None 
     return interval_of(float(rows.mean()), means)
 
 
-def over_seeds(values: Sequence[float]) -> Interval:
+def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> Interval:
     """The mean of a figure over runs that differ by their seed, with Student's t-interval (n - 1 degrees of freedom).
+
+    bounds: the least and the greatest value that the figure can have; the interval, which with two runs reaches nine of
+    their standard deviations to each side, ends there.
 
     >>> over_seeds([0.9, 0.91, 0.92])  # doctest: +ELLIPSIS
     Interval(value=0.91, low=0.885..., high=0.934...)
+    >>> over_seeds([0.9, 0.95], (0, 1))  # doctest: +ELLIPSIS
+    Interval(value=0.925, low=0.607..., high=1.0)
     """
     from scipy.stats import t
 
@@ -113,7 +118,7 @@ def over_seeds(values: Sequence[float]) -> Interval:
     assert len(runs) > 1, "an interval over seeds needs two runs or more"
     reach = float(t.ppf(BOUNDS[1], len(runs) - 1) * runs.std(ddof=1) / math.sqrt(len(runs)))
     mean = float(runs.mean())
-    return Interval(mean, mean - reach, mean + reach)
+    return Interval(mean, max(float(bounds[0]), mean - reach), min(float(bounds[1]), mean + reach))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -131,11 +131,25 @@ def _reliability(found: Findings) -> list[Markup]:
             ),
             table(["probability", "answers", "mean", "right"], rows),
         ),
+        *_tempering(found),
         paragraph(
             "ECE is the mean distance between probability and share right over 15 bins of equal width, weighted by "
-            "their answers (Guo et al. 2017)."
+            "their answers (Guo et al. 2017). The log loss is the mean of -log p over right answers and of "
+            "-log (1 - p) over wrong ones."
         ),
     ]
+
+
+def _tempering(found: Findings) -> list[Markup]:
+    assert found.reliability is not None
+    if found.tempering is None:
+        said = "No temperature was fitted: the probabilities are the network's own."
+        rows = [("as they are", found.reliability)]
+    else:
+        said = f"Scores are divided by a temperature of {found.tempering.temperature:.3f}, fitted to held-out examples."
+        rows = [("without it", found.tempering.before), ("with it", found.reliability)]
+    figures = [[name, f"{known.ece:.3f}", f"{known.log_loss:.3f}"] for name, known in rows]
+    return [paragraph(said), table(["on these examples", "ECE", "log loss"], figures)]
 
 
 def _confusion(found: Findings) -> list[Markup]:

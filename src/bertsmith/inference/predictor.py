@@ -124,11 +124,17 @@ class Predictor:
 
     @torch.inference_mode()
     def run(
-        self, items: Iterable[Any], *, seed: int = 0, keep_parts: bool = False, progress: Progress | None = None
+        self,
+        items: Iterable[Any],
+        *,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
+        keep_parts: bool = False,
+        progress: Progress | None = None,
     ) -> Predictions:
         """Predictions for requests, or for examples, whose targets then reach `decode`; with the count of what was cut.
 
-        `seed` decides what an example's encoding draws, masks for one; the same seed draws the same.
+        `seed` decides what an example's encoding draws, masks for one, with its number; None: they are counted from 0.
         """
         results: list[Any] = []
         kept: list[list[Any]] = []
@@ -138,8 +144,10 @@ class Predictor:
         with (progress or Progress()).phase("predicting", total=total, unit="requests") as phase:
             for block in blocks(items, BLOCK_REQUESTS):
                 encoded = [
-                    self.task.encode(item, self.tokenizer, sample_rng(seed, 0, len(results) + place))
-                    for place, item in enumerate(block)
+                    self.task.encode(
+                        item, self.tokenizer, sample_rng(seed, 0, number if numbers is None else numbers[number])
+                    )
+                    for number, item in enumerate(block, start=len(results))
                 ]
                 parts = self._forward(encoded, phase.advance)
                 kept += parts if keep_parts else []

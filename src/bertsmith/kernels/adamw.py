@@ -37,7 +37,9 @@ class AdamWStep:
 
 
 def can_step(parameter: Tensor) -> bool:
-    """Whether the kernel updates tensors of this kind: contiguous, fp32, on the CPU."""
+    """Whether the kernel updates tensors of this kind: contiguous, fp32, on the CPU, not in pieces over processes."""
+    if type(parameter) not in (Tensor, torch.nn.Parameter):
+        return False
     fits = parameter.device.type == "cpu" and parameter.dtype == torch.float32 and parameter.is_contiguous()
     return fits and engine().library is not None
 

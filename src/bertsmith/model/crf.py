@@ -16,17 +16,35 @@ from torch import Tensor, nn
 
 _Reduce: TypeAlias = Callable[[Tensor], Tensor]
 
+NEVER = -1e9
+"""The score of what is forbidden: no weight beside anything allowed; finite, so that gradients are numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Scores beside those of the rows: starts, ends: [L]; transitions: [L, L], from a label to the next.
-
-    A score of minus infinity forbids; `best` then needs one sequence at least that is allowed.
+    """Scores beside those of the rows: starts, ends: [L], or [n, L] where sequences differ in them; transitions:
+    [L, L], from a label to the next.
     """
 
     starts: Tensor
     transitions: Tensor
     ends: Tensor
+
+    def restricted(self, starts: Tensor, transitions: Tensor, ends: Tensor) -> Chain:
+        """The same chain over those sequences alone whose steps are all allowed: bool of the shapes of the scores."""
+        pairs = ((self.starts, starts), (self.transitions, transitions), (self.ends, ends))
+        return Chain(*(torch.where(allowed, scores, NEVER) for scores, allowed in pairs))
+
+    def open(self, before: Tensor, after: Tensor) -> Chain:
+        """For sequences cut out of longer ones; bool [n]: whether rows are missing before the first, after the last.
+
+        Any label may stand at such a border, and all are alike there.
+        """
+        return Chain(
+            torch.where(before[:, None], 0.0, self.starts),
+            self.transitions,
+            torch.where(after[:, None], 0.0, self.ends),
+        )
 
     def log_likelihood(self, scores: Tensor, labels: Tensor, lengths: Sequence[int]) -> Tensor:
         """[n]: log probability of each sequence of `labels` [M] under `scores` [M, L]."""
@@ -36,7 +54,11 @@ class Chain:
         steps = steps.index_fill(0, first, 0.0)
         owner = torch.repeat_interleave(torch.arange(len(lengths), device=scores.device), last - first + 1)
         inner = rows.new_zeros(len(lengths)).index_add(0, owner, rows + steps)
-        return inner + self.starts[labels[first]] + self.ends[labels[last]] - self.log_partition(scores, lengths)
+        starts, ends = (
+            border.expand(len(lengths), -1).gather(1, labels[rows, None]).squeeze(1)
+            for border, rows in ((self.starts, first), (self.ends, last))
+        )
+        return inner + starts + ends - self.log_partition(scores, lengths)
 
     def log_partition(self, scores: Tensor, lengths: Sequence[int]) -> Tensor:
         """[n]: log of the summed weights of all sequences."""
@@ -55,12 +77,13 @@ class Chain:
         """[M]: the likeliest sequence of labels of each sequence of rows (Viterbi)."""
         steps = _Steps.of(lengths, scores.device)
         rows = steps.scan(scores, self.starts, self.transitions, lambda values: values.amax(1))
+        ends = self.ends.expand(len(lengths), -1)[steps.order]
         labels = torch.empty(len(scores), dtype=torch.int64, device=scores.device)
         current = labels.new_empty(0)
         for place, values in zip(reversed(steps.places), reversed(rows), strict=True):
             # The longest sequences stand first: those that go on are weighed by their next label, the others end here.
-            ending = self.ends.expand(len(place) - len(current), -1)
-            current = (values + torch.cat([self.transitions[:, current].T, ending])).argmax(1)
+            following = torch.cat([self.transitions[:, current].T, ends[len(current) : len(place)]])
+            current = (values + following).argmax(1)
             labels[place] = current
         return labels
 
@@ -71,8 +94,9 @@ class Chain:
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """places: for each step the rows of all sequences that are so long, longest sequences first."""
+    """order: the sequences, longest first. places: for each step the rows of all that are so long, in this order."""
 
+    order: Tensor
     places: list[Tensor]
 
     @classmethod
@@ -86,11 +110,11 @@ class _Steps:
                 active -= 1
             sequences = order[:active]
             places.append(last[sequences] - step if reverse else first[sequences] + step)
-        return cls(places)
+        return cls(order, places)
 
     def scan(self, scores: Tensor, starts: Tensor, transitions: Tensor, reduce: _Reduce) -> list[Tensor]:
         """For each step [active, L]: what has come so far, reduced over the label before ([active, from, to])."""
-        rows = [starts + scores[self.places[0]]]
+        rows = [starts.expand(len(self.order), -1)[self.order] + scores[self.places[0]]]
         for place in self.places[1:]:
             rows.append(scores[place] + reduce(rows[-1][: len(place), :, None] + transitions))
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,22 @@ import numpy as np
 from pydantic import Field
 
 from bertsmith.artifact import RECORD, load_artifact
+from bertsmith.data.columns import say_column
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.evaluation.compare import MetricComparison, compare_metrics
 from bertsmith.evaluation.evaluate import judge
 from bertsmith.evaluation.intervals import Marked
 from bertsmith.files import read_json
 from bertsmith.inference.predictor import Predictor
-from bertsmith.recipes.evaluate import FACTS, examples_for, source_of
+from bertsmith.recipes.evaluate import FACTS, SampleSettings, examples_for, source_of
 from bertsmith.recipes.examples import SAME, Source
-from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task, task_class
 
 
-class CompareSettings(TableSettings):
-    """One comparison."""
+class CompareSettings(SampleSettings):
+    """One comparison. A column that is named holds for both models; the others are those of each model's training."""
 
     first: Path = Field(description=f"saved model, {FACTS} of a report, or a folder with several of either: its seeds")
     second: Path = Field(description="the model, report or folder that it is compared with")
@@ -46,6 +47,7 @@ class CompareReport:
     """metrics: the comparison of each. num_runs: of the first and of the second model, which differ by their seeds.
 
     only_first, only_second: examples that the one answers better than the other, by the mean credit over its runs.
+    warnings: which examples were left out, and where the models read other columns.
     """
 
     num_examples: int
@@ -53,16 +55,24 @@ class CompareReport:
     metrics: dict[str, MetricComparison]
     only_first: int
     only_second: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """The marks of one model. source: the record of the examples that they are about."""
+    """The marks of one model. source: the record of the examples that they are about; rows: their places, if known."""
 
     path: Path
     task: Task[Any, Any]
     marked: Marked
     source: dict[str, Any]
+    rows: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Of the examples' fields, where the record names them."""
+        columns: Mapping[str, str] = self.source.get("columns", {})
+        return columns
 
     @property
     def credit(self) -> Any:
@@ -76,7 +86,8 @@ def compare(settings: CompareSettings | Mapping[str, Any], progress: Progress | 
     """
     settings = settings if isinstance(settings, CompareSettings) else CompareSettings.of(settings)
     sides = [[_run(path, settings, progress) for path in runs_in(place)] for place in (settings.first, settings.second)]
-    _check_same([run for side in sides for run in side])
+    runs = [run for side in sides for run in side]
+    _check_same(runs)
     first, second = sides
     metrics = compare_metrics(
         [run.marked for run in first], [run.marked for run in second], first[0].task.metrics, seed=settings.seed
@@ -85,7 +96,9 @@ def compare(settings: CompareSettings | Mapping[str, Any], progress: Progress | 
         raise DataError(f"{settings.first} and {settings.second} have no metric in common")
     difference = np.mean([run.credit for run in first], axis=0) - np.mean([run.credit for run in second], axis=0)
     better, worse = (int((sign * difference > 1e-9).sum()) for sign in (1, -1))
-    return CompareReport(len(difference), (len(first), len(second)), metrics, better, worse)
+    notes = [note for run in runs for note in run.source.get("notes", [])]
+    warnings = tuple(dict.fromkeys([*notes, *_other_columns(runs)]))
+    return CompareReport(len(difference), (len(first), len(second)), metrics, better, worse, warnings)
 
 
 def runs_in(place: Path) -> list[Path]:
@@ -103,14 +116,19 @@ def runs_in(place: Path) -> list[Path]:
 
 
 def _run(path: Path, settings: CompareSettings, progress: Progress | None) -> _Run:
-    return _kept(path) if path.is_file() else _judged(path, settings, progress)
+    return _kept(path, settings) if path.is_file() else _judged(path, settings, progress)
 
 
-def _kept(path: Path) -> _Run:
+def _kept(path: Path, settings: CompareSettings) -> _Run:
     """The marks that an evaluation wrote."""
     facts = read_json(path)
     if not isinstance(facts.get("marks"), list) or not isinstance(facts.get("task"), dict):
         raise FileFormatError(f"{path}: expected an {FACTS} as evaluate --report-dir writes it, with task and marks")
+    if len(facts["marks"]) > (settings.max_eval_samples or math.inf):
+        raise SettingsError(
+            f"{path}: holds {len(facts['marks']):,} examples, which are compared as they are; name the model, or give "
+            "--max-eval-samples to evaluate"
+        )
     task = task_class(facts["task"].get("name", "")).from_dict(facts["task"], f"{path}: task")
     return _Run(path, task, Marked(task.metrics_of, np.array(facts["marks"], dtype=float)), facts.get("source", {}))
 
@@ -120,20 +138,41 @@ def _judged(path: Path, settings: CompareSettings, progress: Progress | None) ->
     source: Source = source_of(settings.file, settings.dataset, settings.split, settings.data_dir)
     artifact = load_artifact(path)
     predictor = Predictor.of(artifact, device=settings.device, precision=settings.precision)
-    examples = examples_for(artifact, source, settings.columns, settings.reading)
-    judged = judge(predictor, examples, progress)
-    return _Run(path, artifact.task, judged.marked, source.record())
+    asked = examples_for(artifact, source, settings, columns=settings.columns)
+    judged = judge(predictor, asked.examples, progress)
+    rows = tuple(example.where for example in asked.examples)
+    return _Run(path, artifact.task, judged.marked, asked.record(), rows)
 
 
 def _check_same(runs: Sequence[_Run]) -> None:
-    """Every run is about the same examples, by the hash of their file and their number."""
+    """Every run is about the same examples, by their file's hash, their number and rows, and the column of answers."""
     known = runs[0]
     for run in runs[1:]:
         if run.task.name != known.task.name:
             raise DataError(f"{known.path} is about {known.task.name}, {run.path} about {run.task.name}")
         same = all(run.source.get(name) == known.source.get(name) for name in SAME)
-        if not same or len(run.marked.marks) != len(known.marked.marks):
+        same_rows = not (run.rows and known.rows) or run.rows == known.rows
+        if not same or not same_rows or len(run.marked.marks) != len(known.marked.marks):
             raise DataError(
                 f"{known.path} ({len(known.marked.marks):,} examples) and {run.path} ({len(run.marked.marks):,}) are "
                 "not about the same examples; evaluate both on one file"
             )
+        answers = [each.columns.get(each.task.answer_field) for each in (known, run)]
+        if None not in answers and answers[0] != answers[1]:
+            raise DataError(
+                f"{known.path} is measured by the column {answers[0]!r}, {run.path} by {answers[1]!r}; "
+                f"{say_column(run.task.answer_field)}, which then holds for both"
+            )
+
+
+def _other_columns(runs: Sequence[_Run]) -> list[str]:
+    """Fields that the models read from several columns."""
+    columns: dict[str, dict[str, Path]] = {}
+    for run in runs:
+        for name, column in run.columns.items():
+            columns.setdefault(name, {}).setdefault(column, run.path)
+    return [
+        f"{name} is read from several columns: {', '.join(f'{column!r} ({path})' for column, path in found.items())}"
+        for name, found in columns.items()
+        if len(found) > 1
+    ]

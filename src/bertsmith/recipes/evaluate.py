@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import Field
 
 from bertsmith.artifact import Artifact, load_artifact
-from bertsmith.data.lines import Reading
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.data_check import check_data
 from bertsmith.evaluation.evaluate import Evaluation, Judged, judge
@@ -19,7 +18,7 @@ from bertsmith.evaluation.intervals import bootstrap
 from bertsmith.evaluation.page import page
 from bertsmith.files import atomic_file, write_json
 from bertsmith.inference.predictor import Predictor
-from bertsmith.recipes.examples import SAME, Source
+from bertsmith.recipes.examples import SAME, Source, drawn
 from bertsmith.recipes.recorded import recorded_training
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
@@ -31,7 +30,15 @@ REPORT, FACTS = "report.html", "evaluation.json"
 """Files of a report: the page, and all of its facts with a row of marks for each example."""
 
 
-class EvaluateSettings(TableSettings):
+class SampleSettings(TableSettings):
+    """How much of the examples a model is measured on."""
+
+    max_eval_samples: int | None = Field(
+        None, ge=1, description="use so many of a file's examples, chosen at random; always the same ones; None: all"
+    )
+
+
+class EvaluateSettings(SampleSettings):
     """One evaluation."""
 
     folder: Path = Field(description="saved model")
@@ -51,6 +58,20 @@ class EvaluateSettings(TableSettings):
         "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
     )
     batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The examples of a source as a model reads them. columns: of their fields; notes: what is left out of them."""
+
+    source: Source
+    examples: Sequence[Example[Any]]
+    columns: Mapping[str, str]
+    notes: Sequence[str]
+
+    def record(self) -> dict[str, Any]:
+        """What a comparison with another model's answers needs to know."""
+        return {**self.source.record(), "columns": dict(self.columns), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -74,11 +95,15 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
         return _on_prepared(prepared, artifact, predictor, settings, progress)
     data_dir = settings.data_dir or _recorded_folder(artifact, settings.dataset)
     source = source_of(settings.file, settings.dataset, settings.split, data_dir)
-    reading = settings.reading
-    examples = examples_for(artifact, source, settings.columns, reading, settings.slice_column)
-    judged = judge(predictor, examples, progress)
+    asked = examples_for(artifact, source, settings, columns=settings.columns, groups=settings.slice_column)
+    judged = judge(predictor, asked.examples, progress, keep_parts=settings.report_dir is not None)
     training = recorded_training(artifact, settings.data_dir)
-    warnings = (*reading.notices(), *artifact.task.notices(examples), *_trained_on(artifact, source))
+    warnings = (
+        *asked.notes,
+        *artifact.task.notices(asked.examples),
+        *artifact.task.piece_notices(asked.examples, artifact.tokenizer),
+        *_trained_on(artifact, source),
+    )
     if settings.report_dir is None:
         checked = check_data(artifact.task, judged.examples, training.examples).warnings()
         if training.examples is None:
@@ -90,7 +115,7 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     with progress.phase("baselines, intervals and slices"):
         found = findings(judged, training, other)
     found = replace(found, evaluation=replace(found.evaluation, warnings=warnings))
-    return _written(found, judged, source, settings)
+    return _written(found, judged, asked, settings)
 
 
 def source_of(file: Path | None, dataset: str | None, split: str, data_dir: Path | None) -> Source:
@@ -101,13 +126,22 @@ def source_of(file: Path | None, dataset: str | None, split: str, data_dir: Path
 
 
 def examples_for(
-    artifact: Artifact, source: Source, columns: dict[str, str], reading: Reading, groups: Sequence[str] = ()
-) -> list[Example[Any]]:
-    """The examples of a source as the model reads them; answers that it does not know are refused, all at once."""
-    trained = artifact.record.get("data", {}).get("columns", {})
-    examples = source.like(artifact.task, trained, reading, groups, columns)
+    artifact: Artifact,
+    source: Source,
+    settings: SampleSettings,
+    *,
+    columns: Mapping[str, str],
+    groups: Sequence[str] = (),
+) -> Asked:
+    """The examples of a source as the model reads them; answers that it does not know are refused, all at once.
+
+    columns: of the fields that are not to be looked for.
+    """
+    trained, reading = artifact.record.get("data", {}).get("columns", {}), settings.reading
+    examples, found = source.like(artifact.task, trained, reading, groups, columns)
     artifact.task.check(examples)
-    return examples
+    some, notes = drawn(examples, settings.max_eval_samples)
+    return Asked(source, some, found, [*notes, *reading.notices()])
 
 
 def _recorded_folder(artifact: Artifact, dataset: str | None) -> Path | None:
@@ -131,10 +165,11 @@ def _on_prepared(
     """A model on the samples of a folder: figures, and no report."""
     if settings.report_dir is not None:
         raise SettingsError(f"a model for {artifact.task.name} is evaluated without a report: leave out --report-dir")
-    judged = judge(predictor, prepared.samples, progress)
+    samples, notes = drawn(prepared.samples, settings.max_eval_samples)
+    judged = judge(predictor, samples, progress)
     trained_on = prepared.fingerprint == artifact.record.get("data", {}).get("corpus")
     leak = ("the model was trained on this very corpus: the score says nothing about new texts",) if trained_on else ()
-    return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=leak))
+    return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*notes, *leak)))
 
 
 def _other(
@@ -142,14 +177,15 @@ def _other(
 ) -> Evaluation | None:
     if settings.other_file is None:
         return None
-    reading = settings.reading
-    judged = judge(predictor, examples_for(artifact, Source(settings.other_file), {}, reading), progress)
-    return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(reading.notices()))
+    asked = examples_for(artifact, Source(settings.other_file), settings, columns={})
+    judged = judge(predictor, asked.examples, progress)
+    return replace(judged.evaluation(bootstrap(judged.marked)), warnings=tuple(asked.notes))
 
 
-def _written(found: Findings, judged: Judged, source: Source, settings: EvaluateSettings) -> EvaluateReport:
+def _written(found: Findings, judged: Judged, asked: Asked, settings: EvaluateSettings) -> EvaluateReport:
     """The report's two files in its folder, each whole or not at all."""
     assert settings.report_dir is not None
+    source = asked.source
     name = source.file.name if source.file is not None else f"{source.dataset}, {source.split}"
     other = "" if settings.other_file is None else settings.other_file.name
     path = settings.report_dir / REPORT
@@ -157,7 +193,7 @@ def _written(found: Findings, judged: Judged, source: Source, settings: Evaluate
     facts = {
         **asdict(found),
         "model": str(settings.folder),
-        "source": source.record(),
+        "source": asked.record(),
         "task": judged.task.to_dict(),
         "marks": judged.marks.tolist(),
     }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -21,11 +21,13 @@ from bertsmith.recipes.tables import TableSettings
 from bertsmith.tasks import Example, Task
 from bertsmith.tasks.reading import check_fields, examples_of, field_names, known_columns, read_examples
 
+T = TypeVar("T")
+
 SAME = ("sha256", "dataset", "split")
 """What the records of two sources have in common where they hold the same examples."""
 ROWS_SHOWN = 10
 SPLIT_SEED = 0
-"""Of the part of the training examples that chooses the model: the same part whatever the run's seed."""
+"""Of what is drawn from the examples, the part that chooses the model and subsets: the same whatever a run's seed."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ class Source:
         reading: Reading,
         groups: Sequence[str] = (),
         given: Mapping[str, str] | None = None,
-    ) -> list[Example[Any]]:
-        """The examples with the fields that training had in `columns`, under these names or others; `given` hold."""
+    ) -> tuple[list[Example[Any]], Mapping[str, str]]:
+        """The examples with the fields that training had in `columns`, and the columns that these have here.
+
+        Those of the same names or others; `given` hold.
+        """
         known = {} if self.file is None else known_columns(task, self.file, columns, reading)
-        return self.examples(task, known | dict(given or {}), reading, groups, expected=columns)[0]
+        return self.examples(task, known | dict(given or {}), reading, groups, expected=columns)[:2]
 
     def record(self) -> dict[str, Any]:
         """For the saved model: enough to find the examples again, and to see whether they are the same."""
@@ -167,14 +172,13 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     reading = settings.reading
     check_fields(type(task), settings.columns)
     sources = sources_of(settings)
+    examples: Sequence[Example[Any]]
     examples, by_field, reason = sources["train"].examples(task, settings.columns, reading)
     warnings = [] if settings.dataset is None else list(_notes(settings.dataset))
     task = task.fitted(examples)  # before some are drawn, so that every label is known
-    if settings.max_train_samples is not None and settings.max_train_samples < len(examples):
-        warnings.append(f"using {settings.max_train_samples:,} of {len(examples):,} examples, chosen at random")
-        chosen = np.random.default_rng(SPLIT_SEED).permutation(len(examples))[: settings.max_train_samples]
-        examples = [examples[i] for i in sorted(chosen.tolist())]
-    sides = {side: sources[side].like(task, by_field, reading) for side in ("validation", "test") if side in sources}
+    examples, notes = drawn(examples, settings.max_train_samples)
+    warnings += notes
+    sides = {side: sources[side].like(task, by_field, reading)[0] for side in ("validation", "test") if side in sources}
     for side, held_out in sides.items():
         task.check(held_out)
         warnings += [f"{side}: {notice}" for notice in task.notices(held_out)]
@@ -187,11 +191,12 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     train: Sequence[Example[Any]] = examples
     answers = [example.answer for example in examples]
     labels = answers if all(isinstance(answer, str) for answer in answers) and task.labels() else None
-    warnings += [*_rare(task, examples, labels), *_contradictions(task, examples)]
+    single = _single(examples, labels)
+    warnings += [*_rare(task, single, labels), *_contradictions(task, examples)]
     if "validation" not in sides:
         keys = [task.split_key(example.request) for example in examples]
         split = split_rows(keys, labels, settings.validation_fraction, SPLIT_SEED)
-        warnings += split.warnings
+        warnings += split.warnings(told={example.answer for example in single})
         sides["validation"] = [examples[i] for i in split.validation.tolist()]
         train = [examples[i] for i in split.train.tolist()]
     for side in ("validation", "test"):
@@ -213,13 +218,27 @@ def load_examples(task: Task[Any, Any], settings: DataSettings) -> Examples:
     )
 
 
-def _rare(task: Task[Any, Any], examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[str]:
+def drawn(examples: Sequence[T], at_most: int | None) -> tuple[Sequence[T], list[str]]:
+    """Of more than `at_most` so many, in their order: the same ones of as many every time; and what to say of it."""
+    if at_most is None or at_most >= len(examples):
+        return examples, []
+    chosen = np.random.default_rng(SPLIT_SEED).permutation(len(examples))[:at_most]
+    note = f"using {at_most:,} of {len(examples):,} examples, chosen at random"
+    return [examples[i] for i in sorted(chosen.tolist())], [note]
+
+
+def _single(examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[Example[Any]]:
+    """Those that are the only one of their class."""
+    counts = Counter(labels)
+    return [example for example in examples if labels is not None and counts[example.answer] == 1]
+
+
+def _rare(task: Task[Any, Any], single: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[str]:
     """Classes that can hardly be learned, and where they stand."""
     if labels is None:
         return []
-    counts = Counter(labels)
-    single = [example for example in examples if counts[example.answer] == 1]
-    absent = [label for label in task.labels() or () if label not in counts]
+    known = set(labels)
+    absent = [label for label in task.labels() or () if label not in known]
     return [
         *([f"classes with a single example: {_rows(single)}"] if single else []),
         *([f"labels without a training example: {', '.join(map(repr, absent[:ROWS_SHOWN]))}"] if absent else []),

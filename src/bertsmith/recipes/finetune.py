@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,27 @@ from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.catalog import data_set
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
-from bertsmith.evaluation.evaluate import Evaluation, evaluate
+from bertsmith.evaluation.evaluate import Evaluation, evaluate, evaluate_together
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
-from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
-from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, start_from, start_new
-from bertsmith.recipes.watch import Watch, WatchedLog
-from bertsmith.runtime.progress import Progress
-from bertsmith.tasks import task_class
-from bertsmith.training.adaptation import (
-    ADAPTED_LEARNING_RATES,
-    AdaptationSettings,
-    adapt,
-    rate_factors,
-    trained_weights,
+from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.start import (
+    NEW_TRAINING,
+    ModelName,
+    Start,
+    adapted,
+    refuse_to_adapt_new,
+    start_from,
+    start_new,
 )
+from bertsmith.recipes.watch import Watch
+from bertsmith.runtime.processes import Processes, joined, speaks
+from bertsmith.runtime.progress import Progress, is_silent, progress_for
+from bertsmith.scale.together import run_together
+from bertsmith.tasks import Example, task_class
+from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
@@ -93,15 +98,30 @@ def finetune(
 ) -> FinetuneReport:
     """Train as `settings` say, an instance of `finetune_settings(task_name)` or its values by name.
 
-    The folder holds the best model so far at any time. watch: hears of every evaluation. Raises `DataError` for
-    examples that cannot be used and `FileFormatError` for a model that cannot.
+    The folder holds the best model so far at any time. watch: hears of every evaluation. Under torchrun or another
+    launcher every process calls this with the same settings; the first one writes, and has the last word on the
+    figures. `settings.scale` starts the processes itself. Raises `DataError` for examples that cannot be used and
+    `FileFormatError` for a model that cannot.
     """
     if not isinstance(settings, FinetuneSettings):
         settings = finetune_settings(task_name).of(settings)
     if settings.seeds > 1:
         raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
-    progress = progress or Progress()
-    settings = with_data_set(task_name, settings)
+    if settings.scale.on is not None:
+        assert watch is None, "it hears of what happens in this process"
+        call = (task_name, settings.for_a_worker, is_silent(progress))
+        return run_together(_finetune_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
+    with joined(settings.training.process_timeout_seconds) as group:
+        return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), watch, group)
+
+
+def _finetune_in_worker(task_name: str, values: Mapping[str, Any], quiet: bool) -> FinetuneReport:
+    return finetune(task_name, values, progress_for(sys.stderr, quiet=quiet or not speaks()))
+
+
+def _finetune(
+    task_name: str, settings: FinetuneSettings, progress: Progress, watch: Watch | None, group: Processes
+) -> FinetuneReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
@@ -109,11 +129,12 @@ def finetune(
     examples = _examples(task_name, settings)
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
+    warnings += _pieces_told(start, examples)
     warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
         progress.note(f"warning: {warning}")
-    _refuse_long(start, examples)
-    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
+    refuse_long(start, (*examples.train, *examples.validation, *examples.test))
+    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start, group)
     made_with = {
         "task": start.task.to_dict(),
         "tokenizer": start.tokenizer.fingerprint,
@@ -121,7 +142,7 @@ def finetune(
         "data": examples.record(),
     }
     with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch) as log:
+        with log_of(folder, begun, training.report_to, progress.note, watch) as log:
             result = train(
                 start.task,
                 start.network,
@@ -135,7 +156,7 @@ def finetune(
                 checkpoints=checkpoints,
                 start=begun,
             )
-        evaluation, test = run.finish(result)
+        evaluation, test = group.from_first(lambda: run.finish(result))
     return FinetuneReport(
         folder,
         len(examples.train),
@@ -157,13 +178,16 @@ class _Run:
     examples: Examples
     settings: FinetuneSettings
     start: Start
+    group: Processes
 
     def evaluate(self) -> Metrics:
         start = self.start
         predictor = Predictor(start.task, start.network, start.tokenizer, self.settings.training.precision)
-        return evaluate(predictor, self.examples.validation).metrics
+        return evaluate_together(predictor, self.examples.validation, self.group).metrics
 
     def keep(self, step: int, metrics: Metrics) -> None:
+        if not self.group.is_first:
+            return
         start = self.start
         record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
         artifact = Artifact(start.task, start.network, start.tokenizer, record)
@@ -181,7 +205,10 @@ class _Run:
         evaluation = evaluate(best, self.examples.validation, intervals=True)
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
-        record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
+        record = self._record(result.best_step) | {
+            "training": {"best_step": result.best_step, "truncation": asdict(result.truncation)},
+            "evaluations": [found.record(side) for side, found in sides.items()],
+        }
         artifact = replace(saved, task=best.task, record=record)
         save_artifact(self.folder, artifact)
         update_run_adapter(self.folder, artifact)
@@ -195,12 +222,22 @@ class _Run:
         }
 
 
-def _refuse_long(start: Start, examples: Examples) -> None:
+def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
+    """What the tokenizer makes of the examples that people should know."""
+    sides = {"training": examples.train, "validation": examples.validation, "test": examples.test}
+    return tuple(
+        f"{side}: {notice}"
+        for side, rows in sides.items()
+        for notice in start.task.piece_notices(rows, start.tokenizer)
+    )
+
+
+def refuse_long(start: Start, examples: Sequence[Example[Any]]) -> None:
     """Where long texts are to be refused, all are looked at before training, and the first ten told."""
     if getattr(start.task.settings, "truncation", None) != "error":
         return
     refused = []
-    for place, example in enumerate((*examples.train, *examples.validation, *examples.test)):
+    for place, example in enumerate(examples):
         try:
             start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
         except DataError as error:
@@ -240,13 +277,11 @@ def _start(
     training = settings.training
     if settings.model is not None:
         start = start_from(examples.task, settings.model, changes)
-        adapt(start.network, settings.adaptation)
-        rate = training.learning_rate or ADAPTED_LEARNING_RATES.get(settings.adaptation.train)
+        training = adapted(start, settings.adaptation, training)
         if settings.adaptation.train != "all":
             progress.note(trained_weights(start.network))
-        return start, training.model_copy(update={"learning_rate": rate}), (*examples.warnings, *start.notes)
-    if settings.adaptation.train != "all":
-        raise SettingsError(f"train: {settings.adaptation.train} keeps pre-trained weights: name them with --model")
+        return start, training, (*examples.warnings, *start.notes)
+    refuse_to_adapt_new(settings.adaptation)
     unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
     texts = [text for example in examples.train for text in examples.task.texts(example.request)]
     if examples.task.labels() is None:

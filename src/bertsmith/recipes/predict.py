@@ -1,4 +1,4 @@
-"""Predictions of a saved model for texts or for files of requests, written as JSON lines, as one function."""
+"""Predictions of a saved model for texts or for files of requests, written to a file if wanted, as one function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.files import atomic_file, bare_suffix, sha256
 from bertsmith.hub import FETCHED
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
+from bertsmith.recipes.prediction_files import JSON_LINES, SEPARATORS, format_of, json_lines, table_lines
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
@@ -47,8 +48,12 @@ class PredictSettings(TableSettings):
     folder: Path = Field(description="saved model")
     text: tuple[str, ...] = Field((), description="texts to predict for")
     file: Files = Field((), description="requests: .csv .tsv .jsonl .parquet, or .txt with one a line; several files")
-    output_file: Path | None = Field(None, description="JSON lines to write, one a request; None: to the terminal")
-    output_format: str = Field("jsonl", description="jsonl, or a format of the task's field: squad, squad-odds")
+    output_file: Path | None = Field(
+        None, description="file to write, a line for each request: .jsonl, .csv or .tsv; None: to the terminal"
+    )
+    output_format: str | None = Field(
+        None, description="jsonl, csv, tsv, or a format of the task's field: squad, squad-odds; None: by the suffix"
+    )
     request: dict[str, Any] = Field({}, description="one request, by its fields, instead of texts or a file")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
     precision: PredictionPrecision = Field(
@@ -87,7 +92,7 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
 
     With workers, the file that is written is the same; each shard is answered once, and a run that was cut off goes on.
     """
-    _check(settings)
+    output_format = _checked_format(settings)
     artifact = load_artifact(settings.folder)
     counts = _Counts()
     rows: tuple[int, ...] = ()
@@ -101,9 +106,12 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
             found = tuple(answers)
             rows, predictions = tuple(a.row for a in found), tuple(a.prediction for a in found)
         else:
-            with atomic_file(settings.output_file) as temporary, temporary.open("w", encoding="utf-8") as file:
-                for text in _written(artifact.task, answers, settings.output_format):
-                    file.write(text + "\n")
+            lines = _written(artifact.task, answers, output_format, _places(settings))
+            with (
+                atomic_file(settings.output_file) as temporary,
+                temporary.open("w", encoding="utf-8", newline="") as file,
+            ):
+                file.writelines(lines)
         notices = reading.notices()
     warnings = (*artifact.record.get("notes", ()), *notices)
     return PredictReport(
@@ -111,34 +119,48 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     )
 
 
-def _check(settings: PredictSettings) -> None:
+def _checked_format(settings: PredictSettings) -> str:
+    """What is written. Raises `SettingsError` for what cannot be asked, or not be written so or there."""
     if sum((bool(settings.file), bool(settings.text), bool(settings.request))) != 1:
         raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
-    if settings.output_file is not None and settings.output_file.is_dir():
-        raise SettingsError(f"{settings.output_file}: a folder is there; name a file to write to")
-    if settings.output_file is None and settings.output_format != "jsonl":
-        raise SettingsError(f"{settings.output_format} is written to a file: name it with --output-file")
-    if settings.output_file is None and len(settings.file) > 1:
+    path, asked = settings.output_file, settings.output_format
+    if path is None and asked not in (None, JSON_LINES):
+        raise SettingsError(f"{asked} is written to a file: name it with --output-file")
+    if path is not None and path.is_dir():
+        raise SettingsError(f"{path}: a folder is there; name a file to write to")
+    if path is None and len(settings.file) > 1:
         raise SettingsError("what is said of several files is written to one: name it with --output-file")
-    if settings.scale.on is not None and not (settings.file and settings.output_file):
+    if settings.scale.on is not None and not (settings.file and path):
         raise SettingsError("on: workers answer files, into a file: name both, with --file and --output-file")
-    if settings.scale.on is not None and settings.output_format != "jsonl":
-        raise SettingsError(f"on: {settings.output_format} is written as a whole, by one process; workers write jsonl")
+    output_format = JSON_LINES if path is None else asked or format_of(path)
+    if settings.scale.on is not None and output_format != JSON_LINES:
+        raise SettingsError(f"on: {output_format} is written as a whole, by one process; workers write {JSON_LINES}")
+    return output_format
 
 
-def _written(task: Task[Any, Any], answers: Iterable[_Answer], output_format: str) -> Iterator[str]:
+def _written(
+    task: Task[Any, Any], answers: Iterable[_Answer], output_format: str, places: Sequence[str]
+) -> Iterator[str]:
     """The lines of the output file."""
-    if output_format == "jsonl":
-        for answer in answers:
-            yield answer.line()
+    if output_format in task.writers:
+        found = list(answers)
+        document = task.writers[output_format]([a.request for a in found], [a.prediction for a in found])
+        yield json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
         return
-    writers = task.writers
-    if output_format not in writers:
-        known = ["jsonl", *writers]
+    known = [JSON_LINES, *SEPARATORS, *task.writers]
+    if output_format not in known:
         raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
-    found = list(answers)
-    document = writers[output_format]([a.request for a in found], [a.prediction for a in found])
-    yield json.dumps(document, ensure_ascii=False, allow_nan=False)
+    records = (answer.record for answer in answers)
+    if output_format == JSON_LINES:
+        yield from json_lines(records)
+    else:
+        names = [*places, *(field.name for field in fields(task.Prediction))]
+        yield from table_lines(records, names, SEPARATORS[output_format])
+
+
+def _places(settings: PredictSettings) -> tuple[str, ...]:
+    """The columns that say where a request came from."""
+    return ("file", "row") if len(settings.file) > 1 else ("row",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +172,11 @@ class _Answer:
     request: Any
     prediction: Any
 
-    def line(self) -> str:
+    @property
+    def record(self) -> dict[str, Any]:
+        """Where it came from, and the prediction's fields."""
         place = {"row": self.row} if self.file is None else {"file": self.file, "row": self.row}
-        return json.dumps({**place, **asdict(self.prediction)}, ensure_ascii=False, allow_nan=False)
+        return place | asdict(self.prediction)
 
 
 @dataclass
@@ -313,8 +337,7 @@ def _make_answers(part: _Part, folder: Path) -> Account:
     reading = Reading(part.errors, column_names=part.column_names, span=part.span)
     requests = read_requests(predictor.task, part.path, {}, reading, columns=part.columns)
     with (folder / ANSWERS).open("w", encoding="utf-8") as file:
-        for answer in _answers(predictor, requests, part.name, counts):
-            file.write(answer.line() + "\n")
+        file.writelines(json_lines(answer.record for answer in _answers(predictor, requests, part.name, counts)))
     return {"counts": asdict(counts), "skipped": dict(reading.skipped), "replaced": dict(reading.replaced)}
 
 

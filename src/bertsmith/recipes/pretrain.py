@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,18 @@ from bertsmith.artifact import Artifact, save_artifact, start_network
 from bertsmith.data.corpus import Corpus
 from bertsmith.data.passages import Passages
 from bertsmith.errors import DataError, FileFormatError, SettingsError
-from bertsmith.evaluation.evaluate import evaluate
+from bertsmith.evaluation.evaluate import evaluate_together
 from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
-from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
-from bertsmith.recipes.start import LOGS, ModelName
-from bertsmith.recipes.watch import Watch, WatchedLog
-from bertsmith.runtime.progress import Progress
+from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.start import ModelName
+from bertsmith.recipes.watch import Watch
+from bertsmith.runtime.processes import Processes, joined, speaks
+from bertsmith.runtime.progress import Progress, is_silent, progress_for
+from bertsmith.scale.together import run_together
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
@@ -62,9 +66,22 @@ def pretrain(
 ) -> PretrainReport:
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
 
-    watch: hears of every evaluation.
+    watch: hears of every evaluation. Under torchrun or another launcher every process calls this with the same
+    settings; the first one writes. `settings.scale` starts the processes itself.
     """
-    progress = progress or Progress()
+    if settings.scale.on is not None:
+        assert watch is None, "it hears of what happens in this process"
+        call = (settings.for_a_worker, is_silent(progress))
+        return run_together(_pretrain_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
+    with joined(settings.training.process_timeout_seconds) as group:
+        return _pretrain(settings, progress or Progress(), watch, group)
+
+
+def _pretrain_in_worker(values: Mapping[str, Any], quiet: bool) -> PretrainReport:
+    return pretrain(PretrainSettings.of(values), progress_for(sys.stderr, quiet=quiet or not speaks()))
+
+
+def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
@@ -88,9 +105,11 @@ def pretrain(
         recipe = recipe.model_copy(update={"eval_steps": max(1, recipe.num_steps(len(training)) // 10)})
 
     def judge() -> Metrics:
-        return evaluate(predictor, held_out or []).metrics
+        return evaluate_together(predictor, held_out or [], group).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
+        if not group.is_first:
+            return
         record = {
             "settings": settings.model_dump(mode="json"),
             "data": {"corpus": corpus.fingerprint, "num_passages": len(training)},
@@ -101,7 +120,7 @@ def pretrain(
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
     with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with WatchedLog(folder / LOGS, 0 if begun is None else begun.step, watch) as log:
+        with log_of(folder, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 task,
                 network,

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from bertsmith.errors import FileFormatError, SettingsError
+from bertsmith.errors import SettingsError
 from bertsmith.files import recover_folder
 from bertsmith.model.networks import Network
-from bertsmith.recipes.start import default_folder, run_folder
+from bertsmith.recipes.start import LOGS, default_folder, run_folder
+from bertsmith.recipes.watch import Watch, WatchedLog
+from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
+from bertsmith.scale.runner import ScaleSettings
 from bertsmith.settings import Settings
-from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints
+from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints, is_of_this_job
+from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingSettings
 
 AUTO = "auto"
-FREE = {"device", "logging_steps", "save_steps", "save_total_limit", "non_finite"}
+FREE = {
+    "device",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+    "non_finite",
+    "report_to",
+    "data_parallel",
+    "process_timeout_seconds",
+}
 """Training settings that a run may go on with others of."""
 
 
@@ -29,20 +42,51 @@ class ResumeSettings(Settings):
     resume_from_checkpoint: str | None = Field(
         None, description="go on where a run was cut off: auto for its newest checkpoint, or the folder of one"
     )
+    scale: ScaleSettings = ScaleSettings()
+
+    @property
+    def for_a_worker(self) -> dict[str, Any]:
+        """What was said, to be said again in each worker."""
+        return self.model_dump(exclude_unset=True, exclude={"scale"})
 
 
 def training_folder(asked: Path | None, name: str, data: Path, settings: ResumeSettings, *, overwrite: bool) -> Path:
     """As `run_folder`; refused too where checkpoints are there and nobody said what is to become of them."""
     folder = default_folder(name, data) if asked is None else asked
+    processes().from_first(lambda: _refuse_folder(folder, name, data, settings, overwrite=overwrite))
+    return folder
+
+
+def _refuse_folder(folder: Path, name: str, data: Path, settings: ResumeSettings, *, overwrite: bool) -> None:
     checkpoints = checkpoints_folder(folder)
     cut_off = has_checkpoints(checkpoints)
-    if cut_off and settings.resume_from_checkpoint is None and not overwrite:
+    implied = _implied(checkpoints)
+    wanted = implied or settings.resume_from_checkpoint
+    if cut_off and wanted is None and not overwrite:
         raise SettingsError(
             f"{checkpoints}: holds checkpoints of a run that was cut off; go on with --resume-from-checkpoint auto, or "
             "begin anew with --overwrite-output-dir"
         )
-    goes_on = cut_off and settings.resume_from_checkpoint is not None
-    return run_folder(folder, name, data, overwrite=overwrite or goes_on)
+    goes_on = wanted is not None and (cut_off or implied is not None)
+    run_folder(folder, name, data, overwrite=overwrite or goes_on)
+
+
+def _implied(checkpoints: Path) -> str | None:
+    """A job whose launcher starts its processes again goes on, whatever was asked for at first."""
+    return AUTO if processes().was_restarted or is_of_this_job(checkpoints) else None
+
+
+def log_of(
+    folder: Path,
+    begun: Checkpoint | None,
+    report_to: Sequence[str],
+    note: Callable[[str], None],
+    watch: Watch | None,
+) -> AbstractContextManager[RunLog | None]:
+    """The run's log, going on where `begun` was saved; of several processes the first one has it."""
+    if not processes().is_first:
+        return nullcontext()
+    return WatchedLog(folder / LOGS, 0 if begun is None else begun.step, report_to, note, watch)
 
 
 @contextmanager
@@ -58,22 +102,22 @@ def resumable(
 
     made_with: what, beside training settings and the network's config, a checkpoint has to have been made with.
     """
-    wanted = settings.resume_from_checkpoint
+    place = checkpoints_folder(folder)
+    wanted = processes().from_first(lambda: _implied(place)) or settings.resume_from_checkpoint
     identity = {
         **made_with,
         "training": training.model_dump(mode="json", exclude=FREE),
         "network": network.config.model_dump(mode="json"),
     }
-    with Checkpoints(checkpoints_folder(folder), identity, training.save_total_limit, progress.note) as checkpoints:
-        recover_folder(folder)
+    with Checkpoints(place, identity, training.save_total_limit, progress.note) as checkpoints:
+        if processes().is_first:
+            recover_folder(folder)
         if wanted is None:
             checkpoints.remove()
             start = None
         elif wanted == AUTO:
             start = checkpoints.newest()
         else:
-            if not Path(wanted).is_dir():
-                raise FileFormatError(f"{wanted}: no checkpoint there; name its folder, or auto for the newest one")
             start = checkpoints.read(Path(wanted))
         if wanted is not None:
             progress.note("no checkpoints: begins anew" if start is None else f"goes on after step {start.step:,}")

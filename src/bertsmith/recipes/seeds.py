@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,21 @@ from typing import Any
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.intervals import Interval, over_seeds
 from bertsmith.files import atomic_file, write_json
-from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings
+from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.start import default_folder
 from bertsmith.runtime.progress import Progress
+from bertsmith.tasks import Task, task_class
 
 SUMMARY = "seeds.json"
 
 
 @dataclass(frozen=True)
 class SeedsReport:
-    """metrics: by side (validation, test) and name, the mean over the seeds with its 95% interval (Student's t)."""
+    """metrics: by side (validation, test) and name, the mean over the seeds with its 95% interval.
+
+    The interval is Student's t, which takes the runs' figures for draws of a normal distribution; it ends where the
+    metric does. It tells how another seed would vary, not other examples.
+    """
 
     output_dir: Path
     seeds: tuple[int, ...]
@@ -55,12 +60,15 @@ def finetune_seeds(
     sides = {"validation": [run.evaluation for run in runs]}
     if runs[0].test is not None:
         sides["test"] = [run.test for run in runs if run.test is not None]
-    metrics = {
-        side: {name: over_seeds([found.metrics[name] for found in results]) for name in results[0].metrics}
-        for side, results in sides.items()
-    }
+    task = task_class(task_name)(with_data_set(task_name, settings).task)  # type: ignore[attr-defined]
+    metrics = {side: over_runs(task, [found.metrics for found in results]) for side, results in sides.items()}
     seeds = tuple(range(first, first + settings.seeds))
     facts = {side: {name: asdict(value) for name, value in values.items()} for side, values in metrics.items()}
     with atomic_file(folder / SUMMARY) as temporary:
         write_json(temporary, {"seeds": seeds, "metrics": facts})
     return SeedsReport(folder, seeds, metrics, tuple(runs))
+
+
+def over_runs(task: Task[Any, Any], figures: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    """Each metric's mean over the runs, a mapping each, with its interval."""
+    return {name: over_seeds([run[name] for run in figures], task.metric_bounds(name)) for name in figures[0]}

@@ -21,6 +21,8 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
+from bertsmith.training.adaptation import ADAPTED_LEARNING_RATES, AdaptationSettings, adapt
+from bertsmith.training.trainer import TrainingSettings
 
 ModelName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 """A folder or a name on the hub; a `Path` is taken too."""
@@ -72,6 +74,19 @@ def _is_for(place: Path, task: Task[Any, Any]) -> bool:
 def _parts(parameters: Iterable[str]) -> str:
     """The modules that parameters belong to, each once."""
     return ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
+
+
+def adapted(start: Start, adaptation: AdaptationSettings, training: TrainingSettings) -> TrainingSettings:
+    """Freezes in the pre-trained `start` what is not to change; the training, with the rate that suits what changes."""
+    adapt(start.network, adaptation)
+    rate = training.learning_rate or ADAPTED_LEARNING_RATES.get(adaptation.train)
+    return training.model_copy(update={"learning_rate": rate})
+
+
+def refuse_to_adapt_new(adaptation: AdaptationSettings) -> None:
+    """A `SettingsError` where weights are to be kept that were never trained."""
+    if adaptation.train != "all":
+        raise SettingsError(f"train: {adaptation.train} keeps pre-trained weights: name them with --model")
 
 
 def start_new(

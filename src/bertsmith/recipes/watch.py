@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bertsmith.training.judge import Metrics
 from bertsmith.training.logs import LINES, RunLog
@@ -17,15 +18,22 @@ Watch = Callable[[int, Metrics], None]
 class WatchedLog(RunLog):
     """A `RunLog`; evaluations before a resumed run's beginning are counted and not told again."""
 
-    def __init__(self, folder: Path, last_step: int = 0, watch: Watch | None = None):
-        super().__init__(folder, last_step)
+    def __init__(
+        self,
+        folder: Path,
+        last_step: int,
+        report_to: Sequence[str],
+        note: Callable[[str], None],
+        watch: Watch | None = None,
+    ):
+        super().__init__(folder, last_step, report_to, note)
         self._watch = watch
         lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
         self._num_evaluations = sum(json.loads(line)["kind"] == VALIDATION for line in lines)
 
-    def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+    def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
         """As `RunLog.write`."""
-        super().write(kind, step, values)
+        super().write(kind, step, values, **facts)
         if kind == VALIDATION:
             self._num_evaluations += 1
             if self._watch is not None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from bertsmith.errors import BertsmithError
+from bertsmith.runtime.processes import processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 EXIT_CODE = 75
@@ -32,9 +33,23 @@ _wish = _Wish()
 
 
 def raise_if_asked() -> None:
-    """`InterruptedRunError` where a signal has come: for long work that may be cut off anywhere."""
-    if _wish.name is not None:
-        raise InterruptedRunError(f"stopped by {_wish.name}")
+    """`InterruptedRunError` where a signal has come: for long work that may be cut off anywhere.
+
+    Several processes put their work down together, where they meet anyway, and not each where it happens to be.
+    """
+    if processes().size == 1:
+        raise_if(asked())
+
+
+def asked() -> str | None:
+    """The name of the signal that has come, if one has."""
+    return _wish.name
+
+
+def raise_if(name: str | None) -> None:
+    """`InterruptedRunError` for the signal of that name."""
+    if name is not None:
+        raise InterruptedRunError(f"stopped by {name}")
 
 
 @contextmanager

@@ -27,14 +27,21 @@ class Phase:
     """One stretch of work with a known or unknown end; made by `Progress.phase`, closed by its `with` block."""
 
     def __init__(
-        self, progress: Progress, name: str, total: int | None, unit: str, started_seconds: float | None = None
+        self,
+        progress: Progress,
+        name: str,
+        total: int | None,
+        unit: str,
+        started_seconds: float | None = None,
+        done_before: int = 0,
     ):
         self.name = name
         self.total = total
         self.unit = unit
-        self.done = 0
+        self.done = done_before
         self.shown: dict[str, Shown] = {}
         self._progress = progress
+        self._done_before = done_before
         self._started_seconds = time.monotonic() if started_seconds is None else started_seconds
 
     def advance(self, count: int = 1, **shown: Shown) -> None:
@@ -50,12 +57,14 @@ class Phase:
     @property
     def rate(self) -> float:
         """Units a second since the phase began."""
-        return self.done / max(self.elapsed_seconds, 1e-9)
+        return (self.done - self._done_before) / max(self.elapsed_seconds, 1e-9)
 
     @property
     def remaining_seconds(self) -> float | None:
         """Time left at the rate so far; `None` while nothing is known."""
-        return None if self.total is None or not self.done else max(self.total - self.done, 0) / self.rate
+        if self.total is None or self.done == self._done_before:
+            return None
+        return max(self.total - self.done, 0) / self.rate
 
     def __enter__(self) -> Self:
         self._progress.opened(self)
@@ -74,9 +83,12 @@ class Progress:
         self._called: Phase | None = None
         self._idle_since_seconds = time.monotonic()
 
-    def phase(self, name: str, total: int | None = None, unit: str = "items") -> Phase:
-        """A phase of `total` units (`None`: unknown), for a `with` block; phases may lie within each other."""
-        return Phase(self, name, total, unit)
+    def phase(self, name: str, total: int | None = None, unit: str = "items", done_before: int = 0) -> Phase:
+        """A phase of `total` units (`None`: unknown), for a `with` block; phases may lie within each other.
+
+        done_before: units that were done before it began, which say nothing of its rate.
+        """
+        return Phase(self, name, total, unit, done_before=done_before)
 
     def note(self, text: str) -> None:
         """A line worth keeping, above the bars or among the lines."""
@@ -165,7 +177,7 @@ class BarProgress(Progress):
         if self._bars is None:
             self._bars = _rich_bars(self._stream or sys.stderr)
             self._bars.start()
-        self._tasks[phase] = self._bars.add_task(phase.name, total=phase.total, rate="", shown="")
+        self._tasks[phase] = self._bars.add_task(phase.name, total=phase.total, completed=phase.done, rate="", shown="")
 
     def drawn(self, phase: Phase) -> None:
         assert self._bars is not None
@@ -195,6 +207,11 @@ def progress_for(stream: TextIO, *, quiet: bool = False) -> Progress:
     if quiet:
         return Progress()
     return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+def is_silent(progress: Progress | None) -> bool:
+    """Whether nobody sees it."""
+    return progress is None or type(progress) is Progress
 
 
 def number(value: float) -> str:

@@ -65,7 +65,7 @@ class LocalRunner:
                 worker.stop()
 
     def _start(self, function: Callable[[Any], Any]) -> _Worker:
-        with _environment({name: str(self.num_threads) for name in THREADS}):
+        with threads_of_workers(self.num_threads):
             return _Worker(function)
 
 
@@ -154,9 +154,9 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _environment(defaults: dict[str, str]) -> Iterator[None]:
-    """Environment variables for processes that start within, where there are none by these names."""
-    added = {name: value for name, value in defaults.items() if name not in os.environ}
+def threads_of_workers(number: int) -> Iterator[None]:
+    """The environment for processes that start within; what the user has set holds."""
+    added = {name: str(number) for name in THREADS if name not in os.environ}
     os.environ.update(added)
     try:
         yield

@@ -85,7 +85,22 @@ class RayRunner:
 
 @contextmanager
 def ray_runner(settings: ScaleSettings) -> Iterator[RayRunner]:
-    """A runner on the cluster that the settings name, or on one of this machine that ends with the block.
+    """A runner on the cluster that the settings name, or on one of this machine that ends with the block."""
+    num_cpus = settings.threads_per_worker or 1
+    with connected(settings) as ray:
+        yield RayRunner(ray, num_workers(ray, settings), num_cpus, settings.gpus_per_worker)
+
+
+def num_workers(ray: Any, settings: ScaleSettings) -> int:
+    """As the settings say, or as many as the cluster has room for."""
+    return settings.num_workers or max(
+        1, int(ray.cluster_resources().get("CPU", 1)) // (settings.threads_per_worker or 1)
+    )
+
+
+@contextmanager
+def connected(settings: ScaleSettings) -> Iterator[Any]:
+    """The package `ray`, connected to the cluster that the settings name, or to one that ends with the block.
 
     Raises `SettingsError` where there is none, where `ray` is not installed, and for a cluster that is open.
     """
@@ -102,10 +117,8 @@ def ray_runner(settings: ScaleSettings) -> Iterator[RayRunner]:
             _connect(ray, address)
         else:
             _start(ray, settings)
-    num_cpus = settings.threads_per_worker or 1
-    num_workers = settings.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // num_cpus)
     try:
-        yield RayRunner(ray, num_workers, num_cpus, settings.gpus_per_worker)
+        yield ray
     finally:
         if not theirs:
             ray.shutdown()

@@ -37,6 +37,10 @@ class ScaleSettings(Settings):
         None, ge=1, description="threads, on Ray also cores, of each worker; None: its share of the cores, on Ray 1"
     )
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker, on Ray")
+    min_workers: int | None = Field(
+        None, ge=1, description="of training on Ray: go on with so few where machines leave; None: always num_workers"
+    )
+    max_restarts: int = Field(3, ge=0, description="of training: how often it is begun again after a worker died")
     address: str | None = Field(
         None, description="HOST:PORT of the Ray cluster; None: RAY_ADDRESS, else one on this machine for this run alone"
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bertsmith.errors import DataError
+from bertsmith.tasks.task import IN_TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,10 @@ class AnswerPrediction:
 
     answer: str
     score: float
-    start: int
-    end: int
-    candidates: tuple[Answer, ...]
-    no_answer_odds: float | None = None
+    start: int = field(metadata={IN_TABLES: True})
+    end: int = field(metadata={IN_TABLES: True})
+    candidates: tuple[Answer, ...] = field(metadata={IN_TABLES: False})
+    no_answer_odds: float | None = field(default=None, metadata={IN_TABLES: False})
     num_windows: int = 1
     num_cut_tokens: int = 0
 

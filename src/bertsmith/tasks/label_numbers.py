@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bertsmith.baselines import tfidf_ridge
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.metrics.similarity import correlations
 from bertsmith.tasks.label_problems import (
     Array,
@@ -40,6 +40,14 @@ class Regression(Problem):
         return number
 
     def learned(self, answers: Sequence[float], places: Sequence[str]) -> dict[str, Any]:
+        settings = self.settings
+        asked = [name for name in ("balanced", "class_weights", "focal_gamma", "labels") if getattr(settings, name)]
+        if asked:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+            raise SettingsError(
+                f"a regression has no labels, so that {', '.join(asked)} would change nothing: leave out {options}, or "
+                "choose --problem-type single_label or multi_label"
+            )
         if len(set(answers)) < 2:
             raise DataError(f"regression needs different numbers in the training data, found {sorted(set(answers))}")
         return {"mean_value": math.fsum(answers) / len(answers)}

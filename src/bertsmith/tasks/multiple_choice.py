@@ -5,6 +5,7 @@ Where there is a context, it is read with the question and a choice, in windows 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 from bertsmith.baselines import majority, tfidf_cosine
 from bertsmith.calibration import fit_temperature
 from bertsmith.data.batch import Batch, Window, pack
-from bertsmith.data.choices import read_choices
+from bertsmith.data.choices import LABEL_NAMES, WAYS, choice_columns, read_choices
+from bertsmith.data.columns import plain_name
+from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import ChoiceNetwork
 from bertsmith.tasks.foreign_model import adopt
-from bertsmith.tasks.task import Adopted, Coupling, Example, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Coupling, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -94,7 +97,23 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
         """Another library's model of choices."""
         return adopt(folder, "BertForMultipleChoice", lambda values: cls())
 
+    def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
+        """Those of the fields' names; the right choice also under other usual ones, where one alone is there."""
+        found = dict(Task.find_columns(self, rows, given, labelled=labelled).by_field)
+        known = list(dict.fromkeys(name for row in rows for name in row.values))
+        others = [name for name in known if plain_name(name) in LABEL_NAMES and name not in found.values()]
+        if labelled and self.answer_field not in found and len(others) == 1:
+            found[self.answer_field] = others[0]
+        if "choices" not in found and "choices" not in given:
+            numbered = choice_columns(tuple(known), "1")
+            hint = f"; {numbered[0]!r} begins at 1, but labels count from 0: use letters" if numbered else ""
+            names = ", ".join(map(repr, known))
+            raise DataError(f"{rows[0].path}: no choices among the columns {names}; expected {WAYS}{hint}")
+        return FoundColumns(found, ", ".join(f"{name}: column {column!r}" for name, column in found.items()))
+
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> ChoiceRequest:
+        if isinstance(record, Mapping) and isinstance(record.get("choices"), str):
+            record = {**record, "choices": _listed(record["choices"], where)}
         request = Task.request(self, record, where)
         if len(request.choices) < 2:
             raise DataError(f"{where}: expected two choices or more: found {list(request.choices)!r:.80}")
@@ -225,6 +244,17 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
             "commonest place": [_certain(r, min(int(place), len(r.choices) - 1)) for r in _requests(test)],
             "TF-IDF cosine": [_certain(r, label) for r, label in zip(_requests(test), likest, strict=True)],
         }
+
+
+def _listed(cell: str, where: str) -> list[Any]:
+    """The choices in a cell of a table."""
+    try:
+        choices = json.loads(cell)
+    except (ValueError, RecursionError):
+        choices = None
+    if not isinstance(choices, list):
+        raise DataError(f"{where}: choices that are no list: {cell!r:.60}; expected {WAYS}")
+    return choices
 
 
 def _first(request: ChoiceRequest) -> str:

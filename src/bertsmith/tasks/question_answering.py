@@ -121,9 +121,9 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     def example(self, record: Mapping[str, Any], where: str) -> Example[QuestionRequest]:
         """Answers that are not where they are said to be are found again, see `notices`; ones nowhere are refused."""
         request = self.request({name: record[name] for name in ("question", "context", "id") if name in record}, where)
-        if record.get("answers") is None:
-            raise DataError(f"{where}: no value in 'answers'; a question without an answer has an empty list")
         try:
+            if record.get("answers") is None:
+                raise DataError(f"{where}: no value in 'answers'; a question without an answer has an empty list")
             return Example(request, known_answers(record["answers"], request.context, where), where)
         except DataError as error:
             raise DataError(f"{error}, question {request.id!r}" if request.id else str(error)) from None

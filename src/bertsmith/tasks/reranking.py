@@ -34,10 +34,12 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
 # Column names are compared in lower case, without signs; the first one that is there is taken.
+# A column `id` is not among them: it may number the rows.
 _NAMES: Mapping[str, Sequence[str]] = {
     "query": ("query", "question", "anchor", "q"),
     "passages": ("passages", "passage", "text", "document", "doc", "sentence", "answer", "candidate", "candidates"),
     "labels": ("labels", "label", "relevance", "score", "grade", "isrelevant"),
+    "id": ("queryid", "qid", "questionid", "topicid"),
 }
 
 
@@ -56,10 +58,11 @@ class RerankingSettings(WindowSettings):
 
 @dataclass(frozen=True, slots=True)
 class RerankingRequest:
-    """A query and the passages to put in order."""
+    """A query and the passages to put in order. id: what tells queries of the same text apart, in a file of them."""
 
     query: str
     passages: tuple[str, ...]
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     Prediction = RankingPrediction
     answer_field = "labels"
     metrics: ClassVar = {"ndcg@10": 1, "mrr@10": 1, "map": 1}
+    spare_fields: ClassVar = frozenset({"id"})
     readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys(TABLE_SUFFIXES, read_ranked)
     coupling: ClassVar[Coupling] = "example"
     settings: RerankingSettings
@@ -119,9 +123,11 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> RerankingRequest:
         """As every request; a single passage may be a text by itself."""
         if isinstance(record, tuple):
-            record = by_place(record, ("query", "passages"), where)
+            record = by_place(record, ("query", "passages", "id"), where)
         if isinstance(record, Mapping) and isinstance(record.get("passages"), str):
             record = {**record, "passages": (record["passages"],)}
+        if isinstance(record, Mapping) and not isinstance(record.get("id", ""), str):
+            record = {**record, "id": "" if record["id"] is None else str(record["id"])}
         request = super().request(record, where)
         if not request.passages:
             raise DataError(f"{where}: no passages to put in order")
@@ -151,32 +157,54 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         return FoundColumns(found, "; ".join(f"{field}: column {column!r}" for field, column in found.items()))
 
     def gathered(self, examples: Sequence[Example[RerankingRequest]]) -> list[Example[RerankingRequest]]:
-        """One example a query, with the passages of all its rows in their order; named and grouped by the first row."""
-        by_query: dict[str, list[Example[RerankingRequest]]] = {}
+        """One example a query, with the passages of all its rows in their order; named and grouped by the first row.
+
+        Rows of one text and one `id` are one query; `notices` counts them.
+        """
+        by_query: dict[tuple[str, str], list[Example[RerankingRequest]]] = {}
         for example in examples:
-            by_query.setdefault(example.request.query, []).append(example)
+            by_query.setdefault((example.request.query, example.request.id), []).append(example)
         return [
             replace(
                 same[0],
-                request=RerankingRequest(query, tuple(text for one in same for text in one.request.passages)),
+                request=replace(same[0].request, passages=tuple(text for one in same for text in one.request.passages)),
                 answer=tuple(label for one in same for label in one.answer),
+                num_rows=len(same),
             )
-            for query, same in by_query.items()
+            for same in by_query.values()
         ]
+
+    def texts(self, request: RerankingRequest) -> list[str]:
+        return [request.query, *request.passages]
 
     def split_key(self, request: RerankingRequest) -> str:
         """What is asked: its passages may stand under other queries too."""
         return request.query
 
     def notices(self, examples: Sequence[Example[RerankingRequest]]) -> list[str]:
-        """Queries of which there is nothing to find, or nothing to compare."""
+        """What was put together, and queries of which there is nothing to find, or nothing to compare."""
         irrelevant = sum(max(example.answer) == 0 for example in examples)
         alike = sum(not _differ(example) for example in examples) - irrelevant
         counts = {
             "have no relevant passage, and count as 0 in the metrics": irrelevant,
             "have equally relevant passages alone": alike,
         }
-        return [f"{count} of {len(examples)} queries {what}" for what, count in counts.items() if count]
+        return [
+            *self._gathered_told(examples),
+            *(f"{count} of {len(examples)} queries {what}" for what, count in counts.items() if count),
+        ]
+
+    @staticmethod
+    def _gathered_told(examples: Sequence[Example[RerankingRequest]]) -> list[str]:
+        """Of how many rows the queries are, where some stand in several."""
+        num_rows = sum(example.num_rows for example in examples)
+        if num_rows == len(examples):
+            return []
+        if any(example.request.id for example in examples):
+            same = "the same query and id are one"
+        else:
+            same = "the same query are one; --id-column names a column that tells them apart"
+        return [f"{num_rows:,} rows are {len(examples):,} queries: rows with {same}"]
 
     def fitted(self, examples: Sequence[Example[RerankingRequest]]) -> Self:
         """The highest label, where the settings leave it open. Refuses data from which no order can be learned."""

@@ -12,10 +12,8 @@ from torch import Tensor
 
 from bertsmith.model.crf import Chain
 from bertsmith.tasks.tag_records import Separated
+from bertsmith.tasks.tag_windows import stretches
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, read_spans
-
-NEVER = -1e9
-"""The score of a tag that a word cannot have; finite, so that sums and differences of it are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ class PieceScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordScores:
-    """labels: [n], the best valid sequence. scores: [n, L], of which a softmax makes probabilities.
+    """labels: [n], the best valid sequence. scores: [n, L], of which a softmax makes probabilities; of a CRF they are
+    those that each label has among all valid sequences.
 
     read: bool [n]: whether the word had a piece in any window; the others are `O` where the labels have it.
     """
@@ -96,37 +95,36 @@ class WordScores:
 
 
 def score_words(parts: Sequence[PieceScores], num_words: int, labels: Sequence[str], grammar: Grammar) -> WordScores:
-    """The tags of a request's words from its windows' parts. A word of several pieces has the mean of their scores."""
+    """The tags of a request's words from its windows' parts. A word of several pieces has the mean of their scores.
+
+    A word that was not read is outside of everything: what stands on its two sides are sequences of their own.
+    """
     words = np.concatenate([part.words for part in parts])
     counts = np.bincount(words, minlength=num_words)
     scores = np.zeros((num_words, len(labels)), dtype=np.float32)
     np.add.at(scores, words, np.concatenate([part.logits for part in parts]))
     scores /= np.maximum(counts, 1)[:, None]
     read = counts > 0
-    if OUTSIDE in labels:
-        scores[~read] = NEVER
-        scores[~read, labels.index(OUTSIDE)] = 0.0
-    if not num_words:
-        return WordScores(np.empty(0, np.intp), scores, read)
-    learned = parts[0].chain
     best = scores.argmax(axis=1)
-    if learned is None:
-        chosen = best if grammar.admits(best) else _best(scores, grammar, None)
-        return WordScores(chosen, scores, read)
-    marginals = learned.log_marginals(torch.from_numpy(scores), [num_words]).numpy()
-    return WordScores(_best(scores, grammar, learned), marginals, read)
-
-
-def _best(scores: NDArray[np.float32], grammar: Grammar, learned: Chain | None) -> NDArray[np.intp]:
-    """The likeliest sequence among the valid ones."""
-    starts, transitions, ends = (
-        torch.where(torch.from_numpy(allowed), 0.0, -torch.inf)
-        for allowed in (grammar.starts, grammar.transitions, grammar.ends)
-    )
+    if OUTSIDE in labels:
+        best[~read] = labels.index(OUTSIDE)
+    learned = parts[0].chain
+    if not read.any() or (learned is None and grammar.admits(best)):
+        return WordScores(best, scores, read)
+    chain = valid_chain(grammar, learned)
+    rows, lengths = torch.from_numpy(scores[read]), stretches(np.flatnonzero(read))
+    best[read] = chain.best(rows, lengths).numpy()
     if learned is not None:
-        starts, transitions, ends = starts + learned.starts, transitions + learned.transitions, ends + learned.ends
-    chain = Chain(starts, transitions, ends)
-    return chain.best(torch.from_numpy(scores), [len(scores)]).numpy()
+        scores[read] = chain.log_marginals(rows, lengths).numpy()
+    return WordScores(best, scores, read)
+
+
+def valid_chain(grammar: Grammar, learned: Chain | None) -> Chain:
+    """The chain over valid sequences of tags alone; without anything `learned` those are all alike."""
+    allowed = [torch.from_numpy(part) for part in (grammar.starts, grammar.transitions, grammar.ends)]
+    if learned is None:
+        learned = Chain(*(torch.zeros(part.shape) for part in allowed))
+    return learned.restricted(*(part.to(learned.starts.device) for part in allowed))
 
 
 def tagged(words: Separated, tags: Sequence[str], scores: Sequence[float], scheme: Scheme) -> TagPrediction:

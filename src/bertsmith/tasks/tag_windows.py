@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.data.batch import Window
+from bertsmith.data.batch import Window, concatenate
 from bertsmith.tasks.tag_records import TagRequest
 from bertsmith.text.tokenizer import TRUNCATIONS, Tokenizer
 from bertsmith.text.windows import Pieces, TextWindow, WindowSettings, cut_windows, pieces_of
@@ -80,3 +80,41 @@ class TagWindows:
         answering = np.full(len(text), self.labelled == "all")
         answering[text.word_starts] = True
         return answering
+
+
+def read_words(windows: Sequence[TagWindow], num_words: int) -> NDArray[np.bool_]:
+    """[num_words]: whether a window answers for the word; none does where it has no pieces, or was cut off."""
+    read = np.zeros(num_words, dtype=np.bool_)
+    for window in windows:
+        read[window.words] = True
+    return read
+
+
+def stretches(words: NDArray[np.intp]) -> list[int]:
+    """The lengths of the runs of neighbours among ascending words.
+
+    >>> stretches(np.array([0, 1, 4, 5, 6]))
+    [2, 3]
+    """
+    if not len(words):
+        return []
+    begins = np.flatnonzero(np.diff(words, prepend=words[0] - 2) > 1)
+    return [int(length) for length in np.diff(begins, append=len(words))]
+
+
+def chain_targets(windows: Sequence[TagWindow]) -> Mapping[str, NDArray[Any]]:
+    """What a chain over words is compared with: a sequence is a stretch of neighbouring words in one window.
+
+    labels: [words]. owners: [pieces], to which of the words a piece belongs. lengths: [n], words of each sequence.
+    open: bool [n, 2], whether a word that another window reads stands before the sequence, and after it.
+    """
+    begins = [np.diff(window.words, prepend=-1) != 0 for window in windows]
+    lengths = [stretches(window.words[begin]) for window, begin in zip(windows, begins, strict=True)]
+    flat = np.array([length for part in lengths for length in part], dtype=np.int64)
+    begin = np.concatenate(begins)
+    labels, before, after = (
+        concatenate(window.targets[name] for window in windows)[begin] for name in ("labels", "before", "after")
+    )
+    ends = flat.cumsum()
+    borders = np.stack([before[ends - flat], after[ends - 1]], axis=1).astype(np.bool_)
+    return {"labels": labels, "owners": np.cumsum(begin) - 1, "lengths": flat, "open": borders}

@@ -6,6 +6,7 @@ particular to one kind of problem; how networks are trained, batched or saved is
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -36,6 +37,10 @@ Coupling: TypeAlias = Literal["window", "example", "step"]
 Marks: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
+IN_TABLES = "in_tables"
+"""In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
+CORRELATIONS = frozenset({"matthews_correlation", "pearson", "spearmanr"})
+"""Metrics that may be below zero."""
 
 
 @lru_cache
@@ -47,13 +52,15 @@ def _checker(request_type: type) -> TypeAdapter[Any]:
 class Example(Generic[RequestT]):
     """A request with its known answer: a row of training or evaluation.
 
-    where: names the row in errors. groups: further columns of the row, by which results can be told apart.
+    where: names the row in errors. groups: further columns of the row, by which results can be told apart. num_rows:
+    how many rows of its file it was put together from.
     """
 
     request: RequestT
     answer: Any
     where: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    num_rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """What people should know of the examples: what was mended or cannot be used, with numbers."""
         return []
 
+    def piece_notices(self, examples: Sequence[Example[RequestT]], tokenizer: Tokenizer) -> list[str]:
+        """As `notices`: what shows once a tokenizer has cut the examples into pieces."""
+        return []
+
     def fitted(self, examples: Sequence[Example[RequestT]]) -> Self:
         """This task with what training data teaches it before any network exists, such as its label names."""
         return self
@@ -254,6 +265,12 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """The metrics of all examples."""
         return self.metrics_of(self.marks(examples, predictions))
 
+    def metric_bounds(self, name: str) -> tuple[float, float]:
+        """The least and the greatest value of a metric: of shares 0 and 1, of errors 0 and infinity."""
+        if self.metrics.get(name, 1) < 0:
+            return 0.0, math.inf
+        return (-1.0 if name in CORRELATIONS else 0.0), 1.0
+
     def credit(self, marks: Marks) -> NDArray[np.float64]:
         """[n]: how right each example is, from 0 to 1; by default its first mark."""
         return marks[:, 0]
@@ -277,6 +294,15 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         which `merge` applies.
         """
         return self
+
+    @property
+    def temperature(self) -> float | None:
+        """What scores are divided by before they become probabilities; None for a task that has none."""
+        return getattr(self.settings, "temperature", None)
+
+    def tempered(self, temperature: float) -> Self:
+        """This task with another temperature."""
+        return type(self)(self.settings.model_copy(update={"temperature": temperature}))
 
     def baselines(
         self, train: Sequence[Example[RequestT]], test: Sequence[Example[RequestT]]

@@ -27,7 +27,15 @@ from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Chain
 from bertsmith.model.networks import CrfTokenNetwork, TokenNetwork
 from bertsmith.tasks.foreign_model import adopt, labels_of
-from bertsmith.tasks.tag_decoding import PieceScores, TagPrediction, TokenOutputs, WordScores, score_words, tagged
+from bertsmith.tasks.tag_decoding import (
+    PieceScores,
+    TagPrediction,
+    TokenOutputs,
+    WordScores,
+    score_words,
+    tagged,
+    valid_chain,
+)
 from bertsmith.tasks.tag_measure import TagMeasure
 from bertsmith.tasks.tag_records import (
     TagRequest,
@@ -38,7 +46,7 @@ from bertsmith.tasks.tag_records import (
     separated,
     tags_of,
 )
-from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows
+from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows, chain_targets, read_words
 from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
@@ -84,7 +92,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     Tags that break their scheme are read as conlleval reads them and written validly: an `I-` without a `B-` before it
     becomes `B-`, so that IOB1 becomes BIO; `notices` counts them. Neighbouring words of the document are read as
-    context and have no tags (Schweter and Akbik 2020).
+    context and have no tags (Schweter and Akbik 2020). A word that is not read, as it has no pieces (control characters
+    alone, say) or was cut off, is `O` in training as in predictions, and an entity that it parts goes on as another.
     """
 
     name = "token_classification"
@@ -185,6 +194,25 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         total = sum(len(example.answer) for example in examples)
         return [f"{len(broken):,} of {total:,} tags break {scheme} and were mended ({shown})"]
 
+    def piece_notices(self, examples: Sequence[Example[TagRequest]], tokenizer: Tokenizer) -> list[str]:
+        """Words that the tokenizer gives no piece: there is nothing to learn a tag from."""
+        rows = [(example, separated(example.request).words) for example in examples]
+        known = list({word for _, words in rows for word in words})
+        pieces = zip(known, tokenizer.pieces_batch([[word] for word in known]), strict=True)
+        empty = {word for word, ids in pieces if not len(ids)}
+        found = [
+            f"{example.where}, word {place}: {word!r:.40}, {tag}"
+            for example, words in rows
+            for place, (word, tag) in enumerate(zip(words, example.answer, strict=True), start=1)
+            if word in empty
+        ]
+        if not found:
+            return []
+        total = sum(len(words) for _, words in rows)
+        notice = f"{len(found):,} of {total:,} words have no pieces: nothing is learned of them, they are predicted as "
+        shown = "; ".join(found[:ROWS_SHOWN])
+        return [f"{notice}{OUTSIDE}, and an entity that one of them parts is learned as two ({shown})"]
+
     # Training
 
     def training_examples(self, examples: Sequence[Example[TagRequest]]) -> Sequence[Example[TagRequest]]:
@@ -202,14 +230,24 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         )
         if not isinstance(item, Example):
             return list(windows)
-        labels = np.array([self._index(tag, where) for tag in self._known(item)], dtype=np.int64)
-        return [replace(window, targets={"labels": labels[window.words]}) for window in windows]
+        read = read_words(windows, len(item.answer))
+        labels, seen = self._learned(item, read), np.pad(read, 1)
+        return [
+            replace(
+                window,
+                targets={
+                    "labels": labels[window.words],
+                    # Whether the words before and after are read, in this window or another.
+                    **({"before": seen[window.words], "after": seen[window.words + 2]} if settings.crf else {}),
+                },
+            )
+            for window in windows
+        ]
 
     def collate(self, windows: Sequence[Window]) -> Batch:
         """Targets: the places of all labelled pieces in the batch, and their labels.
 
-        For a CRF the labels are those of words; `owners` says to which of them a piece belongs, and `lengths` how many
-        each window has, where it has any.
+        For a CRF the labels are those of words; see `chain_targets`.
         """
         packed = pack(windows)
         labelled = [window for window in windows if isinstance(window, TagWindow) and window.targets]
@@ -217,14 +255,11 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
             return Batch(packed, {}, {"tagging": 0})
         starts = packed.starts.tolist()
         places = concatenate(start + window.places for start, window in zip(starts, labelled, strict=True))
-        labels = concatenate(window.targets["labels"] for window in labelled)
-        targets = {"places": places, "labels": labels}
+        targets: dict[str, NDArray[Any]] = {"places": places}
         if self.settings.crf:
-            begins = [np.diff(window.words, prepend=-1) != 0 for window in labelled]
-            lengths = [int(begin.sum()) for begin in begins]
-            begin = np.concatenate(begins)
-            owners = np.cumsum(begin) - 1
-            targets |= {"labels": labels[begin], "owners": owners, "lengths": np.array([n for n in lengths if n])}
+            targets |= chain_targets(labelled)
+        else:
+            targets["labels"] = concatenate(window.targets["labels"] for window in labelled)
         tensors = {name: torch.from_numpy(values) for name, values in targets.items()}
         return Batch(packed, tensors, {"tagging": len(tensors["labels"])})
 
@@ -241,7 +276,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         words = words / targets["owners"].bincount()[:, None]
         if not len(words):
             return {"tagging": words.sum()}
-        likelihood = network.crf.chain().log_likelihood(words, targets["labels"], targets["lengths"].tolist())
+        chain = valid_chain(self._grammar, network.crf.chain()).open(*targets["open"].unbind(1))
+        likelihood = chain.log_likelihood(words, targets["labels"], targets["lengths"].tolist())
         return {"tagging": -likelihood.sum()}
 
     # Prediction
@@ -318,10 +354,9 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def tuned(self, examples: Sequence[Example[TagRequest]], parts: Sequence[Sequence[PieceScores]]) -> Self:
         scores, labels = [], []
         for example, row in zip(examples, parts, strict=True):
-            known = np.array([self._index(tag, example.where) for tag in self._known(example)], dtype=np.int64)
-            words = self._scores(row, len(known))
+            words = self._scores(row, len(example.answer))
             scores.append(words.scores[words.read])
-            labels.append(known[words.read])
+            labels.append(self._learned(example, words.read)[words.read])
         if not scores:
             return self
         temperature = fit_temperature(np.concatenate(scores), np.concatenate(labels))
@@ -353,6 +388,14 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def _known(self, example: Example[TagRequest]) -> list[str]:
         """An example's tags in this task's scheme."""
         return repaired(example.answer, self.scheme)
+
+    def _learned(self, example: Example[TagRequest], read: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """[words]: the labels that can be learned, a valid sequence; of words that are not read there is none, -1."""
+        tags = self._known(example)
+        if not read.all():
+            tags = repaired([tag if seen else OUTSIDE for tag, seen in zip(tags, read, strict=True)], self.scheme)
+        indices = [self._index(tag, example.where) if seen else -1 for tag, seen in zip(tags, read, strict=True)]
+        return np.array(indices, dtype=np.int64)
 
     def _check_labels(self, examples: Sequence[Example[TagRequest]]) -> None:
         known = self._indices

@@ -30,11 +30,14 @@ from torch import Tensor
 
 from bertsmith.errors import FileFormatError, SettingsError
 from bertsmith.files import read_json, sync, umask
+from bertsmith.runtime.processes import processes
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
 LOCK = "lock"
-FORMAT_VERSION = 1
+JOB = "job"
+"""The file with the name of the launcher's job that writes there, which may start its processes many times."""
+FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
 Tensors = Mapping[str, Tensor]
 
@@ -52,6 +55,15 @@ def checkpoints_folder(output_dir: Path) -> Path:
     return output_dir.with_name(f"{output_dir.name}.checkpoints")
 
 
+def is_of_this_job(folder: Path) -> bool:
+    """Whether another start of the launcher's job that this process belongs to has begun there."""
+    job = processes().job
+    try:
+        return job is not None and (folder / JOB).read_text(encoding="utf-8") == job
+    except OSError:
+        return False
+
+
 def has_checkpoints(folder: Path) -> bool:
     """Whether there are any, whole or not."""
     return bool(_steps_in(folder))
@@ -60,8 +72,11 @@ def has_checkpoints(folder: Path) -> bool:
 class Checkpoints:
     """Those of one run, in `folder`. A context: within it no other process writes there, and after it all are written.
 
+    Of several processes of one run the first one reads and writes, for all of them.
+
     identity: what a checkpoint must have been made with to be this run's. limit: how many to keep. note: takes what a
-    user should read. Raises `SettingsError` where another process has the folder.
+    user should read. Raises `SettingsError` where another run has the folder, or where the processes of this one were
+    given different things.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], limit: int, note: Callable[[str], None]):
@@ -69,31 +84,51 @@ class Checkpoints:
         self.identity: Mapping[str, Any] = json.loads(json.dumps(identity))
         self.limit = limit
         self.note = note
+        self._group = processes()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._lock: int | None = None
         self._is_whole: dict[int, bool] = {}  # by step, of those that were written or read here
 
     def __enter__(self) -> Self:
+        first, *others = self._group.gather(self.identity)
+        for rank, other in enumerate(others, start=1):
+            if (found := _difference(first, other)) is not None:
+                name, theirs, ours = found
+                raise SettingsError(
+                    f"the processes of this run were given different things: {name} is {theirs!r} for process 0 and "
+                    f"{ours!r} for process {rank}; each machine needs the same files and the same command"
+                )
+        self._group.from_first(self._open)
+        return self
+
+    def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.folder / LOCK)
+        (self.folder / JOB).unlink(missing_ok=True)
+        if self._group.job is not None:
+            (self.folder / JOB).write_text(self._group.job, encoding="utf-8")
         for left in self.folder.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.wait()
         self._writer.shutdown()
-        assert self._lock is not None
+        if self._lock is None:  # not the first process
+            return
         os.close(self._lock)
         if not _steps_in(self.folder):  # a run too short to have any leaves nothing behind
             (self.folder / LOCK).unlink(missing_ok=True)
+            if kind is None:  # a job whose processes died has begun there all the same
+                (self.folder / JOB).unlink(missing_ok=True)
             _remove_if_empty(self.folder)
 
     def save(self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
         """Copy everything now, write it in a second thread. A disk that is full is told, and training goes on."""
+        if not self._group.is_first:
+            return
         self.wait()
         copies = {
             file: {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named.items()}
@@ -101,6 +136,11 @@ class Checkpoints:
         }
         text = json.dumps(state)  # a metric may be NaN, which Python's JSON writes and reads
         self._writing = self._writer.submit(self._write, step, text, copies)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being written."""
+        return self._writing is None or self._writing.done()
 
     def wait(self) -> None:
         """Until what is being written is written. An error of the disk becomes a note: older checkpoints are whole."""
@@ -121,12 +161,15 @@ class Checkpoints:
 
         Raises `FileFormatError` where there are some and none is whole, `SettingsError` where it is another run's.
         """
+        return self._group.from_first(self._newest)
+
+    def _newest(self) -> Checkpoint | None:
         self.wait()
         steps = _steps_in(self.folder)
         for step in reversed(steps):
             self._is_whole[step] = False
             try:
-                found = self.read(self.folder / _name(step))
+                found = self._read(self.folder / _name(step))
             except FileFormatError as error:
                 self.note(f"warning: passed over: {error}")
             else:
@@ -141,6 +184,11 @@ class Checkpoints:
 
     def read(self, folder: Path) -> Checkpoint:
         """Every file checked. Raises `FileFormatError` for a damaged checkpoint, `SettingsError` for another run's."""
+        return self._group.from_first(lambda: self._read(folder))
+
+    def _read(self, folder: Path) -> Checkpoint:
+        if not folder.is_dir():
+            raise FileFormatError(f"{folder}: no checkpoint there; name its folder, or auto for the newest one")
         contents = _read_whole(folder)
         manifest = json.loads(contents[MANIFEST])
         if (found := _difference(manifest["identity"], self.identity)) is not None:
@@ -162,6 +210,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """All of them: the run is over and its model saved."""
+        if not self._group.is_first:
+            return
         self.wait()
         for step in _steps_in(self.folder):
             _delete(self.folder / _name(step))

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: one JSON line a record, and the same for TensorBoard."""
+"""What a run writes down while it goes: one JSON line a record, and the figures once more for whoever tracks them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bertsmith.files import atomic_file
+from bertsmith.training.trackers import TRACKERS, TrackedRun, Tracker
 
 LINES = "metrics.jsonl"
+RUN_ID = "run_id"
 
 
 class RunLog:
-    """`metrics.jsonl` and TensorBoard events in `folder`: what another run wrote there is not this run's, and goes.
+    """`metrics.jsonl` in `folder`, and trackers by name: what another run wrote there is not this run's, and goes.
 
     last_step: of the checkpoint that a run goes on from; what was written up to it stays, what came later is forgotten.
+    note: takes what a user should read. Raises `SettingsError` for a tracker that is not installed.
     """
 
-    def __init__(self, folder: Path, last_step: int = 0):
-        from torch.utils.tensorboard.writer import SummaryWriter
-
+    def __init__(
+        self,
+        folder: Path,
+        last_step: int = 0,
+        report_to: Sequence[str] = ("tensorboard",),
+        note: Callable[[str], None] = print,
+    ):
         kept = _lines_until(folder / LINES, last_step)
         if not last_step:
             shutil.rmtree(folder, ignore_errors=True)
@@ -32,16 +40,23 @@ class RunLog:
         with atomic_file(folder / LINES) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
         self._lines = (folder / LINES).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder), purge_step=last_step + 1 if last_step else None)
+        self._note = note
+        run = TrackedRun(folder.absolute(), folder.absolute().parent.name, _run_id(folder), last_step)
+        self._trackers: dict[str, Tracker] = {name: TRACKERS[name](run) for name in report_to}
 
-    def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        """`kind` is `train` or `validation`. A value that is not finite is written as its name, so that it is seen."""
+    def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
+        """`kind` is `train`, `validation`, `spike`, `skipped` or `truncation`; `facts` are for the line alone, as JSON.
+
+        A value that is not finite is written as its name, so that it is seen. A tracker that fails is left out from
+        then on: nobody's server stops a training run.
+        """
         shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        record = {"kind": kind, "step": step, "time": round(time.time(), 3), **shown}
+        record = {"kind": kind, "step": step, "time": round(time.time(), 3), **shown, **facts}
         self._lines.write(json.dumps(record, allow_nan=False) + "\n")
         self._lines.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        figures = {f"{kind}/{name}": value for name, value in values.items()}
+        for name in list(self._trackers):
+            self._try(name, lambda tracker: tracker.log(step, figures))
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +65,24 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lines.close()
-        self._board.close()
+        for name in list(self._trackers):
+            self._try(name, lambda tracker: tracker.close(finished=error is None))
+
+    def _try(self, name: str, use: Callable[[Tracker], None]) -> None:
+        try:
+            use(self._trackers[name])
+        except Exception as error:
+            del self._trackers[name]
+            self._note(f"warning: {name} gets no more figures of this run: {type(error).__name__}: {error}")
+
+
+def _run_id(folder: Path) -> str:
+    """Written down, so that a run that goes on is the same one to its trackers."""
+    path = folder / RUN_ID
+    if not path.is_file():
+        with atomic_file(path) as temporary:
+            temporary.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def _lines_until(path: Path, last_step: int) -> list[str]:

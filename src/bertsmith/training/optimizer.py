@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch import nn
 from bertsmith.kernels.adamw import AdamWStep, RowSteps, adamw_step, can_step, fits_kernel
 from bertsmith.model.networks import looked_up
 from bertsmith.settings import Settings
+from bertsmith.training.parallel import laid_out_as, whole
 
 LARGE_TABLE = 1_000_000
 """Values from which on a table's gradient is kept as the rows that a step met."""
@@ -48,7 +49,7 @@ class AdamW(torch.optim.AdamW):
                 gradient = parameter.grad = gradient.coalesce()
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         norms = torch._foreach_norm(gradients)
-        norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+        norm = float(whole(torch.linalg.vector_norm(torch.stack(norms)))) if norms else 0.0
         self.gradient_scale = 1.0 if max_norm is None else min(1.0, max_norm / (norm + 1e-6))
         return norm
 
@@ -118,10 +119,15 @@ class AdamW(torch.optim.AdamW):
                 hook.remove()
                 del self._tables[table.weight]
 
+    @property
+    def tables(self) -> Set[torch.Tensor]:
+        """Those within `by_rows`, whose gradient is sparse."""
+        return self._tables.keys()
+
     def tensors_of(self, network: nn.Module) -> dict[str, torch.Tensor]:
-        """Moments and step counts, by NAME/KIND of the network's parameters."""
+        """Moments and step counts, by NAME/KIND of the network's parameters; whole where they lie in pieces."""
         return {
-            f"{name}/{kind}": value
+            f"{name}/{kind}": whole(value)
             for name, parameter in network.named_parameters()
             for kind, value in self.state.get(parameter, {}).items()
         }
@@ -132,7 +138,7 @@ class AdamW(torch.optim.AdamW):
         self.state.clear()
         for name, value in tensors.items():
             owner, _, kind = name.rpartition("/")
-            self.state[parameters[owner]][kind] = value.to(parameters[owner].device)
+            self.state[parameters[owner]][kind] = laid_out_as(parameters[owner], value)
 
     def _before_look_up(self, table: nn.Module, ids: tuple[torch.Tensor]) -> None:
         rows = self._tables[cast(nn.Embedding, table).weight]

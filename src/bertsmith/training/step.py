@@ -1,90 +1,122 @@
 """One optimizer step's samples as micro-batches, and the gradient over them. Knows `Task`, not optimizers or schedules.
 
 Whatever the cuts, the gradient is that of the whole step: each loss is divided by its count over all micro-batches, and
-what a loss compares stays together, as the task's `coupling` says.
+what a loss compares stays together, as the task's `coupling` says. Of several processes each has its share of the
+samples, and the gradient is that of all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch, Window, micro_batches
+from bertsmith.data.batch import Batch, Truncation, Window, micro_batches
 from bertsmith.runtime.device import Precision, autocast
+from bertsmith.runtime.processes import ALONE, Processes
 from bertsmith.tasks.task import CoupledTask, Task
 
 
 @dataclass(frozen=True)
-class Step:
-    """batches: the micro-batches. num_cut_tokens, num_cut_windows, num_windowed: of texts too long for one window.
+class StepFacts:
+    """What is in a step, or in one process's share of it.
 
-    whole, order: for a loss that couples all rows, every window collated as one, and for each window in the order of
-    the micro-batches its place there; else None and empty.
+    counts: what each named loss is divided by. truncation: of the samples.
+    """
+
+    counts: Mapping[str, float] = field(default_factory=dict)
+    num_tokens: int = 0
+    truncation: Truncation = field(default_factory=Truncation)
+
+    def __add__(self, other: Self) -> StepFacts:
+        names = {*self.counts, *other.counts}
+        return StepFacts(
+            {name: self.counts.get(name, 0) + other.counts.get(name, 0) for name in names},
+            self.num_tokens + other.num_tokens,
+            self.truncation + other.truncation,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """batches: this process's micro-batches. facts: what is in them; counts of a loss that couples rows once only.
+
+    whole, order: for a loss that couples all rows, every window of every process collated as one, and for each window
+    in the order of the micro-batches its place there; else None and empty. num_idle: batches at the end that count for
+    nothing and only keep other processes company.
     """
 
     batches: Sequence[Batch]
-    num_cut_tokens: int
-    num_cut_windows: int
-    num_windowed: int
+    facts: StepFacts
     whole: Batch | None = None
     order: tuple[int, ...] = ()
+    num_idle: int = 0
 
-    @property
-    def num_tokens(self) -> int:
-        return sum(batch.packed.num_tokens for batch in self.batches)
-
-    @property
-    def counts(self) -> dict[str, float]:
-        """What each named loss is divided by."""
-        counts: dict[str, float] = {}
-        for batch in self.batches if self.whole is None else [self.whole]:
-            for name, count in batch.counts.items():
-                counts[name] = counts.get(name, 0) + count
-        return counts
+    def idle(self, num_batches: int) -> Step:
+        """The same step with its last batch repeated, for nothing, until there are `num_batches`."""
+        missing = num_batches - len(self.batches)
+        return replace(self, batches=[*self.batches, *[self.batches[-1]] * missing], num_idle=self.num_idle + missing)
 
 
-def make_step(task: Task[Any, Any], samples: Sequence[Sequence[Window]], max_tokens: int) -> Step:
-    """The windows of each sample, cut into micro-batches of up to `max_tokens` as the task's coupling allows."""
+def make_step(
+    task: Task[Any, Any], samples: Sequence[Sequence[Window]], max_tokens: int, group: Processes = ALONE
+) -> Step:
+    """The windows of each sample, cut into micro-batches of up to `max_tokens` as the task's coupling allows.
+
+    samples: those of this process; for a loss that couples all rows those of every process, of which this one's batches
+    have every `group.size`-th.
+    """
     windows = [window for sample in samples for window in sample]
     places = list(range(len(windows)))
-    units = [[place] for place in places]
+    coupled = task.coupling == "step"
+    units = [[place] for place in (places[group.rank :: group.size] if coupled else places)]
     if task.coupling == "example":
         ends = torch.tensor([len(sample) for sample in samples]).cumsum(0).tolist()
         units = [places[end - len(sample) : end] for end, sample in zip(ends, samples, strict=True)]
     parts = micro_batches(units, lambda unit: sum(windows[place].num_tokens for place in unit), max_tokens)
     orders = [[place for unit in part for place in unit] for part in parts]
-    cut = [window.num_cut_tokens for window in windows if window.num_cut_tokens]
-    coupled = task.coupling == "step"
-    return Step(
-        [task.collate([windows[place] for place in order]) for order in orders],
-        sum(cut),
-        len(cut),
-        sum(window.continues for window in windows),
-        task.collate(windows) if coupled else None,
-        tuple(place for order in orders for place in order) if coupled else (),
+    batches = [task.collate([windows[place] for place in order]) for order in orders]
+    whole = task.collate(windows) if coupled else None
+    counts: dict[str, float] = {}
+    for batch in batches if whole is None else [whole] if group.is_first else []:
+        for name, count in batch.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    facts = StepFacts(
+        counts,
+        sum(windows[place].num_tokens for order in orders for place in order),
+        Truncation() if coupled and not group.is_first else Truncation.of(samples),
     )
+    return Step(batches, facts, whole, tuple(place for order in orders for place in order) if coupled else ())
 
 
-def backward(task: Task[Any, Any], network: nn.Module, step: Step, precision: Precision) -> dict[str, float]:
-    """Adds the step's gradient to the parameters; the mean of each named loss."""
-    device = next(network.parameters()).device
-    counts = step.counts
-    sums: dict[str, Tensor] = {}
+def backward(
+    task: Task[Any, Any],
+    network: nn.Module,
+    step: Step,
+    counts: Mapping[str, float],
+    precision: Precision,
+    group: Processes = ALONE,
+) -> dict[str, Tensor]:
+    """Adds the gradient of this process's share of a step to the parameters; the sum of each named loss over it.
+
+    counts: what each loss is divided by, those of the step of all processes.
+    """
     if step.whole is not None:
         assert isinstance(task, CoupledTask)
-        sums = _coupled_backward(task, network, step, counts, precision)
-    else:
-        for batch in step.batches:
-            with autocast(precision, device):
-                named = task.loss(network, batch.to(device))
-            _total(named, counts).backward()  # type: ignore[no-untyped-call]
-            for name, value in named.items():
-                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
-    return {name: float(value) / (counts[name] or 1) for name, value in sums.items()}
+        return _coupled_backward(task, network, step, counts, precision, group)
+    device = next(network.parameters()).device
+    sums: dict[str, Tensor] = {}
+    for place, batch in enumerate(step.batches):
+        with autocast(precision, device):
+            named = task.loss(network, batch.to(device))
+        weight = 1.0 if place < len(step.batches) - step.num_idle else 0.0
+        (_total(named, counts) * weight).backward()  # type: ignore[no-untyped-call]
+        for name, value in named.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * weight
+    return sums
 
 
 def _total(named: Mapping[str, Tensor], counts: Mapping[str, float]) -> Tensor:
@@ -97,34 +129,43 @@ def _coupled_backward(
     step: Step,
     counts: Mapping[str, float],
     precision: Precision,
+    group: Processes,
 ) -> dict[str, Tensor]:
     """Representations without a graph, the loss and its gradient on them, then each piece again with its gradient.
 
-    The second pass draws the dropout of the first. A step of one piece is computed once, with its graph.
+    The second pass draws the dropout of the first. A step of one piece is computed once, with its graph. Of several
+    processes each sees the representations of all, and the loss itself counts in the first one only.
     """
     device = next(network.parameters()).device
     assert step.whole is not None
     whole, once = step.whole.to(device), len(step.batches) == 1
-    order = torch.tensor(step.order, device=device)
     states, pieces = [], []
     with torch.set_grad_enabled(once):
         for batch in step.batches:
             states.append(_random_state(device))
             with autocast(precision, device):
                 pieces.append(task.represent(network, batch.to(device)).float())
-    rows = torch.cat(pieces)
-    representations = rows if once else rows.detach().requires_grad_()
-    named = task.couple(representations[order.argsort()], whole)
+    rows, order, begin = _of_all(group, pieces, torch.tensor(step.order, dtype=torch.int64, device=device))
+    named = task.couple(rows[order.argsort()], whole)
     _total(named, counts).backward()  # type: ignore[no-untyped-call]
-    if not once:
-        assert representations.grad is not None
-        gradients = torch.split(representations.grad, [len(piece) for piece in pieces])
-        for batch, state, gradient in zip(step.batches, states, gradients, strict=True):
+    assert rows.grad is not None
+    gradients = torch.split(rows.grad[begin : begin + len(step.order)], [len(piece) for piece in pieces])
+    for batch, piece, state, gradient in zip(step.batches, pieces, states, gradients, strict=True):
+        if not once:
             _set_random_state(device, state)
             with autocast(precision, device):
                 piece = task.represent(network, batch.to(device)).float()
-            piece.backward(gradient)  # type: ignore[no-untyped-call]
-    return {name: value.detach() for name, value in named.items()}
+        piece.backward(gradient)  # type: ignore[no-untyped-call]
+    return {name: value.detach() * group.is_first for name, value in named.items()}
+
+
+def _of_all(group: Processes, pieces: Sequence[Tensor], order: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The representations of all processes, ready for a gradient, their places in the step, and where ours begin."""
+    width = max(group.gather(pieces[0].shape[1] if pieces else 0))
+    own = torch.cat([piece.detach() for piece in pieces]) if pieces else torch.empty(0, width, device=order.device)
+    rows, begin = group.concatenate(own)
+    places, _ = group.concatenate(order)
+    return rows.requires_grad_(), places, begin
 
 
 def _random_state(device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 A step trains on `batch_size` samples chosen by (seed, step) alone. They are encoded, sorted by length and cut into
 micro-batches by a token budget; each loss is divided by its count over the whole step, so the cuts change nothing.
+Several processes share a step's samples among them (docs/scaling.md) and hold the same weights after each.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
-from bertsmith.data.batch import Window
+from bertsmith.data.batch import Truncation, Window
 from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
-from bertsmith.runtime.interruption import InterruptedRunError, raise_if_asked, stoppable
+from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, stoppable
 from bertsmith.runtime.memory import keep_freed_memory
+from bertsmith.runtime.processes import ALONE, Processes, processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
@@ -30,8 +32,12 @@ from bertsmith.training.checkpoint import Checkpoint, Checkpoints
 from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
+from bertsmith.training.parallel import DataParallel, Replicas, spread
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
-from bertsmith.training.step import Step, backward, make_step
+from bertsmith.training.speed import Speed
+from bertsmith.training.spikes import Spikes
+from bertsmith.training.step import Step, StepFacts, make_step
+from bertsmith.training.trackers import TRACKERS, tracker_names
 
 NO_HOOKS = Hooks()
 DEFAULT_LEARNING_RATE = 5e-5
@@ -73,9 +79,18 @@ class TrainingSettings(Settings):
     non_finite: NonFinite = Field(
         "stop", description="a loss that is no number: stop, skip the step, or rollback to the last checkpoint and skip"
     )
+    report_to: Annotated[tuple[str, ...], BeforeValidator(tracker_names)] = Field(
+        ("tensorboard",), description=f"where figures go too: {', '.join(TRACKERS)}, or none"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
     precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+    data_parallel: DataParallel = Field(
+        "ddp", description="of several processes: ddp, all weights in each; fsdp, weights and moments in pieces"
+    )
+    process_timeout_seconds: float = Field(
+        600, gt=0, description="of several processes: how long one may not answer before the run ends"
+    )
     fixed_copies: int | None = Field(
         None, ge=1, description="encode each example in so many fixed ways, repeated; None: afresh in every epoch"
     )
@@ -102,14 +117,14 @@ class TrainingResult:
     """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
 
     tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
-    waited for their data. skipped: steps, counted from 0, that gave no numbers. history: (step, losses).
+    waited for their data. truncation: of the samples in the first epoch, so each of them once, as far as it went.
+    skipped: steps, counted from 0, that gave no numbers. spikes: steps, counted from 1, far outside what was usual.
+    history: (step, losses).
     """
 
     num_steps: int = 0
     num_tokens: int = 0
-    num_cut_tokens: int = 0
-    num_cut_windows: int = 0
-    num_windowed: int = 0
+    truncation: Truncation = field(default_factory=Truncation)
     seconds: float = 0.0
     stalled_seconds: float = 0.0
     final_loss: float = math.nan
@@ -117,20 +132,13 @@ class TrainingResult:
     best_metrics: Metrics | None = None
     stopped_early: bool = False
     skipped: list[int] = field(default_factory=list)
+    spikes: list[int] = field(default_factory=list)
     history: list[tuple[int, Metrics]] = field(default_factory=list)
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
 
     @property
     def tokens_per_second(self) -> float:
         return self.num_tokens / max(self.seconds, 1e-9)
-
-    @property
-    def cut(self) -> str:
-        """What truncation left out over all steps, and how many windows were added so that nothing was."""
-        further = f"; {self.num_windowed:,} further windows of long texts" if self.num_windowed else ""
-        if not self.num_cut_tokens:
-            return f"nothing{further}"
-        return f"{self.num_cut_tokens:,} tokens of {self.num_cut_windows:,} inputs{further}"
 
 
 def train(
@@ -159,11 +167,12 @@ def train(
     keep_freed_memory()
     network.to(device).train()
     progress = progress or Progress()
+    model = spread(network, settings.data_parallel, task.coupling, processes())
     run = _Run(
         task,
-        network,
-        build_optimizer(network, settings.optimizer, settings.peak_learning_rate, rate_factors),
-        _Encoder(task, tokenizer, samples, settings),
+        model,
+        build_optimizer(model.trained, settings.optimizer, settings.peak_learning_rate, rate_factors),
+        _Encoder(task, tokenizer, samples, settings, processes()),
         Judge(
             hooks,
             task.metrics,
@@ -200,7 +209,7 @@ class _Run:
     """One run of `train`, from its first step or a checkpoint's. window: what happened since the log's last line."""
 
     task: Task[Any, Any]
-    network: nn.Module
+    model: Replicas
     optimizer: AdamW
     encoder: _Encoder
     judge: Judge
@@ -209,9 +218,11 @@ class _Run:
     progress: Progress
     result: TrainingResult = field(default_factory=TrainingResult)
     window: list[Metrics] = field(default_factory=list)
+    spikes: Spikes = field(default_factory=Spikes)
 
     def __post_init__(self) -> None:
-        self.settings = self.encoder.settings
+        self.settings, self.group = self.encoder.settings, self.encoder.group
+        self.speed = Speed(self.settings.precision, self.settings.device)
         self.num_steps = self.settings.num_steps(len(self.encoder.samples))
 
     @property
@@ -224,33 +235,41 @@ class _Run:
         """To the end; or `_NotFiniteError`."""
         result = self.result
         with (
-            self.optimizer.by_rows(large_tables(self.network)),
-            self.progress.phase("training", total=self.num_steps, unit="steps") as phase,
+            self.optimizer.by_rows(large_tables(self.model.trained)),
+            self.progress.phase("training", self.num_steps, "steps", done_before=result.num_steps) as phase,
         ):
-            phase.advance(result.num_steps)
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
             for step, current in _ahead(self.encoder, steps, result):
                 if self.judge.should_stop:
                     return
+                facts = self._agreed(current)
                 if step not in result.skipped:
-                    self._step(step, current)
+                    with self.speed.measured(self.model.trained, facts, self.group.size):
+                        self._step(step, current, facts)
                 result.num_steps = step + 1
                 self._write_down()
-                phase.advance(1, loss=result.final_loss, **{"tokens/s": result.tokens_per_second})
-                raise_if_asked()
+                phase.advance(1, loss=result.final_loss, **self.speed.shown(result.tokens_per_second))
                 self._judge_if_due()
                 if self._is_save_due(step + 1):
                     self.save()
 
-    def _step(self, step: int, current: Step) -> None:
-        """One optimizer step over its micro-batches."""
+    def _agreed(self, current: Step) -> StepFacts:
+        """What is in the step of all processes. Where one of them was asked to stop, all do, here."""
+        told = self.group.gather((current.facts, asked()))
+        raise_if(next((name for _, name in told if name is not None), None))
+        return sum((facts for facts, _ in told), StepFacts())
+
+    def _step(self, step: int, current: Step, facts: StepFacts) -> None:
+        """One optimizer step over its micro-batches. facts: what is in those of all processes."""
         started = time.perf_counter()
         settings, result = self.settings, self.result
-        # Dropout is a function of (seed, step): a run that goes on draws what an unbroken one would.
-        torch.manual_seed(step_seed(settings.seed, step))
+        # Dropout is a function of (seed, step, rank): a run that goes on draws what an unbroken one would.
+        torch.manual_seed(step_seed(settings.seed, step, self.group.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.task, self.network, current, settings.precision)
+        losses = self.model.backward(
+            self.task, current, facts.counts, settings.precision, by_rows=self.optimizer.tables
+        )
         norm = self.optimizer.clip(settings.optimizer.max_grad_norm)
         if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
             raise _NotFiniteError(f"the loss is {losses}, the gradient's norm {norm}")
@@ -258,13 +277,31 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self.optimizer.step()
-        result.num_tokens += current.num_tokens
-        result.num_cut_tokens += current.num_cut_tokens
-        result.num_cut_windows += current.num_cut_windows
-        result.num_windowed += current.num_windowed
+        result.num_tokens += facts.num_tokens
+        if step < steps_per_epoch(len(self.encoder.samples), settings.per_device_train_batch_size):
+            result.truncation += facts.truncation
         result.seconds += time.perf_counter() - started
         result.final_loss = sum(losses.values())
         self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
+        self._tell_spikes(step, {"loss": result.final_loss, "gradient_norm": norm})
+
+    def _tell_spikes(self, step: int, figures: Metrics) -> None:
+        """What is far outside the usual in the step just done, with the samples to look at."""
+        found = self.spikes.see(figures)
+        if not found:
+            return
+        self.result.spikes.append(step + 1)
+        epoch, samples = self.encoder.samples_of(step)
+        self.progress.note(
+            f"spike in step {step + 1}: {'; '.join(map(str, found))}; its samples, counted from 0: "
+            f"{', '.join(map(str, samples))}"
+        )
+        if self.log is not None:
+            values: dict[str, float] = {}
+            for spike in found:
+                usual = {f"{spike.name}_usual": spike.usual, f"{spike.name}_limit": spike.limit}
+                values |= {spike.name: spike.value, **usual}
+            self.log.write("spike", step + 1, values, epoch=epoch, samples=samples)
 
     def survive(self, error: _NotFiniteError) -> None:
         """Makes the run such that it goes on without that step, as its policy says, or raises `TrainingError`."""
@@ -306,10 +343,11 @@ class _Run:
         if not judge.is_due(step, self.num_steps):
             return
         self.optimizer.catch_up()
+        self.model.refresh()
         metrics = judge.evaluate(step)
         if self.log is not None:
             self.log.write("validation", step, metrics)
-        self.network.train()
+        self.model.trained.train()
 
     def _is_save_due(self, step: int) -> bool:
         every = self.settings.save_steps
@@ -319,65 +357,94 @@ class _Run:
         """A checkpoint of now."""
         assert self.checkpoints is not None
         self.optimizer.catch_up()
+        self.model.refresh()
         self.checkpoints.save(
             self.result.num_steps,
-            {"result": asdict(self.result), "judge": self.judge.state(), "window": self.window},
-            {"model": self.network.state_dict(), "optimizer": self.optimizer.tensors_of(self.network)},
+            {
+                "result": asdict(self.result),
+                "judge": self.judge.state(),
+                "window": self.window,
+                "spikes": self.spikes.recent,
+            },
+            {
+                "model": self.model.network.state_dict(),
+                "optimizer": self.optimizer.tensors_of(self.model.trained),
+            },
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """As it was when the checkpoint was made."""
         values = checkpoint.state["result"]
-        self.result = TrainingResult(**values | {"history": [(step, losses) for step, losses in values["history"]]})
+        history, truncation = [(step, losses) for step, losses in values["history"]], Truncation(**values["truncation"])
+        self.result = TrainingResult(**values | {"history": history, "truncation": truncation})
         self.judge.restore(checkpoint.state["judge"])
         self.window = list(checkpoint.state["window"])
-        self.network.load_state_dict(checkpoint.tensors["model"])
-        self.optimizer.restore(self.network, checkpoint.tensors["optimizer"])
+        self.spikes = Spikes({name: list(values) for name, values in checkpoint.state["spikes"].items()})
+        self.model.load(checkpoint.tensors["model"])
+        self.optimizer.restore(self.model.trained, checkpoint.tensors["optimizer"])
 
     def finish(self) -> TrainingResult:
-        """What happened, the judge's word on it too."""
+        """What happened, the judge's word on it too; the network that was given holds the last weights."""
+        self.model.refresh()
         judge = self.judge
         self.result.stopped_early = judge.should_stop
         self.result.best_step, self.result.best_metrics = judge.best_step, judge.best_metrics
         self.result.evaluations = judge.evaluations
+        if self.log is not None:
+            self.log.write("truncation", self.result.num_steps, asdict(self.result.truncation))
         return self.result
 
     def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
         """Saves what is done; the same error with how to go on."""
-        self.network.train()
+        self.model.trained.train()
         step = self.result.num_steps
-        if self.checkpoints is None:
-            return InterruptedRunError(f"{interrupted} after step {step} of {self.num_steps}; there are no checkpoints")
-        if step:
-            self.save()
-            self.checkpoints.wait()
-        return InterruptedRunError(
-            f"{interrupted} after step {step:,} of {self.num_steps:,}; go on with the same command and "
-            "--resume-from-checkpoint auto"
-        )
+        way_on = "there are no checkpoints"
+        if self.checkpoints is not None:
+            way_on = "go on with the same command and --resume-from-checkpoint auto"
+            if step:
+                self.save()
+                # Nobody leaves before it is written: a launcher that sees one process end stops the others.
+                self.group.from_first(self.checkpoints.wait)
+        told = InterruptedRunError(f"{interrupted} after step {step:,} of {self.num_steps:,}; {way_on}")
+        told.is_told = not self.group.is_first
+        return told
 
 
 @dataclass
 class _Encoder:
-    """Turns a step's number into its micro-batches."""
+    """Turns a step's number into this process's micro-batches of it."""
 
     task: Task[Any, Any]
     tokenizer: Tokenizer
     samples: Sequence[Any]
     settings: TrainingSettings
+    group: Processes = ALONE
 
     def __call__(self, step: int) -> Step:
-        return make_step(self.task, self.windows(step), self.settings.max_tokens_per_micro_batch)
+        coupled = self.task.coupling == "step"
+        rank, size, max_tokens = self.group.rank, self.group.size, self.settings.max_tokens_per_micro_batch
+        own = self.windows(step, slice(None) if coupled else slice(rank, None, size))
+        if own:
+            return make_step(self.task, own, max_tokens, self.group)
+        # An epoch's last step may have fewer samples than there are processes, and all compute in every step.
+        spare = make_step(self.task, self.windows(step, slice(1)), max_tokens)
+        return replace(spare, facts=StepFacts(), num_idle=len(spare.batches))
 
-    def windows(self, step: int) -> list[list[Window]]:
-        """Those of each of the step's samples."""
+    def windows(self, step: int, share: slice = slice(None)) -> list[list[Window]]:
+        """Those of each sample in this share of the step's."""
         settings = self.settings
-        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        epoch, indices = self.samples_of(step)
         variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
         return [
             self.task.encode(self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index))
-            for index in indices.tolist()
+            for index in indices[share]
         ]
+
+    def samples_of(self, step: int) -> tuple[int, list[int]]:
+        """The epoch, and the places in `samples`, that a step trains on."""
+        settings = self.settings
+        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
+        return epoch, indices.tolist()
 
 
 def _ahead(encode: _Encoder, steps: range, result: TrainingResult) -> Iterator[tuple[int, Step]]:
