@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_work import die_always, die_once, fail_at_three, sleep_until_asked, square, threads
+from runner_work import die_always, die_once, fail_at_three, nap, sleep_until_asked, square, threads
 
 from bertsmith.runtime.interruption import InterruptedRunError, stoppable
 from bertsmith.scale.local import LocalRunner
@@ -65,7 +65,8 @@ def test_workers_have_their_share_of_threads(monkeypatch: pytest.MonkeyPatch) ->
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_a_signal_puts_the_work_down_and_ends_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", [sleep_until_asked, nap])
+def test_a_signal_puts_the_work_down_and_ends_the_workers(work: Callable[[Path], None], tmp_path: Path) -> None:
     started = tmp_path / "started"
 
     def ask() -> None:
@@ -76,7 +77,7 @@ def test_a_signal_puts_the_work_down_and_ends_the_workers(tmp_path: Path) -> Non
     asking = threading.Thread(target=ask)
     asking.start()
     with stoppable(), pytest.raises(InterruptedRunError, match="stopped by SIGTERM"):
-        list(LocalRunner(1).run(sleep_until_asked, [started]))
+        list(LocalRunner(1).run(work, [started, started]))
     asking.join()
     assert not _children()
 

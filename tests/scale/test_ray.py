@@ -129,7 +129,7 @@ def test_predict_survives_a_worker_and_a_node(cluster: Any, node: Any, tmp_path:
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="the extra `sweep` is not installed")
 def test_trials_of_a_sweep_survive_a_worker_and_a_node(cluster: Any, node: Any, tmp_path: Path) -> None:
-    train = {"max_steps": 60, "eval_steps": 20, "save_steps": 10, "precision": "fp32", "device": "cpu"}
+    train = {"max_steps": 600, "eval_steps": 200, "save_steps": 100, "precision": "fp32", "device": "cpu"}
     values = {
         "train_file": toy_reviews(tmp_path / "train.csv", 60, 0),
         "model": str(toy_bert(tmp_path / "bert")),

@@ -49,6 +49,12 @@ def sleep_until_asked(started: Path) -> None:
         time.sleep(0.02)
 
 
+def nap(started: Path) -> None:
+    """Short work that never looks whether it was asked to stop."""
+    started.touch()
+    time.sleep(0.5)
+
+
 def threads(_: int) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 

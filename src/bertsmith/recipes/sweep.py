@@ -28,7 +28,7 @@ from bertsmith.recipes.search_space import Dimension, search_space
 from bertsmith.recipes.start import LOGS, default_folder
 from bertsmith.recipes.sweep_report import State, SweepReport, Trial, facts, page
 from bertsmith.recipes.watch import Watch
-from bertsmith.runtime.interruption import InterruptedRunError, stoppable
+from bertsmith.runtime.interruption import InterruptedRunError
 from bertsmith.runtime.progress import Progress
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
@@ -194,7 +194,6 @@ def _run_trials(study: Any, plan: _Plan, progress: Progress) -> None:
         return
     with (
         open_runner(plan.scale) as runner,
-        stoppable(),
         progress.phase("trials", total=num_trials, unit="trials") as phase,
         closing(runner.run(_run_trial, _orders(study, plan))) as outcomes,  # type: ignore[type-var]
     ):

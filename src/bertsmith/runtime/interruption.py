@@ -26,6 +26,7 @@ class InterruptedRunError(BertsmithError):
 
 class _Wish:
     name: str | None = None
+    is_heard: bool = False
 
 
 _wish = _Wish()
@@ -53,8 +54,11 @@ def raise_if(name: str | None) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within it the signals ask instead of killing; in other threads than the main one nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
+    """Within it the signals ask instead of killing; in other threads than the main one nothing changes.
+
+    One within another changes nothing either: a wish lasts to the end of the outer one.
+    """
+    if threading.current_thread() is not threading.main_thread() or _wish.is_heard:
         yield
         return
 
@@ -64,10 +68,10 @@ def stoppable() -> Iterator[None]:
         _wish.name = signal.Signals(number).name
 
     before = {number: signal.signal(number, ask) for number in SIGNALS}
-    _wish.name = None
+    _wish.name, _wish.is_heard = None, True
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _wish.name = None
+        _wish.name, _wish.is_heard = None, False

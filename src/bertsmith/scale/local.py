@@ -7,6 +7,7 @@ process that started it, however that ends.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -88,7 +89,12 @@ class _Worker:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, function), daemon=False)
-        self._process.start()
+        # Ctrl-C at a terminal is for this process alone, which says what is to become of its workers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that the pipe ends when the process does
 
     @property
@@ -113,11 +119,11 @@ class _Worker:
         return reply
 
     def stop(self) -> None:
-        """Ask it to put down what it does, and wait until it has."""
+        """Ask it to put down what it does, and wait until it has; one that does nothing sees its pipe end."""
         if self._process.is_alive():
             self._process.terminate()
-        self._process.join()
         self._pipe.close()
+        self._process.join()
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
@@ -127,15 +133,15 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """The worker: item after item, until it is lost or there are no more."""
-    os.setpgid(0, 0)  # Ctrl-C is for the process that started this one, which says what is to become of its workers
+    os.setpgid(0, 0)  # nor are signals to the whole group for it, a second one after which would leave at once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             item = pipe.recv()
-        except EOFError:
+            reply = attempt(function, item)
+            pipe.send(reply)
+        except (EOFError, OSError):
             return
-        reply = attempt(function, item)
-        pipe.send(reply)
         if reply.is_lost:
             return
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
 from bertsmith.errors import SettingsError
-from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.runtime.interruption import SIGNALS, InterruptedRunError, raise_if_asked
 from bertsmith.scale.runner import MAX_ATTEMPTS, POLL_SECONDS, Outcome, Reply, ScaleSettings, attempt, gave_up
 
 T = TypeVar("T")
@@ -108,17 +110,32 @@ def connected(settings: ScaleSettings) -> Iterator[Any]:
             os.environ.setdefault(name, value)
     ray = _package()
     theirs = ray.is_initialized()
-    if theirs:
-        _refuse_open(ray.get_runtime_context().gcs_address)
-    elif address is not None:
-        _connect(ray, address)
-    else:
-        _start(ray, settings)
+    with _own_signals():
+        if theirs:
+            _refuse_open(ray.get_runtime_context().gcs_address)
+        elif address is not None:
+            _connect(ray, address)
+        else:
+            _start(ray, settings)
     try:
         yield ray
     finally:
         if not theirs:
             ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray handles some of them its own way from its start on; after the block it is as before."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    except SystemExit:  # which is how Ray answers a signal in its start
+        raise InterruptedRunError("stopped while the Ray cluster was joined; go on with the same command") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _start(ray: Any, settings: ScaleSettings) -> None:

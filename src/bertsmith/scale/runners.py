@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from bertsmith.runtime.interruption import stoppable
 from bertsmith.scale.local import LocalRunner
 from bertsmith.scale.ray_cluster import ray_runner
 from bertsmith.scale.runner import Runner, ScaleSettings
@@ -22,7 +23,9 @@ RUNNERS: dict[str, Callable[[ScaleSettings], AbstractContextManager[Runner]]] = 
 }
 
 
-def open_runner(settings: ScaleSettings) -> AbstractContextManager[Runner]:
-    """The runner for a `with` block; `settings.on` is said."""
+@contextmanager
+def open_runner(settings: ScaleSettings) -> Iterator[Runner]:
+    """The runner for a `with` block, within which signals ask instead of killing; `settings.on` is said."""
     assert settings.on is not None
-    return RUNNERS[settings.on](settings)
+    with stoppable(), RUNNERS[settings.on](settings) as runner:
+        yield runner
