@@ -18,6 +18,7 @@ from bertsmith.evaluation.evaluate import Evaluation, evaluate
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
+from bertsmith.recipes.job import Job
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
 from bertsmith.recipes.start import LOGS, NEW_TRAINING, ModelName, Start, start_from, start_new
@@ -99,33 +100,26 @@ def finetune(
         raise SettingsError(f"seeds: bertsmith.finetune_seeds makes {settings.seeds} runs and reports them all")
     progress = progress or Progress()
     settings = with_data_set(task_name, settings)
-    torch.manual_seed(settings.training.seed)
-    folder = training_folder(
-        settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
-    )
-    examples = _examples(task_name, settings)
-    progress.note(f"columns: {examples.columns}")
-    start, training, warnings = _start(examples, settings, progress)
-    warnings += () if examples.test else (CHOSEN_BY,)
-    for warning in warnings:
-        progress.note(f"warning: {warning}")
-    _refuse_long(start, examples)
-    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start)
+    job, examples, warnings = _prepared(task_name, settings, progress)
+    job.needs()
+    run = _Run(job, examples, settings.model_copy(update={"training": job.training}))
     made_with = {
-        "task": start.task.to_dict(),
-        "tokenizer": start.tokenizer.fingerprint,
+        "task": job.task.to_dict(),
+        "tokenizer": job.tokenizer.fingerprint,
         "adaptation": settings.adaptation.model_dump(mode="json"),
-        "data": examples.record(),
+        "data": job.data,
     }
-    with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step, training.report_to, progress.note) as log:
+    with resumable(job.folder, settings, job.training, job.network, made_with, progress) as (checkpoints, begun):
+        recipe = job.within_time(begun, progress)
+        first = 0 if begun is None else begun.step
+        with RunLog(job.folder / LOGS, first, recipe.report_to, progress.note) as log:
             result = train(
-                start.task,
-                start.network,
-                start.tokenizer,
-                start.task.training_examples(examples.train),
-                training,
-                rate_factors=rate_factors(start.network, settings.adaptation),
+                job.task,
+                job.network,
+                job.tokenizer,
+                job.samples,
+                recipe,
+                rate_factors=job.rate_factors,
                 hooks=Hooks(run.evaluate, run.keep),
                 log=log,
                 progress=progress,
@@ -134,7 +128,7 @@ def finetune(
             )
         evaluation, test = run.finish(result)
     return FinetuneReport(
-        folder,
+        job.folder,
         len(examples.train),
         len(examples.validation),
         examples.columns,
@@ -146,31 +140,63 @@ def finetune(
     )
 
 
+def finetuning_job(task_name: str, settings: FinetuneSettings, progress: Progress) -> Job:
+    """Everything that `settings` ask for before the first step."""
+    return _prepared(task_name, with_data_set(task_name, settings), progress)[0]
+
+
+def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) -> tuple[Job, Examples, tuple[str, ...]]:
+    """The run before its first step, all its examples, and what a user was warned of."""
+    torch.manual_seed(settings.training.seed)
+    folder = training_folder(
+        settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
+    )
+    examples = _examples(task_name, settings)
+    progress.note(f"columns: {examples.columns}")
+    start, training, warnings = _start(examples, settings, progress)
+    warnings += () if examples.test else (CHOSEN_BY,)
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    _refuse_long(start, examples)
+    job = Job(
+        folder,
+        start.task,
+        start.network,
+        start.tokenizer,
+        start.task.training_examples(examples.train),
+        examples.validation,
+        training,
+        examples.record(),
+        rate_factors(start.network, settings.adaptation),
+        num_last_examples=(1 + settings.tune) * len(examples.validation) + len(examples.test),
+    )
+    return job, examples, warnings
+
+
 @dataclass
 class _Run:
     """The model of a run, from the first that is kept to the last word on it."""
 
-    folder: Path
+    job: Job
     examples: Examples
     settings: FinetuneSettings
-    start: Start
 
     def evaluate(self) -> Metrics:
-        start = self.start
-        predictor = Predictor(start.task, start.network, start.tokenizer, self.settings.training.precision)
+        job = self.job
+        predictor = Predictor(job.task, job.network, job.tokenizer, self.settings.training.precision)
         return evaluate(predictor, self.examples.validation).metrics
 
     def keep(self, step: int, metrics: Metrics) -> None:
-        start = self.start
+        job = self.job
         record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
-        artifact = Artifact(start.task, start.network, start.tokenizer, record)
-        save_artifact(self.folder, replace(artifact, network=merged(start.network)))
-        save_run_adapter(self.folder, artifact, base=self.settings.model or "")
+        artifact = Artifact(job.task, job.network, job.tokenizer, record)
+        save_artifact(job.folder, replace(artifact, network=merged(job.network)))
+        save_run_adapter(job.folder, artifact, base=self.settings.model or "")
 
     def finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
         """Tune the best model on the validation examples, save it so, and measure it."""
         training = self.settings.training
-        saved = load_artifact(self.folder)
+        saved = load_artifact(self.job.folder)
         best = Predictor.of(saved, device=training.device, precision=training.precision)
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
@@ -180,14 +206,14 @@ class _Run:
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
         record = self._record(result.best_step) | {"evaluations": [found.record(side) for side, found in sides.items()]}
         artifact = replace(saved, task=best.task, record=record)
-        save_artifact(self.folder, artifact)
-        update_run_adapter(self.folder, artifact)
+        save_artifact(self.job.folder, artifact)
+        update_run_adapter(self.job.folder, artifact)
         return evaluation, test
 
     def _record(self, step: int | None) -> dict[str, Any]:
         return {
             "settings": self.settings.model_dump(mode="json"),
-            "data": self.examples.record(),
+            "data": self.job.data,
             "training": {"best_step": step},
         }
 

@@ -19,6 +19,7 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
+from bertsmith.recipes.job import Job
 from bertsmith.recipes.resume import ResumeSettings, resumable, training_folder
 from bertsmith.recipes.start import LOGS, ModelName
 from bertsmith.runtime.progress import Progress
@@ -27,6 +28,9 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.logs import RunLog
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+
+NUM_EVALUATIONS = 10
+"""Of a run that names no `eval_steps`: an epoch may be days, and what was learned until now is to be kept."""
 
 
 class PretrainSettings(ResumeSettings):
@@ -57,9 +61,8 @@ class PretrainReport:
     metrics: Metrics | None
 
 
-def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
-    """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
-    progress = progress or Progress()
+def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
+    """Everything that `settings` ask for before the first step."""
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
@@ -76,32 +79,50 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         positions = network.config.max_position_embeddings
         raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
     held_out, training = _split(corpus, settings, progress)
+    data = {"corpus": corpus.fingerprint, "num_passages": len(training)}
+    return Job(
+        folder,
+        task,
+        network,
+        tokenizer,
+        training,
+        held_out or [],
+        settings.training,
+        data,
+        num_evaluations=NUM_EVALUATIONS,
+    )
+
+
+def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> PretrainReport:
+    """Train as `settings` say; the folder holds the best model so far from the first evaluation on."""
+    progress = progress or Progress()
+    job = pretraining_job(settings, progress)
+    job.needs()
+    task, network, tokenizer, held_out = job.task, job.network, job.tokenizer, job.held_out
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
-    recipe = settings.training
-    if recipe.eval_steps is None:
-        # An epoch may be days: what was learned until now is kept at every tenth of the way.
-        recipe = recipe.model_copy(update={"eval_steps": max(1, recipe.num_steps(len(training)) // 10)})
 
     def judge() -> Metrics:
-        return evaluate(predictor, held_out or []).metrics
+        return evaluate(predictor, held_out).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
         record = {
             "settings": settings.model_dump(mode="json"),
-            "data": {"corpus": corpus.fingerprint, "num_passages": len(training)},
+            "data": job.data,
             "training": {"best_step": step},
             "metrics": {} if metrics is None else {"validation": dict(metrics)},
         }
-        save_artifact(folder, Artifact(task, network, tokenizer, record))
+        save_artifact(job.folder, Artifact(task, network, tokenizer, record))
 
-    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
-    with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with RunLog(folder / LOGS, 0 if begun is None else begun.step, recipe.report_to, progress.note) as log:
+    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": job.data["corpus"]}
+    with resumable(job.folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
+        recipe = job.within_time(begun, progress)
+        first = 0 if begun is None else begun.step
+        with RunLog(job.folder / LOGS, first, recipe.report_to, progress.note) as log:
             result = train(
                 task,
                 network,
                 tokenizer,
-                training,
+                job.samples,
                 recipe,
                 hooks=Hooks(judge, keep) if held_out else Hooks(),
                 log=log,
@@ -112,7 +133,7 @@ def pretrain(settings: PretrainSettings, progress: Progress | None = None) -> Pr
         if not held_out:
             keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return PretrainReport(folder, parameters, len(training), len(held_out or []), result, result.best_metrics)
+    return PretrainReport(job.folder, parameters, len(job.samples), len(held_out), result, result.best_metrics)
 
 
 def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer, progress: Progress) -> Network:

@@ -17,7 +17,7 @@ from bertsmith.training.step import Step
 
 @dataclass
 class Speed:
-    """limit: tokens a second if steps were nothing but matrix products at their best rate here; known after one step."""
+    """limit: tokens a second if steps were nothing but matrix products at their best rate; known after one step."""
 
     precision: Precision
     device: str
