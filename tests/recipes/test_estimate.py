@@ -137,13 +137,13 @@ def test_what_cannot_fit_is_refused_before_the_first_step(
     assert "bytes of disk" in (told := capsys.readouterr().err)
     assert "free are 12,345" in told
     with monkeypatch.context() as patched:
-        patched.setattr(needs, "free_bytes", lambda: 400_000_000)
+        patched.setattr(needs, "free_bytes", lambda: 100_000_000)
         assert (
-            main([*verb, *options(corpus, tmp_path / "out", **{"model-size": "base"}), "--max-steps", "1", "--quiet"])
+            main([*verb, *options(corpus, tmp_path / "out", **{"model-size": "small"}), "--max-steps", "1", "--quiet"])
             == 1
         )
     assert "error: memory: needed are " in (told := capsys.readouterr().err)
-    assert "free are 400,000,000" in told
+    assert "free are 100,000,000" in told
     assert "take a smaller model" in told
     assert not (tmp_path / "out").exists()
     assert not checkpoints_folder(tmp_path / "out").exists()
