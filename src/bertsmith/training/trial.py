@@ -94,7 +94,7 @@ def steps_within(seconds: float, step_seconds: float, time_aside: Callable[[int]
     """Steps that end within `seconds`, where one more would not, at least 1; time_aside: of the evaluations of so many.
 
     >>> steps_within(100, step_seconds=1, time_aside=lambda num_steps: 5 * (num_steps // 20))
-    84
+    80
     """
     steps = range(1, min(MOST_TRAINING_STEPS, int(seconds / max(step_seconds, 1e-9)) + 2))
     found = bisect_right(steps, seconds, key=lambda num_steps: num_steps * step_seconds + time_aside(num_steps))
