@@ -21,7 +21,7 @@ from torch import nn
 from bertsmith.data.batch import Truncation, Window
 from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
-from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, stoppable
+from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import ALONE, Processes, processes
 from bertsmith.runtime.progress import Progress
@@ -254,6 +254,7 @@ class _Run:
                 result.num_steps = step + 1
                 self._write_down()
                 phase.advance(1, loss=result.final_loss, **self.speed.shown(result.tokens_per_second))
+                raise_if_asked()
                 self._judge_if_due()
                 if self._is_save_due(step + 1):
                     self.save()
