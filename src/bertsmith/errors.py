@@ -9,9 +9,10 @@ from collections.abc import Iterable
 class BertsmithError(Exception):
     """A user's mistake or a bad input, told in one message. A programmer's mistake is an assertion instead.
 
-    is_told: of several processes another one tells it.
+    is_common: all processes of the run raise it. is_told: of these another one tells it.
     """
 
+    is_common: bool = False
     is_told: bool = False
 
 

@@ -77,13 +77,13 @@ class Processes:
         if self.is_first:
             try:
                 told[0] = work()
-            except BertsmithError as error:
+            except (BertsmithError, OSError) as error:
                 told[1] = error
         with _told():
             dist.broadcast_object_list(told, src=0, group=self._patient)
         value, failure = told
         if failure is not None:
-            failure.is_told = not self.is_first
+            failure.is_common, failure.is_told = True, not self.is_first
             raise failure
         return value  # type: ignore[no-any-return]
 

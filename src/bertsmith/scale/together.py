@@ -7,14 +7,17 @@ all are started again, and the function goes on from what it has saved. Knows no
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from bertsmith.errors import BertsmithError
+from bertsmith.files import atomic_file
 from bertsmith.runtime.interruption import InterruptedRunError
 from bertsmith.runtime.processes import LostProcessError
 from bertsmith.scale.local import threads_of_workers
@@ -58,10 +61,20 @@ def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[
         max_restarts=settings.max_restarts,
         monitor_interval=0.5,
         start_method="spawn",
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
     )
     try:
-        with threads_of_workers(settings.local_threads):
-            outcomes = elastic_launch(config, _in_process)(*call)
+        with (
+            tempfile.TemporaryDirectory(prefix="bertsmith-errors-") as name,
+            threads_of_workers(settings.local_threads),
+        ):
+            errors = Path(name)
+            try:
+                return _first(elastic_launch(config, _in_process)(errors, *call))
+            except ChildFailedError:
+                if (found := next(iter(sorted(errors.iterdir())), None)) is not None:
+                    return None, pickle.loads(found.read_bytes())  # written by our own worker
+                raise
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise LostProcessError(
@@ -69,7 +82,6 @@ def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[
         ) from None
     except SignalException as error:
         raise InterruptedRunError(f"stopped by {error.sigval.name}; {GO_ON}") from None
-    return _first(outcomes)
 
 
 def _first(outcomes: Mapping[int, tuple[Any, BertsmithError | None]]) -> tuple[Any, BertsmithError | None]:
@@ -78,19 +90,31 @@ def _first(outcomes: Mapping[int, tuple[Any, BertsmithError | None]]) -> tuple[A
     return outcomes[0][0], errors[0] if errors else None
 
 
-def _in_process(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BertsmithError | None]:
+def _in_process(
+    errors: Path, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, BertsmithError | None]:
+    """The worker. An error of its own is left in `errors`: the launcher would start all again, and they end at once."""
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C is for the launcher, which passes it on once
-    return _outcome(function, arguments)
-
-
-def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BertsmithError | None]:
-    """The value or the error that the user is to read; a lost worker is the launcher's affair."""
+    if any(errors.iterdir()):
+        os._exit(1)
     try:
-        return function(*arguments), None
+        return _outcome(function, arguments)
     except LostProcessError:
         raise
     except BertsmithError as error:
+        with atomic_file(errors / os.environ["RANK"]) as temporary:
+            temporary.write_bytes(pickle.dumps(error))
+        os._exit(1)
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BertsmithError | None]:
+    """The value, or the error that all workers have; one of this worker alone is raised, as is a lost one."""
+    try:
+        return function(*arguments), None
+    except BertsmithError as error:
+        if not error.is_common:
+            raise
         return None, error
 
 

@@ -142,19 +142,21 @@ class Checkpoints:
         """Whether nothing is being written."""
         return self._writing is None or self._writing.done()
 
-    def wait(self) -> None:
-        """Until what is being written is written. An error of the disk becomes a note: older checkpoints are whole."""
+    def wait(self) -> bool:
+        """Until what is being written is written, and whether it was. An error of the disk becomes a note."""
         writing, self._writing = self._writing, None
         if writing is None:
-            return
+            return True
         try:
             writing.result()
+            return True
         except OSError as error:
             advice = ": free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
             self.note(
                 f"warning: {self.folder}: no checkpoint could be written: {error.strerror or error}{advice}; "
                 "training goes on, and earlier checkpoints are as they were"
             )
+            return False
 
     def newest(self) -> Checkpoint | None:
         """The newest that is whole; a damaged one is named and passed over. None where there are none at all.
@@ -239,14 +241,17 @@ class Checkpoints:
             self._is_whole[step] = True
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._retire()
+        self._retire(step)
 
-    def _retire(self) -> None:
-        """Deletes the oldest beyond the limit. Damaged ones do not count, and go too once a newer one is whole."""
+    def _retire(self, newest: int) -> None:
+        """Deletes the oldest beyond the limit. Damaged ones do not count, and go too once a newer one is whole.
+
+        Later ones than the newest are of a way that was left, for an earlier checkpoint or in a rollback: they go.
+        """
         whole = 0
         for step in reversed(_steps_in(self.folder)):
             folder = self.folder / _name(step)
-            if whole < self.limit and self._is_whole.get(step, True) and _looks_whole(folder):
+            if step <= newest and whole < self.limit and self._is_whole.get(step, True) and _looks_whole(folder):
                 whole += 1
             else:
                 _delete(folder)

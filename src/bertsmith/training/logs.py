@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bertsmith.errors import SettingsError
 from bertsmith.files import atomic_file
 from bertsmith.training.trackers import TRACKERS, TrackedRun, Tracker
 
@@ -42,7 +43,14 @@ class RunLog:
         self._lines = (folder / LINES).open("a", encoding="utf-8")
         self._note = note
         run = TrackedRun(folder.absolute(), folder.absolute().parent.name, _run_id(folder), last_step)
-        self._trackers: dict[str, Tracker] = {name: TRACKERS[name](run) for name in report_to}
+        self._trackers: dict[str, Tracker] = {}
+        for name in report_to:
+            try:
+                self._trackers[name] = TRACKERS[name](run)
+            except SettingsError:
+                raise
+            except Exception as error:
+                self._leave_out(name, error)
 
     def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
         """`kind` is `train`, `validation`, `spike`, `skipped` or `truncation`; `facts` are for the line alone, as JSON.
@@ -73,7 +81,10 @@ class RunLog:
             use(self._trackers[name])
         except Exception as error:
             del self._trackers[name]
-            self._note(f"warning: {name} gets no more figures of this run: {type(error).__name__}: {error}")
+            self._leave_out(name, error)
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        self._note(f"warning: {name} gets no more figures of this run: {type(error).__name__}: {error}")
 
 
 def _run_id(folder: Path) -> str:

@@ -410,9 +410,10 @@ class _Run:
             if step:
                 self.save()
                 # Nobody leaves before it is written: a launcher that sees one process end stops the others.
-                self.group.from_first(self.checkpoints.wait)
+                if not self.group.from_first(self.checkpoints.wait):
+                    way_on = f"this step could not be saved; earlier checkpoints, if there are any: {way_on}"
         told = InterruptedRunError(f"{interrupted} after step {step:,} of {self.num_steps:,}; {way_on}")
-        told.is_told = not self.group.is_first
+        told.is_common, told.is_told = True, not self.group.is_first
         return told
 
 
