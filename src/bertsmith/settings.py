@@ -105,12 +105,10 @@ def parse_override(text: str) -> tuple[str, Any]:
 def find_setting(cls: type[BaseModel], name: str) -> str:
     """The dotted name of a setting of `cls` that is called by it, by its last part, or by a synonym of that.
 
-    >>> class Inner(Settings):
-    ...     epochs: int = 1
-    >>> class Outer(Settings):
-    ...     training: Inner = Inner()
-    >>> find_setting(Outer, "num_train_epochs")
-    'training.epochs'
+    >>> class Run(Settings):
+    ...     num_train_epochs: int = 1
+    >>> find_setting(Run, "epochs")
+    'num_train_epochs'
 
     Raises `SettingsError` for a name that none has, or several have.
     """

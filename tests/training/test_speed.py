@@ -23,13 +23,13 @@ def test_a_share_is_operations_a_second_over_that_rate() -> None:
     windows = [toy.task.encode(sample, toy_tokenizer(), sample_rng(0, 0, 0)) for sample in toy.samples]
     step = make_step(toy.task, windows, 1000)
     with counted_flops(network) as flops:
-        backward(toy.task, network, step, "fp32")
+        backward(toy.task, network, step, step.facts.counts, "fp32")
     speed = Speed("fp32", "cpu")
     assert speed.shown(100.0) == {"tokens/s": 100.0}
-    with speed.measured(network, step):
-        backward(toy.task, network, step, "fp32")
-    assert speed.limit == gemm_rate("fp32", "cpu") * step.num_tokens / flops.total
+    with speed.measured(network, step.facts):
+        backward(toy.task, network, step, step.facts.counts, "fp32")
+    assert speed.limit == gemm_rate("fp32", "cpu") * step.facts.num_tokens / flops.total
     assert speed.shown(speed.limit / 2)["of the products' limit"] == "50%"
-    with speed.measured(network, step):
+    with speed.measured(network, step.facts):
         pass
     assert speed.shown(speed.limit / 2)["of the products' limit"] == "50%", "found once, by the first step"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from inspect import getdoc, getmodule
 from itertools import pairwise
@@ -18,12 +19,29 @@ from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetun
 from bertsmith.recipes.seeds import finetune_seeds
 from bertsmith.tasks import TASKS, task_class
 
-app = App("finetune", help_format="plaintext")
+Run = Callable[[FinetuneSettings, Output], dict[str, Any]]
 
 
-@app.default
-def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
-    """Fine-tune for a task, or on a public data set, which knows its task: finetune --dataset NAME."""
+def app_of_tasks(run_of: Callable[[str], Run], *words: str) -> App:
+    """A subcommand for every task that learns from examples, with its fine-tuning's options; `words` lead to it."""
+    app = App(words[-1], help_format="plaintext")
+
+    @app.default
+    def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
+        """Fine-tune for a task, or on a public data set, which knows its task: finetune --dataset NAME."""
+        _by_data_set(app, words, arguments)
+
+    for name in TASKS:
+        if name != "pretraining":
+            about = getdoc(getmodule(TASKS[name])) or ""
+            keys = column_options([TASKS[name]])
+            app.command(
+                command(run_of(name), finetune_settings(name), keys=keys), name=name, help=about.splitlines()[0]
+            )
+    return app
+
+
+def _by_data_set(app: App, verb: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     names = [after for option, after in pairwise(arguments) if option == "--dataset"]
     names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--dataset=")]
     if names:
@@ -31,7 +49,7 @@ def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, 
             words = [data_set(names[0]).task, *arguments]
             app(words, exit_on_error=False, print_error=False, result_action="return_none")
         except CycloptsError as error:
-            error.command_chain = ("finetune", *(error.command_chain or ()))
+            error.command_chain = (*verb, *(error.command_chain or ()))
             raise
     elif arguments and not arguments[0].startswith("-"):
         task_class(arguments[0])
@@ -42,8 +60,8 @@ def by_data_set(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True, 
         app.help_print([])
 
 
-def add_task(name: str) -> None:
-    """The subcommand of one task: its options are its settings, its columns and those of every run."""
+def _run_of(name: str) -> Run:
+    """Fine-tuning for one task: its options are its settings, its columns and those of every run."""
 
     def run(settings: FinetuneSettings, output: Output) -> dict[str, Any]:
         if settings.seeds > 1:
@@ -61,9 +79,7 @@ def add_task(name: str) -> None:
         output.say(f"next: bertsmith predict {result.output_dir} {asked}")
         return asdict(result)
 
-    about = getdoc(getmodule(TASKS[name])) or ""
-    keys = column_options([TASKS[name]])
-    app.command(command(run, finetune_settings(name), keys=keys), name=name, help=about.splitlines()[0])
+    return run
 
 
 def _facts(report: FinetuneReport) -> dict[str, Any]:
@@ -84,6 +100,4 @@ def _facts(report: FinetuneReport) -> dict[str, Any]:
     }
 
 
-for task_name in TASKS:
-    if task_name != "pretraining":
-        add_task(task_name)
+app = app_of_tasks(_run_of, "finetune")

@@ -29,6 +29,7 @@ VERBS = {
     "pretrain": ("bertsmith.cli.pretrain:run", "Pre-train a BERT on a prepared corpus."),
     "finetune": ("bertsmith.cli.finetune:app", "Fine-tune a pre-trained model for a task."),
     "sweep": ("bertsmith.cli.sweep:app", "Try settings of training runs, and keep the best."),
+    "estimate": ("bertsmith.cli.estimate:app", "Say what pretrain or finetune would take, before it begins."),
     "evaluate": ("bertsmith.cli.evaluate:run", "Score a saved model on a file of examples."),
     "compare": ("bertsmith.cli.compare:run", "Compare two models on the same examples."),
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),

@@ -19,6 +19,7 @@ from bertsmith.evaluation.evaluate import Evaluation, evaluate, evaluate_togethe
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
+from bertsmith.recipes.job import Job
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
 from bertsmith.recipes.start import (
@@ -122,6 +123,52 @@ def _finetune_in_worker(task_name: str, values: Mapping[str, Any], quiet: bool) 
 def _finetune(
     task_name: str, settings: FinetuneSettings, progress: Progress, watch: Watch | None, group: Processes
 ) -> FinetuneReport:
+    job, examples, warnings = _prepared(task_name, settings, progress)
+    job.needs()
+    run = _Run(job, examples, settings.model_copy(update={"training": job.training}), group)
+    made_with = {
+        "task": job.task.to_dict(),
+        "tokenizer": job.tokenizer.fingerprint,
+        "adaptation": settings.adaptation.model_dump(mode="json"),
+        "data": job.data,
+    }
+    with resumable(job.folder, settings, job.training, job.network, made_with, progress) as (checkpoints, begun):
+        recipe = job.within_time(begun, progress)
+        with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
+            result = train(
+                job.task,
+                job.network,
+                job.tokenizer,
+                job.samples,
+                recipe,
+                rate_factors=job.rate_factors,
+                hooks=Hooks(run.evaluate, run.keep),
+                log=log,
+                progress=progress,
+                checkpoints=checkpoints,
+                start=begun,
+            )
+        evaluation, test = group.from_first(lambda: run.finish(result))
+    return FinetuneReport(
+        job.folder,
+        len(examples.train),
+        len(examples.validation),
+        examples.columns,
+        examples.fields,
+        warnings,
+        result,
+        evaluation,
+        test,
+    )
+
+
+def finetuning_job(task_name: str, settings: FinetuneSettings, progress: Progress) -> Job:
+    """Everything that `settings` ask for before the first step."""
+    return _prepared(task_name, with_data_set(task_name, settings), progress)[0]
+
+
+def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) -> tuple[Job, Examples, tuple[str, ...]]:
+    """The run before its first step, all its examples, and what a user was warned of."""
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
@@ -134,70 +181,48 @@ def _finetune(
     for warning in warnings:
         progress.note(f"warning: {warning}")
     refuse_long(start, (*examples.train, *examples.validation, *examples.test))
-    run = _Run(folder, examples, settings.model_copy(update={"training": training}), start, group)
-    made_with = {
-        "task": start.task.to_dict(),
-        "tokenizer": start.tokenizer.fingerprint,
-        "adaptation": settings.adaptation.model_dump(mode="json"),
-        "data": examples.record(),
-    }
-    with resumable(folder, settings, training, start.network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun, training.report_to, progress.note, watch) as log:
-            result = train(
-                start.task,
-                start.network,
-                start.tokenizer,
-                start.task.training_examples(examples.train),
-                training,
-                rate_factors=rate_factors(start.network, settings.adaptation),
-                hooks=Hooks(run.evaluate, run.keep),
-                log=log,
-                progress=progress,
-                checkpoints=checkpoints,
-                start=begun,
-            )
-        evaluation, test = group.from_first(lambda: run.finish(result))
-    return FinetuneReport(
+    job = Job(
         folder,
-        len(examples.train),
-        len(examples.validation),
-        examples.columns,
-        examples.fields,
-        warnings,
-        result,
-        evaluation,
-        test,
+        start.task,
+        start.network,
+        start.tokenizer,
+        start.task.training_examples(examples.train),
+        examples.validation,
+        training,
+        examples.record(),
+        rate_factors(start.network, settings.adaptation),
+        num_last_examples=(1 + settings.tune) * len(examples.validation) + len(examples.test),
     )
+    return job, examples, warnings
 
 
 @dataclass
 class _Run:
     """The model of a run, from the first that is kept to the last word on it."""
 
-    folder: Path
+    job: Job
     examples: Examples
     settings: FinetuneSettings
-    start: Start
     group: Processes
 
     def evaluate(self) -> Metrics:
-        start = self.start
-        predictor = Predictor(start.task, start.network, start.tokenizer, self.settings.training.precision)
+        job = self.job
+        predictor = Predictor(job.task, job.network, job.tokenizer, self.settings.training.precision)
         return evaluate_together(predictor, self.examples.validation, self.group).metrics
 
     def keep(self, step: int, metrics: Metrics) -> None:
         if not self.group.is_first:
             return
-        start = self.start
+        job = self.job
         record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
-        artifact = Artifact(start.task, start.network, start.tokenizer, record)
-        save_artifact(self.folder, replace(artifact, network=merged(start.network)))
-        save_run_adapter(self.folder, artifact, base=self.settings.model or "")
+        artifact = Artifact(job.task, job.network, job.tokenizer, record)
+        save_artifact(job.folder, replace(artifact, network=merged(job.network)))
+        save_run_adapter(job.folder, artifact, base=self.settings.model or "")
 
     def finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
         """Tune the best model on the validation examples, save it so, and measure it."""
         training = self.settings.training
-        saved = load_artifact(self.folder)
+        saved = load_artifact(self.job.folder)
         best = Predictor.of(saved, device=training.device, precision=training.precision)
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
@@ -210,14 +235,14 @@ class _Run:
             "evaluations": [found.record(side) for side, found in sides.items()],
         }
         artifact = replace(saved, task=best.task, record=record)
-        save_artifact(self.folder, artifact)
-        update_run_adapter(self.folder, artifact)
+        save_artifact(self.job.folder, artifact)
+        update_run_adapter(self.job.folder, artifact)
         return evaluation, test
 
     def _record(self, step: int | None) -> dict[str, Any]:
         return {
             "settings": self.settings.model_dump(mode="json"),
-            "data": self.examples.record(),
+            "data": self.job.data,
             "training": {"best_step": step},
         }
 

@@ -21,6 +21,7 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
+from bertsmith.recipes.job import Job
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.watch import Watch
@@ -31,6 +32,9 @@ from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+
+NUM_EVALUATIONS = 10
+"""Of a run that names no `eval_steps`: an epoch may be days, and what was learned until now is to be kept."""
 
 
 class PretrainSettings(ResumeSettings):
@@ -61,6 +65,38 @@ class PretrainReport:
     metrics: Metrics | None
 
 
+def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
+    """Everything that `settings` ask for before the first step."""
+    torch.manual_seed(settings.training.seed)
+    folder = training_folder(
+        settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
+    )
+    corpus = Corpus.open(settings.corpus)
+    tokenizer = Tokenizer.load(settings.corpus, embedding_size=corpus.vocab_size)
+    if tokenizer.fingerprint != corpus.manifest.tokenizer:
+        raise FileFormatError(
+            f"{settings.corpus}: its tokenizer is not the one that it was prepared with; prepare it again"
+        )
+    task = Pretraining(settings.task)
+    network = _network(settings, task, tokenizer, progress)
+    if settings.task.max_length > network.config.max_position_embeddings:
+        positions = network.config.max_position_embeddings
+        raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
+    held_out, training = _split(corpus, settings, progress)
+    data = {"corpus": corpus.fingerprint, "num_passages": len(training)}
+    return Job(
+        folder,
+        task,
+        network,
+        tokenizer,
+        training,
+        held_out or [],
+        settings.training,
+        data,
+        num_evaluations=NUM_EVALUATIONS,
+    )
+
+
 def pretrain(
     settings: PretrainSettings, progress: Progress | None = None, watch: Watch | None = None
 ) -> PretrainReport:
@@ -82,50 +118,34 @@ def _pretrain_in_worker(values: Mapping[str, Any], quiet: bool) -> PretrainRepor
 
 
 def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:
-    torch.manual_seed(settings.training.seed)
-    folder = training_folder(
-        settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
-    )
-    corpus = Corpus.open(settings.corpus)
-    tokenizer = Tokenizer.load(settings.corpus, embedding_size=corpus.vocab_size)
-    if tokenizer.fingerprint != corpus.manifest.tokenizer:
-        raise FileFormatError(
-            f"{settings.corpus}: its tokenizer is not the one that it was prepared with; prepare it again"
-        )
-    task = Pretraining(settings.task)
-    network = _network(settings, task, tokenizer, progress)
-    if settings.task.max_length > network.config.max_position_embeddings:
-        positions = network.config.max_position_embeddings
-        raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
-    held_out, training = _split(corpus, settings, progress)
+    job = pretraining_job(settings, progress)
+    job.needs()
+    task, network, tokenizer, held_out = job.task, job.network, job.tokenizer, job.held_out
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
-    recipe = settings.training
-    if recipe.eval_steps is None:
-        # An epoch may be days: what was learned until now is kept at every tenth of the way.
-        recipe = recipe.model_copy(update={"eval_steps": max(1, recipe.num_steps(len(training)) // 10)})
 
     def judge() -> Metrics:
-        return evaluate_together(predictor, held_out or [], group).metrics
+        return evaluate_together(predictor, held_out, group).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
         if not group.is_first:
             return
         record = {
             "settings": settings.model_dump(mode="json"),
-            "data": {"corpus": corpus.fingerprint, "num_passages": len(training)},
+            "data": job.data,
             "training": {"best_step": step},
             "metrics": {} if metrics is None else {"validation": dict(metrics)},
         }
-        save_artifact(folder, Artifact(task, network, tokenizer, record))
+        save_artifact(job.folder, Artifact(task, network, tokenizer, record))
 
-    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": corpus.fingerprint}
-    with resumable(folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with log_of(folder, begun, recipe.report_to, progress.note, watch) as log:
+    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": job.data["corpus"]}
+    with resumable(job.folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
+        recipe = job.within_time(begun, progress)
+        with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 task,
                 network,
                 tokenizer,
-                training,
+                job.samples,
                 recipe,
                 hooks=Hooks(judge, keep) if held_out else Hooks(),
                 log=log,
@@ -136,7 +156,7 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
         if not held_out:
             keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return PretrainReport(folder, parameters, len(training), len(held_out or []), result, result.best_metrics)
+    return PretrainReport(job.folder, parameters, len(job.samples), len(held_out), result, result.best_metrics)
 
 
 def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer, progress: Progress) -> Network:

@@ -22,7 +22,7 @@ from bertsmith.data.batch import Truncation, Window
 from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
 from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, stoppable
-from bertsmith.runtime.memory import keep_freed_memory
+from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import ALONE, Processes, processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
@@ -57,6 +57,9 @@ class TrainingSettings(Settings):
         None, gt=0, description="passes over the training data; None: 3, or 10 for new weights"
     )
     max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides the epochs")
+    max_minutes: float | None = Field(
+        None, gt=0, description="train so long, evaluations included: steps that are timed first decide their number"
+    )
     per_device_train_batch_size: int = Field(32, ge=1, description="examples an optimizer step")
     max_tokens_per_micro_batch: int = Field(
         8192, ge=1, description="tokens a forward pass; only splits a step, never changes what is in it"
@@ -165,6 +168,7 @@ def train(
     """
     device = pick_device(settings.device)
     keep_freed_memory()
+    keep_few_products()
     network.to(device).train()
     progress = progress or Progress()
     model = spread(network, settings.data_parallel, task.coupling, processes())
@@ -361,6 +365,7 @@ class _Run:
         self.checkpoints.save(
             self.result.num_steps,
             {
+                "num_steps": self.num_steps,
                 "result": asdict(self.result),
                 "judge": self.judge.state(),
                 "window": self.window,
