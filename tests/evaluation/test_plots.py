@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertsmith.evaluation.calibration import reliability
-from bertsmith.evaluation.plots import Bar, Line, bars, curves, heat_map, reliability_diagram
+from bertsmith.evaluation.plots import Bar, Line, Points, bars, curves, heat_map, reliability_diagram, scatter
 
 LINES = [Line("masked tokens", [1, 2, 3], [9.0, 5.0, 3.0]), Line("sentences", [1, 2, 3], [0.7, 0.6, 0.5], series=1)]
 
@@ -74,6 +74,27 @@ def test_bars_carry_their_values_and_names() -> None:
     )
     words = words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
     assert {"ours & theirs", "76.1%", "majority", "50.0%", "100%"} <= set(words)
+
+
+def test_points_stand_where_their_values_are_on_either_scale() -> None:
+    def places(*, is_log: bool) -> list[float]:
+        points = Points([1e-4, 1e-3, 1e-2], [0.5, 0.6, 0.7])
+        svg = scatter([points], title="t", x_label="rate", y_label="f1", is_log=is_log)
+        uses = re.findall(r'<use xlink:href="#[^"]+" x="([\d.]+)" y="[\d.]+" style="fill: var\(--series-0\)', svg)
+        assert {"rate", "f1"} <= set(words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)))
+        return [float(x) for x in uses]
+
+    first, second, third = places(is_log=True)
+    assert second - first == pytest.approx(third - second)
+    first, second, third = places(is_log=False)
+    assert third - second == pytest.approx(10 * (second - first), rel=1e-3)
+
+
+def test_choices_are_named_below_their_points() -> None:
+    points = [Points([0, 1], [0.5, 0.6], is_hollow=True), Points([1], [0.6], is_large=True)]
+    svg = scatter(points, title="t", x_label="train", y_label="f1", names=["all", "lora"])
+    assert {"all", "lora"} <= set(words_of(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)))
+    assert "fill: var(--paper)" in svg
 
 
 def test_a_map_has_its_labels_and_the_counts_of_few() -> None:
