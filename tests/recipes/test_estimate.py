@@ -214,8 +214,8 @@ def test_a_run_gone_on_with_has_the_steps_that_were_decided(
 
     real = _Run._step
 
-    def step_and_ask(run: _Run, step: int, current: Any) -> None:
-        real(run, step, current)
+    def step_and_ask(run: _Run, step: int, *current: Any) -> None:
+        real(run, step, *current)
         if run.log is not None and step == 3:  # the trial has none
             os.kill(os.getpid(), signal.SIGTERM)
 
