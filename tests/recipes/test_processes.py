@@ -147,3 +147,15 @@ def test_processes_with_different_data_are_told(data: Path, tmp_path: Path) -> N
     done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode != 0
     assert "the processes of this run were given different things: data." in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_time_becomes_the_same_steps_in_every_process(kind: str, data: Path, tmp_path: Path) -> None:
+    runs = []
+    for name, options in (("timed", ["--max-minutes", "0.05"]), ("counted", [])):
+        options = options or ["--max-steps", str(runs[0][0][-1]["step"])]
+        done = launch(data, tmp_path / name, "never", *options, "--set", f"training.data_parallel={kind}")
+        assert done.returncode == 0, done.stderr
+        runs.append(bits(tmp_path / name))
+    assert runs[0] == runs[1]

@@ -46,7 +46,8 @@ def test_small_batches_tell_what_large_ones_hold(name: str, precision: str) -> N
     if step.whole is not None:  # of a loss that couples all rows: a step that is one micro-batch
         first = make_step(toy.task, encoded(toy, len(first.batches[0].packed.lengths) // 2), 2**60)
     measured = max(_peak(toy.task, network, first, settings.precision) for _ in range(2))
-    said = needs.fixed_bytes + needs.bytes_per_token * sum(batch.packed.num_tokens for batch in first.batches)
+    num_tokens = sum(batch.packed.num_tokens for batch in first.batches)
+    said = needs.fixed_bytes + needs.bytes_per_token * num_tokens
     assert 0.85 * measured <= said <= 1.35 * measured
 
 

@@ -12,6 +12,7 @@ from bertsmith.cli.output import Output
 from bertsmith.recipes.estimate import Estimate, estimate
 from bertsmith.recipes.finetune import FinetuneSettings, finetuning_job
 from bertsmith.recipes.pretrain import PretrainSettings, pretraining_job
+from bertsmith.recipes.resume import ResumeSettings
 from bertsmith.runtime.progress import duration
 
 app = App("estimate", help_format="plaintext")
@@ -21,7 +22,8 @@ app = App("estimate", help_format="plaintext")
 @verb("corpus")
 def run(settings: PretrainSettings, output: Output) -> dict[str, Any]:
     """Say what pre-training with these options would take."""
-    return _told(estimate(pretraining_job(settings, output.progress), output.progress), output)
+    found = estimate(pretraining_job(settings, output.progress), output.progress)
+    return _told(found, settings, output)
 
 
 def _run_of(name: str) -> Run:
@@ -29,7 +31,7 @@ def _run_of(name: str) -> Run:
         found = estimate(finetuning_job(name, settings, output.progress), output.progress)
         if settings.seeds > 1:
             output.say(f"of each of {settings.seeds} runs, one a seed, which are made one after another:")
-        return _told(found, output)
+        return _told(found, settings, output)
 
     return run
 
@@ -37,7 +39,9 @@ def _run_of(name: str) -> Run:
 app.command(app_of_tasks(_run_of, "estimate", "finetune"))
 
 
-def _told(found: Estimate, output: Output) -> dict[str, Any]:
+def _told(found: Estimate, settings: ResumeSettings, output: Output) -> dict[str, Any]:
+    if settings.scale.on is not None:
+        output.say("of this process alone: how several share the work is not foretold")
     memory, disk, seconds = found.memory, found.disk, found.seconds
     output.facts(
         "estimate",

@@ -64,7 +64,10 @@ class Job:
         return -(-num_steps // every) if self.held_out else 0
 
     def needs(self) -> tuple[MemoryNeeds, DiskNeeds]:
-        """Of memory and disk. Raises `NotEnoughError` where there is too little."""
+        """Of memory and disk; of several processes the first asks. Raises `NotEnoughError` for too little of one."""
+        return processes().from_first(self._needs)
+
+    def _needs(self) -> tuple[MemoryNeeds, DiskNeeds]:
         training = self.training
         saves = training.max_minutes is not None or training.num_steps(len(self.samples)) >= training.save_steps
         disk = disk_needs(self.folder, self.network, training, saves=saves)

@@ -6,6 +6,7 @@ the run's own samples, as so many bytes and so many more a token, and drawn out 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bertsmith.data.order import epoch_order, sample_rng
 from bertsmith.errors import BertsmithError
 from bertsmith.runtime.device import Precision, pick_device
 from bertsmith.runtime.memory import free_bytes, keep_few_products, resident_bytes
+from bertsmith.runtime.processes import processes
 from bertsmith.runtime.tensor_bytes import TensorBytes
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
@@ -165,12 +167,13 @@ def memory_needs(
     of_a_step = longest * min(settings.per_device_train_batch_size, len(samples))
     tokens = max(longest, min(settings.max_tokens_per_micro_batch, of_a_step))
     fixed, per_token = _activations(task, network, rows, settings, min(tokens, PROBE_TOKENS))
+    shares = processes().size if settings.data_parallel == "fsdp" else 1
     moments = 2 * trained
     return MemoryNeeds(
         process,
         weights,
-        trained,
-        moments,
+        trained // shares,
+        moments // shares,
         fixed,
         per_token,
         tokens,
@@ -179,8 +182,17 @@ def memory_needs(
         LIBRARIES_BYTES if device.type == "cpu" else 0,
         # A copy of everything, and of the larger file its bytes.
         weights + 2 * moments if saves and device.type == "cpu" else 0,
-        free_bytes() if device.type == "cpu" else torch.cuda.mem_get_info(device)[0],
+        _free(device),
     )
+
+
+def _free(device: torch.device) -> int | None:
+    """Of memory, for this process: those of one machine take as much each."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = free_bytes()
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes().size > 1 else 1
+    return None if free is None else free // neighbours
 
 
 def disk_needs(folder: Path, network: nn.Module, settings: TrainingSettings, *, saves: bool = True) -> DiskNeeds:
