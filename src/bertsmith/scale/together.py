@@ -6,6 +6,7 @@ all are started again, and the function goes on from what it has saved. Knows no
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import tempfile
@@ -51,6 +52,8 @@ def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # Of a worker that ended the launcher writes pages; what matters is told below.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
