@@ -47,6 +47,7 @@ class ScaleSettings(Settings):
 
     @property
     def local_workers(self) -> int:
+        """Processes on this machine."""
         return self.num_workers or max(1, num_cores() // (self.threads_per_worker or 1))
 
     @property

@@ -8,13 +8,11 @@ that folder is replaced as a whole whenever a better model is saved.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +27,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bertsmith.errors import FileFormatError, SettingsError
-from bertsmith.files import read_json, sync, umask
+from bertsmith.files import read_json, sync, take_lock, umask
 from bertsmith.runtime.processes import processes
 
 MANIFEST = "manifest.json"
@@ -52,6 +50,7 @@ class Checkpoint:
 
 
 def checkpoints_folder(output_dir: Path) -> Path:
+    """Where the checkpoints of a run into `output_dir` lie."""
     return output_dir.with_name(f"{output_dir.name}.checkpoints")
 
 
@@ -104,7 +103,7 @@ class Checkpoints:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(self.folder / LOCK)
+        self._lock = take_lock(self.folder / LOCK, "training")
         (self.folder / JOB).unlink(missing_ok=True)
         if self._group.job is not None:
             (self.folder / JOB).write_text(self._group.job, encoding="utf-8")
@@ -320,22 +319,6 @@ def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _take_lock(path: Path) -> int:
-    """The system frees it when its process ends, however that ends: a stale one cannot be."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
-        os.close(descriptor)
-        raise SettingsError(
-            f"{path.parent}: {owner} is training there now; wait for it, or name another --output-dir"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    return descriptor
 
 
 def _remove_if_empty(folder: Path) -> None:
