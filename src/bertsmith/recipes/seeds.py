@@ -12,6 +12,7 @@ from bertsmith.evaluation.intervals import Interval, over_seeds
 from bertsmith.files import atomic_file, write_json
 from bertsmith.recipes.finetune import FinetuneReport, FinetuneSettings, finetune, finetune_settings, with_data_set
 from bertsmith.recipes.start import default_folder
+from bertsmith.runtime.processes import speaks
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task, task_class
 
@@ -64,8 +65,9 @@ def finetune_seeds(
     metrics = {side: over_runs(task, [found.metrics for found in results]) for side, results in sides.items()}
     seeds = tuple(range(first, first + settings.seeds))
     facts = {side: {name: asdict(value) for name, value in values.items()} for side, values in metrics.items()}
-    with atomic_file(folder / SUMMARY) as temporary:
-        write_json(temporary, {"seeds": seeds, "metrics": facts})
+    if speaks():  # of several processes the first writes
+        with atomic_file(folder / SUMMARY) as temporary:
+            write_json(temporary, {"seeds": seeds, "metrics": facts})
     return SeedsReport(folder, seeds, metrics, tuple(runs))
 
 

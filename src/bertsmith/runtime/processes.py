@@ -151,7 +151,7 @@ def joined(timeout_seconds: float) -> Iterator[Processes]:
 
     timeout_seconds: for how long a process may not answer before the others raise `LostProcessError`.
     """
-    if _joined:  # a run within a run, as for several seeds
+    if _joined:  # whoever called this has joined already
         yield _joined[-1]
         return
     import torch
