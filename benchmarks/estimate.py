@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="estimate-") as name:
         folder = Path(name)
-        make_data(folder, num_documents=100 if arguments.small else 2000)
+        make_data(folder, num_documents=100 if arguments.small else 600)
         rows = []
         for title, words in commands(folder, small=arguments.small):
             output = folder / title.replace(" ", "-").replace(",", "")
@@ -63,8 +63,8 @@ def main() -> None:
 
 def commands(folder: Path, *, small: bool) -> list[tuple[str, list[str]]]:
     """(title, command line without its folder)."""
-    size, steps = ("tiny", "6") if small else ("mini", "150")
-    pretrain = ["pretrain", str(folder / "corpus"), "--model-size", size, "--max-length", "128", "--save-steps", "50"]
+    size, steps = ("tiny", "6") if small else ("mini", "60")
+    pretrain = ["pretrain", str(folder / "corpus"), "--model-size", size, "--max-length", "128", "--save-steps", "20"]
     finetune = ["finetune", "classification", "--train-file", str(folder / "rows.csv"), "--max-length", "128"]
     found = [
         (f"pre-training, {size}, fp32", [*pretrain, "--max-steps", steps, "--precision", "fp32"]),
@@ -73,7 +73,7 @@ def commands(folder: Path, *, small: bool) -> list[tuple[str, list[str]]]:
             f"pre-training, {size}, micro-batches of 2,048",
             [*pretrain, "--max-steps", steps, "--max-tokens-per-micro-batch", "2048"],
         ),
-        ("fine-tuning, tiny, new weights", [*finetune, "--epochs", "1" if small else "8"]),
+        ("fine-tuning, tiny, new weights", [*finetune, "--epochs", "1" if small else "6"]),
     ]
     if not small:
         found.append(("pre-training, mini, 2 minutes", [*pretrain, "--max-minutes", "2"]))
