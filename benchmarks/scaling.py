@@ -77,11 +77,18 @@ def _corpus(folder: Path, text: Path, megabytes: int) -> Path:
     sample = folder / "text.txt"
     with lzma.open(text, "rb") as file:
         sample.write_bytes(file.read(megabytes << 20))
-    for words in (
-        ["tokenizer", "train", str(sample), "--vocab-size", "8000", "--output-dir", str(folder / "tokenizer")],
-        ["prepare", str(sample), "--tokenizer", str(folder / "tokenizer"), "--output-dir", str(folder / "corpus")],
+    # The sample may end within a character.
+    for bad_bytes, words in (
+        (
+            "--bad-utf8",
+            ["tokenizer", "train", str(sample), "--vocab-size", "8000", "--output-dir", str(folder / "tokenizer")],
+        ),
+        (
+            "--errors",
+            ["prepare", str(sample), "--tokenizer", str(folder / "tokenizer"), "--output-dir", str(folder / "corpus")],
+        ),
     ):
-        subprocess.run([sys.executable, "-m", "bertsmith", *words, "--quiet", "--errors", "replace"], check=True)
+        subprocess.run([sys.executable, "-m", "bertsmith", *words, "--quiet", bad_bytes, "replace"], check=True)
     return folder / "corpus"
 
 
