@@ -152,8 +152,8 @@ def write(page: Path, rows: Sequence[str]) -> None:
     after = rest.split(END)[1]
     table = [
         BEGIN,
-        f"`python benchmarks/estimate.py`, threads: {torch.get_num_threads()}, torch {torch.__version__}; in s and MB. The",
-        "time taken is that of the whole process, with what comes before the run itself:",
+        f"`python benchmarks/estimate.py`, threads: {torch.get_num_threads()}, torch {torch.__version__}; in s and MB.",
+        "The time taken is that of the whole process, with what comes before the run itself:",
         "",
         "| run | time said | time taken | memory said | memory taken | disk said | disk taken |",
         "| --- | --- | --- | --- | --- | --- | --- |",
