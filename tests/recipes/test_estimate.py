@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toys import Notes
 
 from bertsmith.cli.main import main
 from bertsmith.files import sha256
@@ -194,15 +195,6 @@ def test_the_clock_decides_the_number_of_steps(corpus: Path, tmp_path: Path) -> 
     assert recipe.max_steps is not None
     assert 500 < recipe.max_steps < 600
     assert [text for text in notes.texts if f"--max-minutes 10: {recipe.max_steps:,} steps of 1 s and 1" in text]
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def test_a_run_gone_on_with_has_the_steps_that_were_decided(

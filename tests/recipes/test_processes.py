@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from killed_training import bits, write_rows
 from safetensors.numpy import load_file
 
-from bertsmith.files import sha256
 from bertsmith.training.checkpoint import checkpoints_folder
 
 CHILD = Path(__file__).parents[1] / "support" / "dying_run.py"
-UNTIMED = ("kind", "time", "tokens_per_second")
 
 
 def launch(
@@ -29,35 +26,20 @@ def launch(
     return subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
 
 
-def log(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "logs/metrics.jsonl").read_text().splitlines()]
-
-
 def assert_near(output: Path, other: Path) -> None:
     """The same lines with the same numbers, and the same weights, up to the order of sums."""
-    lines, others = log(output), log(other)
+    (lines, _), (others, _) = bits(output), bits(other)
     assert [(line["kind"], line["step"]) for line in lines] == [(line["kind"], line["step"]) for line in others]
     for line, theirs in zip(lines, others, strict=True):
-        for name in line.keys() - UNTIMED:
+        for name in line.keys() - {"kind"}:
             assert line[name] == pytest.approx(theirs[name], abs=1e-4), (line["step"], name)
     weights, theirs = load_file(output / "model.safetensors"), load_file(other / "model.safetensors")
     assert max(abs(weights[name] - theirs[name]).max() for name in weights) < 1e-3
 
 
-def bits(output: Path) -> tuple[list[dict[str, Any]], str]:
-    lines = [{name: value for name, value in line.items() if name not in UNTIMED} for line in log(output)]
-    return lines, sha256(output / "model.safetensors")
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    words = ["apple", "river", "stone", "cloud", "winter", "lamp", "paper", "garden"]
-    rows = [
-        f"{' '.join(words[(i * k) % 8] for k in range(1, 3 + i % 5))},{'yes' if i % 2 else 'no'}" for i in range(53)
-    ]
-    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return path
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.csv", num_rows=53)
 
 
 @pytest.fixture(scope="module")

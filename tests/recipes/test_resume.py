@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_training import bits, write_rows
 
-from bertsmith.files import sha256
 from bertsmith.training.checkpoint import checkpoints_folder
 
 CHILD = Path(__file__).parents[1] / "support" / "dying_run.py"
@@ -22,22 +21,9 @@ def run(data: Path, output: Path, how: str, resume: str = "no") -> subprocess.Co
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
 
 
-def outcome(output: Path) -> dict[str, Any]:
-    """Every step's losses as they were written down, and the hash of the weights."""
-    lines = [json.loads(line) for line in (output / "logs/metrics.jsonl").read_text().splitlines()]
-    untimed = [{k: v for k, v in line.items() if k not in ("time", "tokens_per_second")} for line in lines]
-    return {"log": untimed, "weights": sha256(output / "model.safetensors")}
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    words = ["apple", "river", "stone", "cloud", "winter", "lamp", "paper", "garden"]
-    rows = [
-        f"{' '.join(words[(i * k) % 8] for k in range(1, 3 + i % 5))},{'yes' if i % 2 else 'no'}" for i in range(50)
-    ]
-    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return path
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.csv")
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +31,11 @@ def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     output = tmp_path_factory.mktemp("unbroken") / "run"
     done = run(data, output, "never")
     assert done.returncode == 0, done.stderr
-    found = outcome(output)
-    steps = [line["step"] for line in found["log"] if line["kind"] == "train"]
+    lines, weights = bits(output)
+    steps = [line["step"] for line in lines if line["kind"] == "train"]
     assert steps == list(range(1, 19))
     assert not checkpoints_folder(output).exists(), "what is done with is deleted"
-    return found | {"events": int((output.parent / "run.events").read_text())}
+    return {"bits": (lines, weights), "events": int((output.parent / "run.events").read_text())}
 
 
 def go_on(data: Path, output: Path) -> None:
@@ -62,7 +48,7 @@ def test_killed_at_an_operation_on_a_file(share: float, data: Path, unbroken: di
     output = tmp_path / "run"
     assert run(data, output, f"event:{round(share * unbroken['events'])}").returncode == 9
     go_on(data, output)
-    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+    assert bits(output) == unbroken["bits"]
 
 
 def test_killed_within_a_file_of_the_third_checkpoint(data: Path, unbroken: dict[str, Any], tmp_path: Path) -> None:
@@ -73,7 +59,7 @@ def test_killed_within_a_file_of_the_third_checkpoint(data: Path, unbroken: dict
         "step-00000004",
     ]
     go_on(data, output)
-    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+    assert bits(output) == unbroken["bits"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
@@ -89,7 +75,7 @@ def test_a_signal_saves_says_how_to_go_on_and_exits_75(
     assert refused.returncode == 2
     assert "run that was cut off" in refused.stderr
     go_on(data, output)
-    assert outcome(output) == {k: unbroken[k] for k in ("log", "weights")}
+    assert bits(output) == unbroken["bits"]
 
 
 def test_other_settings_are_not_gone_on_with(data: Path, tmp_path: Path) -> None:

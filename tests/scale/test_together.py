@@ -10,9 +10,11 @@ import pytest
 from killed_training import bits, children, hit, start, write_rows
 
 from bertsmith.errors import DataError
+from bertsmith.recipes.pretrain import PretrainSettings
 from bertsmith.runtime.processes import processes
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.together import run_together
+from bertsmith.training.trainer import TrainingSettings
 
 TWO = ScaleSettings(on="local", num_workers=2, max_restarts=0)
 
@@ -44,10 +46,11 @@ def test_a_killed_worker_is_started_again_and_the_run_comes_to_the_same_bits(
     assert bits(output) == unbroken
 
 
-def test_asked_to_stop_it_saves_and_exits_75(data: Path, unbroken: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_asked_to_stop_it_saves_and_exits_75(number: int, data: Path, unbroken: Any, tmp_path: Path) -> None:
     output = tmp_path / "run"
     running = start(data, output, "--on", "local")
-    hit(output, lambda: [running.pid], signal.SIGTERM)
+    hit(output, lambda: [running.pid], number)
     _, said = running.communicate(timeout=200)
     assert running.returncode == 75, said
     again = start(data, output, "--on", "local", "--resume-from-checkpoint", "auto")
@@ -82,3 +85,24 @@ def test_the_first_worker_s_value_comes_back() -> None:
 def test_an_error_of_all_workers_is_raised_as_it_was() -> None:
     with pytest.raises(DataError, match=r"rows\.csv: no rows"):
         run_together(refuse, (), TWO, 60)
+
+
+def refuse_in_the_second(kind: type[Exception]) -> None:
+    from bertsmith.runtime.processes import joined
+
+    with joined(60) as group:
+        if group.rank == 1:
+            raise kind("rows.csv: not on this machine")
+        group.gather(None)
+
+
+@pytest.mark.parametrize("kind", [DataError, OSError])
+def test_an_error_of_one_worker_is_told_and_not_tried_again(kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="not on this machine"):
+        run_together(refuse_in_the_second, (kind,), ScaleSettings(on="local", num_workers=2, max_restarts=2), 60)
+
+
+def test_what_was_said_reaches_a_worker_as_it_was() -> None:
+    """A part that is given as an object has its class's defaults for the rest, not those of the run's own part."""
+    settings = PretrainSettings(corpus=Path("corpus"), training=TrainingSettings(learning_rate=1e-3), scale=TWO)
+    assert PretrainSettings.of(settings.for_a_worker) == settings.model_copy(update={"scale": ScaleSettings()})

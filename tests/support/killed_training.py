@@ -19,8 +19,9 @@ WORDS = ["apple", "river", "stone", "cloud", "winter", "lamp", "paper", "garden"
 OPTIONS = "--epochs 30 --batch-size 8 --save-steps 10 --eval-steps 60 --logging-steps 1 --max-length 16 --num-workers 2"
 
 
-def write_rows(path: Path) -> Path:
-    texts = [" ".join(WORDS[(i * k) % 8] for k in range(1, 3 + i % 5)) for i in range(50)]
+def write_rows(path: Path, num_rows: int = 50) -> Path:
+    """Texts of a few words with one of two labels."""
+    texts = [" ".join(WORDS[(i * k) % 8] for k in range(1, 3 + i % 5)) for i in range(num_rows)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return path

@@ -11,10 +11,22 @@ from numpy.typing import NDArray
 from bertsmith.data.passages import Passages
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.presets import preset
+from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import TASKS, Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 WORDS = tuple(first + second for first in "bdfgklmn" for second in ("a", "e", "i", "o", "u"))
+
+
+class Notes(Progress):
+    """Remembers what was noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
 
 
 def toy_tokenizer() -> Tokenizer:

@@ -275,6 +275,21 @@ def test_retention_does_not_count_what_was_found_damaged_though_of_full_size(kep
     assert names(kept) == ["lock", "step-00000001", "step-00000003"]
 
 
+def test_going_on_from_an_earlier_one_keeps_it_and_drops_the_way_that_was_left(kept: Kept) -> None:
+    save(kept, 500, 1000, 1500)
+    kept.checkpoints.read(kept.checkpoints.folder / "step-00001000")
+    save(kept, 1200)
+    assert names(kept) == ["lock", "step-00001000", "step-00001200"]
+    assert newest(kept).step == 1200
+
+
+def test_whether_a_checkpoint_could_be_written_is_said(kept: Kept) -> None:
+    assert kept.checkpoints.wait(), "there was nothing to write"
+    shutil.rmtree(kept.checkpoints.folder)
+    kept.checkpoints.save(1, {}, TENSORS)
+    assert not kept.checkpoints.wait()
+
+
 def test_metrics_that_are_no_number_do_not_stop_a_save(kept: Kept) -> None:
     kept.checkpoints.save(1, {"evaluations": [float("nan")]}, TENSORS)
     kept.checkpoints.wait()

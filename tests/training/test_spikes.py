@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import toy_config, toy_task, toy_tokenizer
+from toys import Notes, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.data.order import step_samples
-from bertsmith.runtime.progress import Progress
 from bertsmith.training.logs import RunLog
 from bertsmith.training.spikes import LEAST_STEPS, WINDOW_STEPS, Spikes
 from bertsmith.training.trainer import TrainingSettings, train
@@ -82,15 +81,6 @@ class Jumping:
         return {name: value * (100 if self.number == self.call else 1) for name, value in losses.items()}
 
 
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
 def test_a_run_tells_the_step_its_samples_and_what_is_usual(tmp_path: Path) -> None:
     toy, call, progress = toy_task("classification"), 24, Notes()
     torch.manual_seed(0)
@@ -110,3 +100,10 @@ def test_a_run_tells_the_step_its_samples_and_what_is_usual(tmp_path: Path) -> N
     (note,) = [text for text in progress.texts if "spike" in text]
     assert f"step {call + 1}: loss " in note
     assert ", ".join(map(str, samples.tolist())) in note
+
+
+def test_a_loss_of_zeros_makes_no_spike_of_what_is_nearly_zero() -> None:
+    spikes = Spikes()
+    assert not any(spikes.see({"loss": 0.0}) for _ in range(60))
+    assert not spikes.see({"loss": 1e-6})
+    assert spikes.see({"loss": 0.01})

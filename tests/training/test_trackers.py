@@ -48,6 +48,22 @@ def test_without_trackers_there_are_the_lines_alone(tmp_path: Path) -> None:
     assert not list((tmp_path / "logs").glob("events.*"))
 
 
+class Unreachable:
+    def __init__(self, run: trackers.TrackedRun):
+        raise ConnectionError(f"no server for {run.name}")
+
+
+def test_a_tracker_that_cannot_begin_is_told_and_training_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", Unreachable)
+    notes: list[str] = []
+    with RunLog(tmp_path / "run/logs", report_to=("wandb",), note=notes.append) as log:
+        log.write("train", 1, {"loss": 0.5})
+    assert notes == ["warning: wandb gets no more figures of this run: ConnectionError: no server for run"]
+    assert (tmp_path / "run/logs/metrics.jsonl").read_text().count("\n") == 1
+
+
 class Broken:
     def __init__(self, run: trackers.TrackedRun):
         self.run = run

@@ -18,10 +18,11 @@ from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.task import Task
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints
+from bertsmith.training.feed import StepEncoder
 from bertsmith.training.judge import Hooks, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, _Encoder, train
+from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
 
 
 def run(
@@ -122,8 +123,7 @@ def test_fixed_copies_repeat_and_fresh_ones_do_not() -> None:
     tokenizer = toy_tokenizer()
 
     def places(**settings: Any) -> list[list[Any]]:
-        chosen = TrainingSettings(per_device_train_batch_size=8, **settings)
-        encoder = _Encoder(toy.task, tokenizer, toy.samples, chosen)
+        encoder = StepEncoder(toy.task, tokenizer, toy.samples, batch_size=8, max_tokens=8192, seed=0, **settings)
         ordered = []
         for step in range(4):
             order = step_samples(step, 8, 8, 0)[1].tolist()

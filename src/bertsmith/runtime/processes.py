@@ -238,8 +238,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch.distributed's errors are such
-        first = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0]
         raise LostProcessError(
-            f"another process of this run ended, or did not answer in time ({first}); what was saved is whole: start "
+            f"another process of this run ended, or did not answer in time ({reason}); what was saved is whole: start "
             "the job again with --resume-from-checkpoint auto (torchrun --max-restarts does it by itself)"
         ) from error

@@ -26,6 +26,8 @@ from bertsmith.scale.ray_cluster import connected, num_workers
 from bertsmith.scale.runner import ScaleSettings
 
 Value = TypeVar("Value")
+Outcome = tuple[Any, BertsmithError | OSError | None]
+"""The value, or why there is none."""
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 JOB = "TORCHELASTIC_RUN_ID"
 GO_ON = "what was saved is whole: the same command and --resume-from-checkpoint auto go on"
@@ -47,7 +49,7 @@ def run_together(
     return value  # type: ignore[no-any-return]
 
 
-def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[Any, BertsmithError | None]:
+def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> Outcome:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -87,15 +89,13 @@ def _here(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[
         raise InterruptedRunError(f"stopped by {error.sigval.name}; {GO_ON}") from None
 
 
-def _first(outcomes: Mapping[int, tuple[Any, BertsmithError | None]]) -> tuple[Any, BertsmithError | None]:
+def _first(outcomes: Mapping[int, Outcome]) -> Outcome:
     """The first worker's value; or the error of any."""
-    errors = [error for _, error in outcomes.values() if error is not None and not error.is_told]
+    errors = [error for _, error in outcomes.values() if error is not None and not getattr(error, "is_told", False)]
     return outcomes[0][0], errors[0] if errors else None
 
 
-def _in_process(
-    errors: Path, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> tuple[Any, BertsmithError | None]:
+def _in_process(errors: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
     """The worker. An error of its own is left in `errors`: the launcher would start all again, and they end at once."""
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C is for the launcher, which passes it on once
@@ -105,23 +105,23 @@ def _in_process(
         return _outcome(function, arguments)
     except LostProcessError:
         raise
-    except BertsmithError as error:
+    except (BertsmithError, OSError) as error:
         with atomic_file(errors / os.environ["RANK"]) as temporary:
             temporary.write_bytes(pickle.dumps(error))
         os._exit(1)
 
 
-def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BertsmithError | None]:
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
     """The value, or the error that all workers have; one of this worker alone is raised, as is a lost one."""
     try:
         return function(*arguments), None
-    except BertsmithError as error:
-        if not error.is_common:
+    except (BertsmithError, OSError) as error:
+        if not getattr(error, "is_common", False):
             raise
         return None, error
 
 
-def _on_ray(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tuple[Any, BertsmithError | None]:
+def _on_ray(call: Call, settings: ScaleSettings, timeout_seconds: float) -> Outcome:
     with connected(settings) as ray, tempfile.TemporaryDirectory(prefix="bertsmith-ray-") as storage:
         train = import_module("ray.train")
         torch_train = import_module("ray.train.torch")
@@ -147,7 +147,7 @@ def _on_ray(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tupl
             ),
         )
         try:
-            outcome: tuple[Any, BertsmithError | None] = trainer.fit().return_value
+            outcome: Outcome = trainer.fit().return_value
         except train.TrainingFailedError as error:
             reason = str(error).strip().splitlines()[-1]
             raise LostProcessError(
@@ -156,7 +156,7 @@ def _on_ray(call: Call, settings: ScaleSettings, timeout_seconds: float) -> tupl
     return outcome
 
 
-def _on_ray_worker(config: dict[str, Any]) -> tuple[Any, BertsmithError | None]:
+def _on_ray_worker(config: dict[str, Any]) -> Outcome:
     import torch
 
     os.environ[JOB] = config["job"]

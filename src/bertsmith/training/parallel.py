@@ -42,15 +42,13 @@ class Replicas:
         precision: Precision,
         by_rows: Set[Tensor] = frozenset(),
     ) -> dict[str, float]:
-        """The gradient of the step of all processes, in each; the mean of each named loss.
+        """The gradient of the step of all processes, in each what it holds of it; the mean of each named loss.
 
         counts: of all processes. by_rows: parameters whose gradient is sparse.
         """
-        sums = backward(task, self.trained, step, counts, precision, self.group)
+        sums = backward(task, self.trained, self._met(step), counts, precision, self.group)
         totals = self._total(sums, counts)
-        if self.group.size > 1:
-            parameters = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
-            _add_up_gradients(self.group, parameters, by_rows)
+        self._exchange(by_rows)
         return {name: total / (counts[name] or 1) for name, total in totals.items()}
 
     def refresh(self) -> None:
@@ -59,6 +57,16 @@ class Replicas:
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on with these weights of the whole network."""
         self.network.load_state_dict(weights)
+
+    def _met(self, step: Step) -> Step:
+        """The step such that the processes meet where they have to."""
+        return step
+
+    def _exchange(self, by_rows: Set[Tensor]) -> None:
+        """Every gradient becomes that of all processes."""
+        if self.group.size > 1:
+            parameters = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
+            _add_up_gradients(self.group, parameters, by_rows)
 
     def _total(self, sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> dict[str, float]:
         """Each named sum over all processes; one without a batch has none of its own."""
@@ -94,19 +102,6 @@ class Shards(Replicas):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
 
-    def backward(
-        self,
-        task: Task[Any, Any],
-        step: Step,
-        counts: Mapping[str, float],
-        precision: Precision,
-        by_rows: Set[Tensor] = frozenset(),
-    ) -> dict[str, float]:
-        assert not by_rows, "tables in pieces have dense gradients"
-        step = step.idle(max(self.group.gather(len(step.batches))))
-        sums = backward(task, self.trained, step, counts, precision, self.group)
-        return {name: total / (counts[name] or 1) for name, total in self._total(sums, counts).items()}
-
     def refresh(self) -> None:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -117,6 +112,12 @@ class Shards(Replicas):
 
         super().load(weights)
         set_model_state_dict(self.trained, dict(weights), options=StateDictOptions(full_state_dict=True))
+
+    def _met(self, step: Step) -> Step:
+        return step.idle(max(self.group.gather(len(step.batches))))
+
+    def _exchange(self, by_rows: Set[Tensor]) -> None:
+        assert not by_rows, "tables in pieces have dense gradients, which FSDP has exchanged"
 
 
 def spread(network: nn.Module, kind: DataParallel, coupling: str, group: Processes) -> Replicas:

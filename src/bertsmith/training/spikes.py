@@ -20,7 +20,8 @@ DEVIATION_OF_MAD = 1.4826
 """The standard deviation of a normal distribution whose median absolute deviation is 1."""
 LEAST_DEVIATION = 0.05
 """In logarithms: a figure that hardly moves may move by a third before it is a spike."""
-TINY = 1e-12
+LEAST_FIGURE = 1e-4
+"""Below it all are alike: a loss that is zero for most steps would make a spike of every other."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Spikes:
 
 def _usual(values: list[float]) -> tuple[float, float]:
     """The median and the largest value that is no spike."""
-    logs = [math.log(max(value, TINY)) for value in values]
+    logs = [math.log(max(value, LEAST_FIGURE)) for value in values]
     middle = statistics.median(logs)
     deviation = DEVIATION_OF_MAD * statistics.median(abs(value - middle) for value in logs)
     return math.exp(middle), math.exp(middle + LARGEST_DISTANCE * max(deviation, LEAST_DEVIATION))

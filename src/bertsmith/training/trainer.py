@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import nn
 
-from bertsmith.data.batch import Truncation, Window
-from bertsmith.data.order import sample_rng, step_samples, step_seed, steps_per_epoch
+from bertsmith.data.batch import Truncation
+from bertsmith.data.order import step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
 from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
-from bertsmith.runtime.processes import ALONE, Processes, processes
+from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints
+from bertsmith.training.feed import StepEncoder, ahead
 from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
@@ -36,7 +36,7 @@ from bertsmith.training.parallel import DataParallel, Replicas, spread
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
 from bertsmith.training.speed import Speed
 from bertsmith.training.spikes import Spikes
-from bertsmith.training.step import Step, StepFacts, make_step
+from bertsmith.training.step import Step, StepFacts
 from bertsmith.training.trackers import TRACKERS, tracker_names
 
 NO_HOOKS = Hooks()
@@ -176,7 +176,17 @@ def train(
         task,
         model,
         build_optimizer(model.trained, settings.optimizer, settings.peak_learning_rate, rate_factors),
-        _Encoder(task, tokenizer, samples, settings, processes()),
+        StepEncoder(
+            task,
+            tokenizer,
+            samples,
+            settings.per_device_train_batch_size,
+            settings.max_tokens_per_micro_batch,
+            settings.seed,
+            settings.fixed_copies,
+            processes(),
+        ),
+        settings,
         Judge(
             hooks,
             task.metrics,
@@ -215,7 +225,8 @@ class _Run:
     task: Task[Any, Any]
     model: Replicas
     optimizer: AdamW
-    encoder: _Encoder
+    encoder: StepEncoder
+    settings: TrainingSettings
     judge: Judge
     log: RunLog | None
     checkpoints: Checkpoints | None
@@ -225,7 +236,7 @@ class _Run:
     spikes: Spikes = field(default_factory=Spikes)
 
     def __post_init__(self) -> None:
-        self.settings, self.group = self.encoder.settings, self.encoder.group
+        self.group = self.encoder.group
         self.speed = Speed(self.settings.precision, self.settings.device)
         self.num_steps = self.settings.num_steps(len(self.encoder.samples))
 
@@ -244,7 +255,8 @@ class _Run:
         ):
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
-            for step, current in _ahead(self.encoder, steps, result):
+            for step, current, waited_seconds in ahead(self.encoder, steps):
+                result.stalled_seconds += waited_seconds
                 if self.judge.should_stop:
                     return
                 facts = self._agreed(current)
@@ -415,55 +427,3 @@ class _Run:
         told = InterruptedRunError(f"{interrupted} after step {step:,} of {self.num_steps:,}; {way_on}")
         told.is_common, told.is_told = True, not self.group.is_first
         return told
-
-
-@dataclass
-class _Encoder:
-    """Turns a step's number into this process's micro-batches of it."""
-
-    task: Task[Any, Any]
-    tokenizer: Tokenizer
-    samples: Sequence[Any]
-    settings: TrainingSettings
-    group: Processes = ALONE
-
-    def __call__(self, step: int) -> Step:
-        coupled = self.task.coupling == "step"
-        rank, size, max_tokens = self.group.rank, self.group.size, self.settings.max_tokens_per_micro_batch
-        own = self.windows(step, slice(None) if coupled else slice(rank, None, size))
-        if own:
-            return make_step(self.task, own, max_tokens, self.group)
-        # An epoch's last step may have fewer samples than there are processes, and all compute in every step.
-        spare = make_step(self.task, self.windows(step, slice(1)), max_tokens)
-        return replace(spare, facts=StepFacts(), num_idle=len(spare.batches))
-
-    def windows(self, step: int, share: slice = slice(None)) -> list[list[Window]]:
-        """Those of each sample in this share of the step's."""
-        settings = self.settings
-        epoch, indices = self.samples_of(step)
-        variant = epoch if settings.fixed_copies is None else epoch % settings.fixed_copies
-        return [
-            self.task.encode(self.samples[index], self.tokenizer, sample_rng(settings.seed, variant, index))
-            for index in indices[share]
-        ]
-
-    def samples_of(self, step: int) -> tuple[int, list[int]]:
-        """The epoch, and the places in `samples`, that a step trains on."""
-        settings = self.settings
-        epoch, indices = step_samples(step, len(self.samples), settings.per_device_train_batch_size, settings.seed)
-        return epoch, indices.tolist()
-
-
-def _ahead(encode: _Encoder, steps: range, result: TrainingResult) -> Iterator[tuple[int, Step]]:
-    """Each step with its micro-batches, encoded by a second thread while the step before it runs."""
-    if not steps:
-        return
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(encode, steps[0])
-        for step in steps:
-            started = time.perf_counter()
-            current = coming.result()
-            result.stalled_seconds += time.perf_counter() - started
-            if step + 1 < steps.stop:
-                coming = pool.submit(encode, step + 1)
-            yield step, current
