@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from bertsmith.errors import DataError
 from bertsmith.files import COMPRESSIONS, open_bytes
+from bertsmith.runtime.interruption import raise_if_asked
 
 ErrorPolicy = Literal["error", "replace", "skip"]
 T = TypeVar("T")
@@ -169,11 +170,13 @@ def mended(fault: Fault, reading: Reading) -> bool:
 def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
     """The good items. Faults among them are skipped and counted, or told in one `DataError`.
 
-    It shows the first ten and says how many there are, or that there are at least so many.
+    It shows the first ten and says how many there are, or that there are at least so many. Raises
+    `InterruptedRunError` where a signal has come.
     """
     faults: list[Fault] = []
     num_faults = 0
     for item in items:
+        raise_if_asked()
         if not isinstance(item, Fault):
             if not faults:
                 yield item

@@ -32,6 +32,7 @@ from bertsmith.recipes.start import (
     start_new,
 )
 from bertsmith.recipes.watch import Watch
+from bertsmith.runtime.interruption import asked, preparing, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.processes import Processes, joined, speaks
 from bertsmith.runtime.progress import Progress, is_silent, progress_for
 from bertsmith.scale.together import run_together
@@ -112,7 +113,7 @@ def finetune(
         assert watch is None, "it hears of what happens in this process"
         call = (task_name, settings.for_a_worker, is_silent(progress))
         return run_together(_finetune_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
-    with joined(settings.training.process_timeout_seconds) as group:
+    with joined(settings.training.process_timeout_seconds) as group, stoppable():
         return _finetune(task_name, with_data_set(task_name, settings), progress or Progress(), watch, group)
 
 
@@ -123,8 +124,9 @@ def _finetune_in_worker(task_name: str, values: Mapping[str, Any], quiet: bool) 
 def _finetune(
     task_name: str, settings: FinetuneSettings, progress: Progress, watch: Watch | None, group: Processes
 ) -> FinetuneReport:
-    job, examples, warnings = _prepared(task_name, settings, progress)
-    job.needs()
+    with preparing():
+        job, examples, warnings = _prepared(task_name, settings, progress)
+        job.needs()
     run = _Run(job, examples, settings.model_copy(update={"training": job.training}), group)
     made_with = {
         "task": job.task.to_dict(),
@@ -133,7 +135,8 @@ def _finetune(
         "data": job.data,
     }
     with resumable(job.folder, settings, job.training, job.network, made_with, progress) as (checkpoints, begun):
-        recipe = job.within_time(begun, progress)
+        with preparing():
+            recipe = job.within_time(begun, progress)
         with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 job.task,
@@ -142,13 +145,13 @@ def _finetune(
                 job.samples,
                 recipe,
                 rate_factors=job.rate_factors,
-                hooks=Hooks(run.evaluate, run.keep),
+                hooks=Hooks(run.evaluate, run.keep, run.finish),
                 log=log,
                 progress=progress,
                 checkpoints=checkpoints,
                 start=begun,
             )
-        evaluation, test = group.from_first(lambda: run.finish(result))
+    assert run.evaluation is not None
     return FinetuneReport(
         job.folder,
         len(examples.train),
@@ -157,8 +160,8 @@ def _finetune(
         examples.fields,
         warnings,
         result,
-        evaluation,
-        test,
+        run.evaluation,
+        run.test,
     )
 
 
@@ -174,8 +177,10 @@ def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) ->
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
     )
     examples = _examples(task_name, settings)
+    raise_if_asked()
     progress.note(f"columns: {examples.columns}")
     start, training, warnings = _start(examples, settings, progress)
+    raise_if_asked()
     warnings += _pieces_told(start, examples)
     warnings += () if examples.test else (CHOSEN_BY,)
     for warning in warnings:
@@ -198,12 +203,14 @@ def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) ->
 
 @dataclass
 class _Run:
-    """The model of a run, from the first that is kept to the last word on it."""
+    """The model of a run, from the first that is kept to the last word on it: evaluation, test."""
 
     job: Job
     examples: Examples
     settings: FinetuneSettings
     group: Processes
+    evaluation: Evaluation | None = None
+    test: Evaluation | None = None
 
     def evaluate(self) -> Metrics:
         job = self.job
@@ -219,15 +226,20 @@ class _Run:
         save_artifact(job.folder, replace(artifact, network=merged(job.network)))
         save_run_adapter(job.folder, artifact, base=self.settings.model or "")
 
-    def finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
+    def finish(self, result: TrainingResult) -> None:
         """Tune the best model on the validation examples, save it so, and measure it."""
+        self.evaluation, self.test = self.group.from_first(lambda: self._finish(result))
+
+    def _finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
         training = self.settings.training
         saved = load_artifact(self.job.folder)
         best = Predictor.of(saved, device=training.device, precision=training.precision)
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
             best = replace(best, task=best.task.tuned(self.examples.validation, parts))
+        raise_if(asked())
         evaluation = evaluate(best, self.examples.validation, intervals=True)
+        raise_if(asked())
         test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
         record = self._record(result.best_step) | {
@@ -235,6 +247,7 @@ class _Run:
             "evaluations": [found.record(side) for side, found in sides.items()],
         }
         artifact = replace(saved, task=best.task, record=record)
+        raise_if(asked())
         save_artifact(self.job.folder, artifact)
         update_run_adapter(self.job.folder, artifact)
         return evaluation, test
@@ -263,6 +276,7 @@ def refuse_long(start: Start, examples: Sequence[Example[Any]]) -> None:
         return
     refused = []
     for place, example in enumerate(examples):
+        raise_if_asked()
         try:
             start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
         except DataError as error:

@@ -25,6 +25,7 @@ from bertsmith.recipes.job import Job
 from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.watch import Watch
+from bertsmith.runtime.interruption import preparing, raise_if_asked, stoppable
 from bertsmith.runtime.processes import Processes, joined, speaks
 from bertsmith.runtime.progress import Progress, is_silent, progress_for
 from bertsmith.scale.together import run_together
@@ -79,10 +80,12 @@ def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
         )
     task = Pretraining(settings.task)
     network = _network(settings, task, tokenizer, progress)
+    raise_if_asked()
     if settings.task.max_length > network.config.max_position_embeddings:
         positions = network.config.max_position_embeddings
         raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
     held_out, training = _split(corpus, settings, progress)
+    raise_if_asked()
     data = {"corpus": corpus.fingerprint, "num_passages": len(training)}
     return Job(
         folder,
@@ -109,7 +112,7 @@ def pretrain(
         assert watch is None, "it hears of what happens in this process"
         call = (settings.for_a_worker, is_silent(progress))
         return run_together(_pretrain_in_worker, call, settings.scale, settings.training.process_timeout_seconds)
-    with joined(settings.training.process_timeout_seconds) as group:
+    with joined(settings.training.process_timeout_seconds) as group, stoppable():
         return _pretrain(settings, progress or Progress(), watch, group)
 
 
@@ -118,8 +121,9 @@ def _pretrain_in_worker(values: Mapping[str, Any], quiet: bool) -> PretrainRepor
 
 
 def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:
-    job = pretraining_job(settings, progress)
-    job.needs()
+    with preparing():
+        job = pretraining_job(settings, progress)
+        job.needs()
     task, network, tokenizer, held_out = job.task, job.network, job.tokenizer, job.held_out
     predictor = Predictor(task, network, tokenizer, settings.training.precision)
 
@@ -139,7 +143,8 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": job.data["corpus"]}
     with resumable(job.folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        recipe = job.within_time(begun, progress)
+        with preparing():
+            recipe = job.within_time(begun, progress)
         with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 task,
@@ -147,14 +152,12 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
                 tokenizer,
                 job.samples,
                 recipe,
-                hooks=Hooks(judge, keep) if held_out else Hooks(),
+                hooks=Hooks(judge, keep) if held_out else Hooks(finish=lambda result: keep(result.num_steps, None)),
                 log=log,
                 progress=progress,
                 checkpoints=checkpoints,
                 start=begun,
             )
-        if not held_out:
-            keep(result.num_steps, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return PretrainReport(job.folder, parameters, len(job.samples), len(held_out), result, result.best_metrics)
 

@@ -17,10 +17,12 @@ from bertsmith.hub import resolve_folder
 from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
+from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
+from bertsmith.text.words import OnProgress
 from bertsmith.training.adaptation import ADAPTED_LEARNING_RATES, AdaptationSettings, adapt
 from bertsmith.training.trainer import TrainingSettings
 
@@ -97,10 +99,18 @@ def start_new(
         file.writelines(text.replace("\0", " ") + "\n" for text in texts)
         file.flush()
         settings = WordPieceSettings(vocab_size=NEW_VOCAB_SIZE)
-        tokenizer = learn_wordpiece([Path(file.name)], settings, progress).tokenizer()
+        tokenizer = learn_wordpiece([Path(file.name)], settings, _stoppable(progress or Progress())).tokenizer()
     config = preset(NEW_MODEL_SIZE, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id, **changes)
     task = task.within(config.max_position_embeddings)
     return Start(task, task.build(config), tokenizer)
+
+
+def _stoppable(progress: Progress) -> OnProgress:
+    def hear(phase: str, done: int, total: int | None = None) -> None:
+        raise_if_asked()
+        progress(phase, done, total)
+
+    return hear
 
 
 def default_folder(name: str, data: Path) -> Path:

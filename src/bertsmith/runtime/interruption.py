@@ -53,6 +53,22 @@ def raise_if(name: str | None) -> None:
 
 
 @contextmanager
+def preparing() -> Iterator[None]:
+    """Work before the first step of a run, of which nothing is to be saved: whoever is stopped in it is told so.
+
+    Several processes agree at its end.
+    """
+    try:
+        yield
+        raise_if(next((name for name in processes().gather(asked()) if name is not None), None))
+    except InterruptedRunError as error:
+        reason = f"stopped by {name}" if (name := asked()) else str(error)
+        told = InterruptedRunError(f"{reason} before the first step; the same command begins again")
+        told.is_common, told.is_told = True, not processes().is_first
+        raise told from None
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Within it the signals ask instead of killing; in other threads than the main one nothing changes.
 

@@ -18,10 +18,14 @@ class TrainingError(BertsmithError):
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a trainer asks its caller for. evaluate: the network's metrics now. keep: save it, it is the best so far."""
+    """What a trainer asks its caller for. evaluate: the network's metrics now. keep: save it, it is the best so far.
+
+    finish: with the result, after the last step; a run that is stopped there does it again when it goes on.
+    """
 
     evaluate: Callable[[], Metrics] | None = None
     keep: Callable[[int, Metrics], None] | None = None
+    finish: Callable[[Any], None] | None = None
 
 
 @dataclass

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -139,6 +139,12 @@ class TrainingResult:
     history: list[tuple[int, Metrics]] = field(default_factory=list)
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From its JSON."""
+        pairs = {name: [(step, figures) for step, figures in values[name]] for name in ("history", "evaluations")}
+        return cls(**{**values, **pairs, "truncation": Truncation(**values["truncation"])})
+
     @property
     def tokens_per_second(self) -> float:
         return self.num_tokens / max(self.seconds, 1e-9)
@@ -207,11 +213,12 @@ def train(
                     run.go()
                 except _NotFiniteError as error:
                     run.survive(error)
+            run.finish()
         except InterruptedRunError as interrupted:
             raise run.put_down(interrupted) from None
     if checkpoints is not None:
         checkpoints.wait()
-    return run.finish()
+    return run.result
 
 
 class _NotFiniteError(Exception):
@@ -392,25 +399,27 @@ class _Run:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """As it was when the checkpoint was made."""
-        values = checkpoint.state["result"]
-        history, truncation = [(step, losses) for step, losses in values["history"]], Truncation(**values["truncation"])
-        self.result = TrainingResult(**values | {"history": history, "truncation": truncation})
+        self.result = TrainingResult.of(checkpoint.state["result"])
         self.judge.restore(checkpoint.state["judge"])
         self.window = list(checkpoint.state["window"])
         self.spikes = Spikes({name: list(values) for name, values in checkpoint.state["spikes"].items()})
         self.model.load(checkpoint.tensors["model"])
         self.optimizer.restore(self.model.trained, checkpoint.tensors["optimizer"])
 
-    def finish(self) -> TrainingResult:
-        """What happened, the judge's word on it too; the network that was given holds the last weights."""
+    def finish(self) -> None:
+        """What happened, the judge's word on it too; the network that was given holds the last weights.
+
+        Whoever is stopped in what the caller does then can save as after any step, and finish again.
+        """
         self.model.refresh()
         judge = self.judge
         self.result.stopped_early = judge.should_stop
         self.result.best_step, self.result.best_metrics = judge.best_step, judge.best_metrics
         self.result.evaluations = judge.evaluations
+        if judge.hooks.finish is not None:
+            judge.hooks.finish(self.result)
         if self.log is not None:
             self.log.write("truncation", self.result.num_steps, asdict(self.result.truncation))
-        return self.result
 
     def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
         """Saves what is done; the same error with how to go on."""
