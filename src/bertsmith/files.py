@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import gzip
@@ -188,6 +189,12 @@ def take_lock(path: Path, doing: str) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return descriptor
+
+
+def reason_of(error: OSError) -> str:
+    """Why something could not be written, and what to do about it."""
+    advice = ": free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+    return f"{error.strerror or error}{advice}"
 
 
 def umask() -> int:

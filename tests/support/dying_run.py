@@ -6,12 +6,14 @@ HOW: `never`; `event:N`, before the N-th time that a file of the run is opened f
 `half:N`, with half of the N-th checkpoint file on the disk; `seconds:X`, by kill -9 wherever it is then;
 `signal:NAME:STEP`, which it gets during that step, or `signal:NAME:STEP:RANK`, which that process of several gets in
 the first attempt of its launcher; `before:NAME:FUNCTION` and `twice:NAME:FUNCTION`, a signal or two when the recipe
-calls that function. The number of events goes to OUTPUT.events.
+calls that function; `full:STEP:STEP`, no file can grow from that step up to the other. The number of events goes to
+OUTPUT.events.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -68,6 +70,17 @@ def main() -> int:
             real_step(run, step, *arguments)
 
         _Run._step = step_and_ask  # type: ignore[method-assign]
+    elif how[0] == "full":
+        real_step = _Run._step
+
+        def step_on_a_full_disk(run: _Run, step: int, *arguments: Any) -> None:
+            is_full = int(how[1]) <= step < int(how[2])
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (0 if is_full else resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
+            real_step(run, step, *arguments)
+
+        _Run._step = step_on_a_full_disk  # type: ignore[method-assign]
     elif how[0] in ("before", "twice"):
         from bertsmith.recipes import finetune as recipe
 
@@ -105,7 +118,7 @@ OPTIONS = [
     "48",
     "--precision",
     "fp32",
-    "--quiet",
+    *([] if os.environ.get("SAYS_MORE") else ["--quiet"]),
 ]
 """Three epochs of 6 steps, micro-batches of some rows, an evaluation that is no multiple of the saves."""
 

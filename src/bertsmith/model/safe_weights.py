@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -123,11 +125,12 @@ def read_header(path: Path) -> dict[str, TensorHeader]:
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors`, each a copy of its own, so that the file appears whole or not at all, with normal file modes."""
     with atomic_file(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
-            temporary,
-            {"format": "pt", **(metadata or {})},  # transformers refuses files without "format"
-        )
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        try:
+            save_file(copies, temporary, {"format": "pt", **(metadata or {})})  # transformers refuses others
+        except SafetensorError as error:  # of a full disk too, with the system's number for it in its text
+            code = int((re.search(r"os error (\d+)", str(error)) or ["", "0"])[1])
+            raise OSError(code, os.strerror(code) if code else str(error), str(path)) from None
 
 
 def refuse_pickles(path: Path) -> None:

@@ -218,8 +218,9 @@ class _Run:
         return evaluate_together(predictor, self.examples.validation, self.group).metrics
 
     def keep(self, step: int, metrics: Metrics) -> None:
-        if not self.group.is_first:
-            return
+        self.group.from_first(lambda: self._keep(step, metrics))
+
+    def _keep(self, step: int, metrics: Metrics) -> None:
         job = self.job
         record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
         artifact = Artifact(job.task, job.network, job.tokenizer, record)

@@ -131,15 +131,13 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
         return evaluate_together(predictor, held_out, group).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
-        if not group.is_first:
-            return
         record = {
             "settings": settings.model_dump(mode="json"),
             "data": job.data,
             "training": {"best_step": step},
             "metrics": {} if metrics is None else {"validation": dict(metrics)},
         }
-        save_artifact(job.folder, Artifact(task, network, tokenizer, record))
+        group.from_first(lambda: save_artifact(job.folder, Artifact(task, network, tokenizer, record)))
 
     made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": job.data["corpus"]}
     with resumable(job.folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):

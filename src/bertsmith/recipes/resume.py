@@ -86,7 +86,8 @@ def log_of(
     """The run's log, going on where `begun` was saved; of several processes the first one has it."""
     if not processes().is_first:
         return nullcontext()
-    return WatchedLog(folder / LOGS, 0 if begun is None else begun.step, report_to, note, watch)
+    step, num_lines = (0, 0) if begun is None else (begun.step, begun.state.get("num_log_lines"))
+    return WatchedLog(folder / LOGS, step, report_to, note, watch, num_lines)
 
 
 @contextmanager

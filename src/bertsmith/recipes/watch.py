@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bertsmith.training.judge import Metrics
-from bertsmith.training.logs import LINES, RunLog
+from bertsmith.training.logs import RunLog
 
 VALIDATION = "validation"
 Watch = Callable[[int, Metrics], None]
@@ -25,11 +24,11 @@ class WatchedLog(RunLog):
         report_to: Sequence[str],
         note: Callable[[str], None],
         watch: Watch | None = None,
+        num_lines: int | None = None,
     ):
-        super().__init__(folder, last_step, report_to, note)
+        super().__init__(folder, last_step, report_to, note, num_lines)
         self._watch = watch
-        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
-        self._num_evaluations = sum(json.loads(line)["kind"] == VALIDATION for line in lines)
+        self._num_evaluations = sum(record["kind"] == VALIDATION for record in self.lines.records())
 
     def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
         """As `RunLog.write`."""

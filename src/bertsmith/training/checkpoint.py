@@ -7,7 +7,6 @@ that folder is replaced as a whole whenever a better model is saved.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from bertsmith.errors import FileFormatError, SettingsError
-from bertsmith.files import read_json, sync, take_lock, umask
+from bertsmith.files import read_json, reason_of, sync, take_lock, umask
 from bertsmith.runtime.processes import processes
 from bertsmith.training.tensor_files import Copies, Tensors, safetensors_parts, write_synced
 
@@ -150,9 +149,8 @@ class Checkpoints:
             writing.result()
             return True
         except OSError as error:
-            advice = ": free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
             self.note(
-                f"warning: {self.folder}: no checkpoint could be written: {error.strerror or error}{advice}; "
+                f"warning: {self.folder}: no checkpoint could be written: {reason_of(error)}; "
                 "training goes on, and earlier checkpoints are as they were"
             )
             return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bertsmith.errors import BertsmithError, SettingsError, nearest
+from bertsmith.files import reason_of
 
 Metrics = Mapping[str, float]
 
@@ -32,7 +33,8 @@ class Hooks:
 class Judge:
     """signs: for each metric 1 where higher is better, -1 where lower is. metric: the one that decides.
 
-    every_steps: how often to evaluate. patience: give up after so many evaluations without a better one.
+    every_steps: how often to evaluate. patience: give up after so many evaluations without a better one. note: takes
+    what a user should read. The best is the best of those that could be kept.
     """
 
     hooks: Hooks
@@ -40,10 +42,12 @@ class Judge:
     metric: str | None
     every_steps: int
     patience: int | None
+    note: Callable[[str], None] = print
     best_step: int | None = None
     best_metrics: Metrics | None = None
     evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
     _without_gain: int = 0
+    _was_told: bool = False
 
     def __post_init__(self) -> None:
         if self.metric is None:
@@ -88,10 +92,30 @@ class Judge:
         self.evaluations.append((step, metrics))
         sign = self.signs[self.metric]
         if self.best_metrics is None or sign * metrics[self.metric] > sign * self.best_metrics[self.metric]:
-            self.best_step, self.best_metrics = step, metrics
             self._without_gain = 0
-            if self.hooks.keep is not None:
-                self.hooks.keep(step, metrics)
+            self._keep(step, metrics)
         else:
             self._without_gain += 1
         return metrics
+
+    def _keep(self, step: int, metrics: Metrics) -> None:
+        """Or, where the disk has no room, leave the one that was kept before; that is told once."""
+        try:
+            if self.hooks.keep is not None:
+                self.hooks.keep(step, metrics)
+        except OSError as error:
+            if not self._was_told:
+                self.note(
+                    f"warning: step {step}: the best model so far could not be saved: {reason_of(error)}; training "
+                    "goes on, and what was saved before is as it was"
+                )
+            self._was_told = True
+        else:
+            self.best_step, self.best_metrics = step, metrics
+
+    def settle(self) -> None:
+        """After the last step, where none could be kept: the weights of the last evaluation, or the disk's error."""
+        if self.best_step is None and self.evaluations and self.hooks.keep is not None:
+            step, metrics = self.evaluations[-1]
+            self.hooks.keep(step, metrics)
+            self.best_step, self.best_metrics = step, metrics

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from bertsmith.errors import SettingsError
 from bertsmith.files import atomic_file
+from bertsmith.training.lines import Lines
 from bertsmith.training.trackers import TRACKERS, TrackedRun, Tracker
 
 LINES = "metrics.jsonl"
@@ -23,8 +24,9 @@ RUN_ID = "run_id"
 class RunLog:
     """`metrics.jsonl` in `folder`, and trackers by name: what another run wrote there is not this run's, and goes.
 
-    last_step: of the checkpoint that a run goes on from; what was written up to it stays, what came later is forgotten.
-    note: takes what a user should read. Raises `SettingsError` for a tracker that is not installed.
+    last_step: of the checkpoint that a run goes on from. num_lines: those that were there when it was made, None for
+    those of steps up to it; they stay, what came later is forgotten. note: takes what a user should read. Raises
+    `SettingsError` for a tracker that is not installed.
     """
 
     def __init__(
@@ -33,14 +35,15 @@ class RunLog:
         last_step: int = 0,
         report_to: Sequence[str] = ("tensorboard",),
         note: Callable[[str], None] = print,
+        num_lines: int | None = None,
     ):
-        kept = _lines_until(folder / LINES, last_step)
         if not last_step:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / LINES) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
-        self._lines = (folder / LINES).open("a", encoding="utf-8")
+        self.lines = Lines(folder / LINES, note)
+        if num_lines is None:
+            num_lines = sum(1 for _ in takewhile(lambda record: record["step"] <= last_step, self.lines.records()))
+        self.lines.keep_first(num_lines)
         self._note = note
         run = TrackedRun(folder.absolute(), folder.absolute().parent.name, _run_id(folder), last_step)
         self._trackers: dict[str, Tracker] = {}
@@ -56,12 +59,11 @@ class RunLog:
         """`kind` is `train`, `validation`, `spike`, `skipped` or `truncation`; `facts` are for the line alone, as JSON.
 
         A value that is not finite is written as its name, so that it is seen. A tracker that fails is left out from
-        then on: nobody's server stops a training run.
+        then on, a line that finds no room waits: nobody's server or disk stops a training run.
         """
         shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         record = {"kind": kind, "step": step, "time": round(time.time(), 3), **shown, **facts}
-        self._lines.write(json.dumps(record, allow_nan=False) + "\n")
-        self._lines.flush()
+        self.lines.add(record)
         figures = {f"{kind}/{name}": value for name, value in values.items()}
         for name in list(self._trackers):
             self._try(name, lambda tracker: tracker.log(step, figures))
@@ -72,7 +74,7 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lines.close()
+        self.lines.close()
         for name in list(self._trackers):
             self._try(name, lambda tracker: tracker.close(finished=error is None))
 
@@ -94,17 +96,3 @@ def _run_id(folder: Path) -> str:
         with atomic_file(path) as temporary:
             temporary.write_text(uuid.uuid4().hex, encoding="utf-8")
     return path.read_text(encoding="utf-8")
-
-
-def _lines_until(path: Path, last_step: int) -> list[str]:
-    """Whole lines of steps up to `last_step`; the last line of a killed run may be a half."""
-    if not last_step or not path.is_file():
-        return []
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            if json.loads(line)["step"] <= last_step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return kept

@@ -199,6 +199,7 @@ def train(
             settings.metric_for_best_model,
             settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
             settings.early_stopping_patience,
+            progress.note,
         ),
         log,
         checkpoints,
@@ -390,6 +391,7 @@ class _Run:
                 "judge": self.judge.state(),
                 "window": self.window,
                 "spikes": self.spikes.recent,
+                "num_log_lines": 0 if self.log is None else len(self.log.lines),
             },
             {
                 "model": self.model.network.state_dict(),
@@ -413,6 +415,7 @@ class _Run:
         """
         self.model.refresh()
         judge = self.judge
+        judge.settle()
         self.result.stopped_early = judge.should_stop
         self.result.best_step, self.result.best_metrics = judge.best_step, judge.best_metrics
         self.result.evaluations = judge.evaluations
