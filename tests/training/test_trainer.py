@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from toys import toy_config, toy_task, toy_tokenizer
 
@@ -167,21 +168,37 @@ def train_toy(task: Any, folder: Path, **settings: Any) -> tuple[nn.Module, Trai
     torch.manual_seed(0)
     network = toy.task.build(toy_config())
     values = {"max_steps": 6, "per_device_train_batch_size": 4, "precision": "fp32", "save_steps": 2, **settings}
-    with Checkpoints(folder, {}, 2, print) as checkpoints:
-        result = train(task, network, toy_tokenizer(), toy.samples, TrainingSettings(**values), checkpoints=checkpoints)
+    with Checkpoints(folder, {}, 2, print) as checkpoints, RunLog(folder / "logs") as log:
+        result = train(
+            task, network, toy_tokenizer(), toy.samples, TrainingSettings(**values), checkpoints=checkpoints, log=log
+        )
     return network, result
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines without their times."""
+    lines = [json.loads(line) for line in (folder / "logs" / "metrics.jsonl").read_text().splitlines()]
+    return [{name: v for name, v in line.items() if name not in ("time", "tokens_per_second")} for line in lines]
 
 
 def test_a_step_that_is_no_number_is_skipped_with_its_data(tmp_path: Path) -> None:
     """Skipping and going back to step 2 end in the same weights: what is done twice is done to the same bits."""
     task = toy_task("classification").task
-    network, result = train_toy(Poisoned(task, 3), tmp_path, non_finite="skip")
+    network, result = train_toy(Poisoned(task, 3), tmp_path / "skip", non_finite="skip", logging_steps=1)
     assert result.skipped == [3]
     assert result.num_steps == 6
     assert all(value.isfinite().all() for value in weights(network).values())
-    rolled, again = train_toy(Poisoned(task, 3), tmp_path / "rollback", non_finite="rollback")
+    rolled, again = train_toy(Poisoned(task, 3), tmp_path / "rollback", non_finite="rollback", logging_steps=1)
     assert again.skipped == [3]
     assert all(torch.equal(value, weights(rolled)[name]) for name, value in weights(network).items())
+    steps = [(line["kind"], line["step"]) for line in logged(tmp_path / "rollback")]
+    kinds = [("train", 1), ("train", 2), ("skipped", 4), ("train", 3), ("train", 5), ("train", 6), ("truncation", 6)]
+    assert steps == kinds, "what was gone back over is written once"
+    skipping, rolling = (sorted(map(str, logged(tmp_path / name))) for name in ("skip", "rollback"))
+    assert skipping == rolling
+    events = EventAccumulator(str(tmp_path / "rollback" / "logs"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/classification")] == [1, 2, 3, 5, 6]
 
 
 def test_skipping_has_an_end(tmp_path: Path) -> None:

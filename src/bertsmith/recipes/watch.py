@@ -30,6 +30,11 @@ class WatchedLog(RunLog):
         self._watch = watch
         self._num_evaluations = sum(record["kind"] == VALIDATION for record in self.lines.records())
 
+    def go_back(self, step: int, num_lines: int) -> None:
+        """As `RunLog.go_back`; what is evaluated again is told again, under the same numbers."""
+        super().go_back(step, num_lines)
+        self._num_evaluations = sum(record["kind"] == VALIDATION for record in self.lines.records())
+
     def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
         """As `RunLog.write`."""
         super().write(kind, step, values, **facts)

@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
@@ -45,15 +46,17 @@ class RunLog:
             num_lines = sum(1 for _ in takewhile(lambda record: record["step"] <= last_step, self.lines.records()))
         self.lines.keep_first(num_lines)
         self._note = note
-        run = TrackedRun(folder.absolute(), folder.absolute().parent.name, _run_id(folder), last_step)
+        self._run = TrackedRun(folder.absolute(), folder.absolute().parent.name, _run_id(folder), last_step)
         self._trackers: dict[str, Tracker] = {}
-        for name in report_to:
-            try:
-                self._trackers[name] = TRACKERS[name](run)
-            except SettingsError:
-                raise
-            except Exception as error:
-                self._leave_out(name, error)
+        self._track(report_to)
+
+    def go_back(self, step: int, num_lines: int) -> None:
+        """To how it was after that step, with so many lines; trackers are told as of a run that goes on from there."""
+        self.lines.keep_first(num_lines)
+        names = list(self._trackers)
+        self._close(finished=False)
+        self._run = replace(self._run, last_step=step)
+        self._track([name for name in names if name in self._trackers])
 
     def write(self, kind: str, step: int, values: Mapping[str, float], **facts: Any) -> None:
         """`kind` is `train`, `validation`, `spike`, `skipped` or `truncation`; `facts` are for the line alone, as JSON.
@@ -75,8 +78,21 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.lines.close()
+        self._close(finished=error is None)
+
+    def _track(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                self._trackers[name] = TRACKERS[name](self._run)
+            except SettingsError:
+                raise
+            except Exception as error:
+                self._trackers.pop(name, None)
+                self._leave_out(name, error)
+
+    def _close(self, *, finished: bool) -> None:
         for name in list(self._trackers):
-            self._try(name, lambda tracker: tracker.close(finished=error is None))
+            self._try(name, lambda tracker: tracker.close(finished=finished))
 
     def _try(self, name: str, use: Callable[[Tracker], None]) -> None:
         try:

@@ -341,15 +341,17 @@ class _Run:
         if len(skipped) > MAX_SKIPPED:
             raise TrainingError(f"step {step + 1}: {what}; {MAX_SKIPPED} steps have been passed over already")
         self.progress.note(f"warning: step {step + 1} is passed over: {what}")
-        if self.log is not None:
-            self.log.write("skipped", step + 1, {"number": len(skipped)})
         if settings.non_finite == "rollback":
             found = None if self.checkpoints is None else self.checkpoints.newest()
             if found is None:
                 raise TrainingError(f"step {step + 1}: {what}; there is no checkpoint yet to go back to")
             self.restore(found)
+            if self.log is not None:
+                self.log.go_back(found.step, found.state["num_log_lines"])
             self.progress.note(f"warning: back to step {found.step}")
         self.result.skipped = skipped
+        if self.log is not None:
+            self.log.write("skipped", step + 1, {"number": len(skipped)})
 
     def _write_down(self) -> None:
         """A line of the log where one is due: means since the last one."""
