@@ -21,7 +21,8 @@ from bertsmith.model.lora import merged
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.job import Job
 from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
-from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, log_of, resumable, training_folder
+from bertsmith.recipes.run_file import write_run
 from bertsmith.recipes.start import (
     NEW_TRAINING,
     ModelName,
@@ -126,18 +127,42 @@ def _finetune(
 ) -> FinetuneReport:
     with preparing():
         job, examples, warnings = _prepared(task_name, settings, progress)
-        job.needs()
+        made_with = {
+            "task": job.task.to_dict(),
+            "tokenizer": job.tokenizer.fingerprint,
+            "adaptation": settings.adaptation.model_dump(mode="json"),
+            "data": job.data,
+        }
+        identity = identity_of(job.training, job.network, made_with)
     run = _Run(job, examples, settings.model_copy(update={"training": job.training}), group)
-    made_with = {
-        "task": job.task.to_dict(),
-        "tokenizer": job.tokenizer.fingerprint,
-        "adaptation": settings.adaptation.model_dump(mode="json"),
-        "data": job.data,
-    }
-    with resumable(job.folder, settings, job.training, job.network, made_with, progress) as (checkpoints, begun):
+    result = finished(job.folder, settings, identity, progress, overwrite=settings.overwrite_output_dir)
+    if result is None:
+        result = _trained(run, identity, progress, watch)
+    else:
+        run.measure()
+    assert run.evaluation is not None
+    return FinetuneReport(
+        job.folder,
+        len(examples.train),
+        len(examples.validation),
+        examples.columns,
+        examples.fields,
+        warnings,
+        result,
+        run.evaluation,
+        run.test,
+    )
+
+
+def _trained(run: _Run, identity: Mapping[str, Any], progress: Progress, watch: Watch | None) -> TrainingResult:
+    """From its beginning or its last checkpoint to its end."""
+    job = run.job
+    with preparing():
+        job.needs()
+    with resumable(job.folder, run.settings, identity, job.training.save_total_limit, progress) as (checkpoints, begun):
         with preparing():
             recipe = job.within_time(begun, progress)
-        with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
+        with log_of(job.folder, identity, begun, recipe.report_to, progress.note, watch) as log:
             result = train(
                 job.task,
                 job.network,
@@ -151,18 +176,8 @@ def _finetune(
                 checkpoints=checkpoints,
                 start=begun,
             )
-    assert run.evaluation is not None
-    return FinetuneReport(
-        job.folder,
-        len(examples.train),
-        len(examples.validation),
-        examples.columns,
-        examples.fields,
-        warnings,
-        result,
-        run.evaluation,
-        run.test,
-    )
+        run.group.from_first(lambda: write_run(job.folder, identity, result))
+    return result
 
 
 def finetuning_job(task_name: str, settings: FinetuneSettings, progress: Progress) -> Job:
@@ -232,16 +247,13 @@ class _Run:
         self.evaluation, self.test = self.group.from_first(lambda: self._finish(result))
 
     def _finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
-        training = self.settings.training
         saved = load_artifact(self.job.folder)
-        best = Predictor.of(saved, device=training.device, precision=training.precision)
+        best = self._predictor(saved)
         if self.settings.tune:
             parts = best.run(self.examples.validation, keep_parts=True).parts
             best = replace(best, task=best.task.tuned(self.examples.validation, parts))
         raise_if(asked())
-        evaluation = evaluate(best, self.examples.validation, intervals=True)
-        raise_if(asked())
-        test = evaluate(best, self.examples.test, intervals=True) if self.examples.test else None
+        evaluation, test = self._measured(best)
         sides = {"validation": evaluation} | ({} if test is None else {"test": test})
         record = self._record(result.best_step) | {
             "training": {"best_step": result.best_step, "truncation": asdict(result.truncation)},
@@ -252,6 +264,21 @@ class _Run:
         save_artifact(self.job.folder, artifact)
         update_run_adapter(self.job.folder, artifact)
         return evaluation, test
+
+    def measure(self) -> None:
+        """The saved model, of a run that is over."""
+        self.evaluation, self.test = self.group.from_first(
+            lambda: self._measured(self._predictor(load_artifact(self.job.folder)))
+        )
+
+    def _predictor(self, artifact: Artifact) -> Predictor:
+        training = self.settings.training
+        return Predictor.of(artifact, device=training.device, precision=training.precision)
+
+    def _measured(self, predictor: Predictor) -> tuple[Evaluation, Evaluation | None]:
+        evaluation = evaluate(predictor, self.examples.validation, intervals=True)
+        raise_if(asked())
+        return evaluation, evaluate(predictor, self.examples.test, intervals=True) if self.examples.test else None
 
     def _record(self, step: int | None) -> dict[str, Any]:
         return {

@@ -22,7 +22,8 @@ from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.job import Job
-from bertsmith.recipes.resume import ResumeSettings, log_of, resumable, training_folder
+from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, log_of, resumable, training_folder
+from bertsmith.recipes.run_file import write_run
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.watch import Watch
 from bertsmith.runtime.interruption import preparing, raise_if_asked, stoppable
@@ -123,12 +124,53 @@ def _pretrain_in_worker(values: Mapping[str, Any], quiet: bool) -> PretrainRepor
 def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | None, group: Processes) -> PretrainReport:
     with preparing():
         job = pretraining_job(settings, progress)
+    made_with = {"task": job.task.to_dict(), "tokenizer": job.tokenizer.fingerprint, "data": job.data["corpus"]}
+    identity = identity_of(settings.training, job.network, made_with)
+    result = finished(job.folder, settings, identity, progress, overwrite=settings.overwrite_output_dir)
+    if result is None:
+        result = _trained(job, settings, identity, progress, watch, group)
+    parameters = sum(parameter.numel() for parameter in job.network.parameters())
+    return PretrainReport(job.folder, parameters, len(job.samples), len(job.held_out), result, result.best_metrics)
+
+
+def _trained(
+    job: Job,
+    settings: PretrainSettings,
+    identity: Mapping[str, Any],
+    progress: Progress,
+    watch: Watch | None,
+    group: Processes,
+) -> TrainingResult:
+    """From its beginning or its last checkpoint to its end."""
+    with preparing():
         job.needs()
-    task, network, tokenizer, held_out = job.task, job.network, job.tokenizer, job.held_out
-    predictor = Predictor(task, network, tokenizer, settings.training.precision)
+    limit = settings.training.save_total_limit
+    with resumable(job.folder, settings, identity, limit, progress) as (checkpoints, begun):
+        with preparing():
+            recipe = job.within_time(begun, progress)
+        with log_of(job.folder, identity, begun, recipe.report_to, progress.note, watch) as log:
+            result = train(
+                job.task,
+                job.network,
+                job.tokenizer,
+                job.samples,
+                recipe,
+                hooks=_hooks(job, settings, group),
+                log=log,
+                progress=progress,
+                checkpoints=checkpoints,
+                start=begun,
+            )
+        group.from_first(lambda: write_run(job.folder, identity, result))
+    return result
+
+
+def _hooks(job: Job, settings: PretrainSettings, group: Processes) -> Hooks:
+    """The best model is kept; without anything to evaluate on the last one."""
+    predictor = Predictor(job.task, job.network, job.tokenizer, settings.training.precision)
 
     def judge() -> Metrics:
-        return evaluate_together(predictor, held_out, group).metrics
+        return evaluate_together(predictor, job.held_out, group).metrics
 
     def keep(step: int, metrics: Metrics | None) -> None:
         record = {
@@ -137,27 +179,12 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
             "training": {"best_step": step},
             "metrics": {} if metrics is None else {"validation": dict(metrics)},
         }
-        group.from_first(lambda: save_artifact(job.folder, Artifact(task, network, tokenizer, record)))
+        artifact = Artifact(job.task, job.network, job.tokenizer, record)
+        group.from_first(lambda: save_artifact(job.folder, artifact))
 
-    made_with = {"task": task.to_dict(), "tokenizer": tokenizer.fingerprint, "data": job.data["corpus"]}
-    with resumable(job.folder, settings, settings.training, network, made_with, progress) as (checkpoints, begun):
-        with preparing():
-            recipe = job.within_time(begun, progress)
-        with log_of(job.folder, begun, recipe.report_to, progress.note, watch) as log:
-            result = train(
-                task,
-                network,
-                tokenizer,
-                job.samples,
-                recipe,
-                hooks=Hooks(judge, keep) if held_out else Hooks(finish=lambda result: keep(result.num_steps, None)),
-                log=log,
-                progress=progress,
-                checkpoints=checkpoints,
-                start=begun,
-            )
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return PretrainReport(job.folder, parameters, len(job.samples), len(held_out), result, result.best_metrics)
+    if job.held_out:
+        return Hooks(judge, keep)
+    return Hooks(finish=lambda result: keep(result.num_steps, None))
 
 
 def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer, progress: Progress) -> Network:

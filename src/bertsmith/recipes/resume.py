@@ -12,6 +12,7 @@ from pydantic import Field
 from bertsmith.errors import SettingsError
 from bertsmith.files import recover_folder
 from bertsmith.model.networks import Network
+from bertsmith.recipes.run_file import has_begun, read_result, write_run
 from bertsmith.recipes.start import LOGS, default_folder, run_folder
 from bertsmith.recipes.watch import Watch, WatchedLog
 from bertsmith.runtime.processes import processes
@@ -20,7 +21,7 @@ from bertsmith.scale.runner import ScaleSettings
 from bertsmith.settings import Settings
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints, is_of_this_job
 from bertsmith.training.logs import RunLog
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.trainer import TrainingResult, TrainingSettings
 
 AUTO = "auto"
 FREE = {
@@ -67,7 +68,7 @@ def _refuse_folder(folder: Path, name: str, data: Path, settings: ResumeSettings
             f"{checkpoints}: holds checkpoints of a run that was cut off; go on with --resume-from-checkpoint auto, or "
             "begin anew with --overwrite-output-dir"
         )
-    goes_on = wanted is not None and (cut_off or implied is not None)
+    goes_on = wanted is not None and (cut_off or implied is not None or (wanted == AUTO and has_begun(folder)))
     run_folder(folder, name, data, overwrite=overwrite or goes_on)
 
 
@@ -78,39 +79,66 @@ def _implied(checkpoints: Path) -> str | None:
 
 def log_of(
     folder: Path,
+    identity: Mapping[str, Any],
     begun: Checkpoint | None,
     report_to: Sequence[str],
     note: Callable[[str], None],
     watch: Watch | None,
 ) -> AbstractContextManager[RunLog | None]:
-    """The run's log, going on where `begun` was saved; of several processes the first one has it."""
+    """The run's log, going on where `begun` was saved; of several processes the first one has it.
+
+    Beside it stands from now on that this run has begun.
+    """
     if not processes().is_first:
         return nullcontext()
     step, num_lines = (0, 0) if begun is None else (begun.step, begun.state.get("num_log_lines"))
-    return WatchedLog(folder / LOGS, step, report_to, note, watch, num_lines)
+    log = WatchedLog(folder / LOGS, step, report_to, note, watch, num_lines)
+    write_run(folder, identity)
+    return log
+
+
+def identity_of(training: TrainingSettings, network: Network, made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run that goes on has to have been made with: `made_with`, most training settings, the network's config."""
+    return {
+        **made_with,
+        "training": training.model_dump(mode="json", exclude=FREE),
+        "network": network.config.model_dump(mode="json"),
+    }
+
+
+def finished(
+    folder: Path, settings: ResumeSettings, identity: Mapping[str, Any], progress: Progress, *, overwrite: bool
+) -> TrainingResult | None:
+    """What came of this run where it is to go on and is over already; None where something is left to train."""
+    place = checkpoints_folder(folder)
+
+    def find() -> TrainingResult | None:
+        is_to_go_on = (_implied(place) or settings.resume_from_checkpoint) == AUTO
+        return read_result(folder, identity, overwrite=overwrite) if is_to_go_on else None
+
+    result = processes().from_first(find)
+    if result is not None:
+        progress.note(f"{folder}: this run is over, after step {result.num_steps:,}: nothing is left to train")
+        with Checkpoints(place, identity, 1, progress.note) as checkpoints:
+            checkpoints.remove()
+    return result
 
 
 @contextmanager
 def resumable(
     folder: Path,
     settings: ResumeSettings,
-    training: TrainingSettings,
-    network: Network,
-    made_with: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    limit: int,
     progress: Progress,
 ) -> Iterator[tuple[Checkpoints, Checkpoint | None]]:
     """The run's checkpoints, and the one to go on from; when the block ends well they are deleted.
 
-    made_with: what, beside training settings and the network's config, a checkpoint has to have been made with.
+    identity: what a checkpoint has to have been made with. limit: how many are kept.
     """
     place = checkpoints_folder(folder)
     wanted = processes().from_first(lambda: _implied(place)) or settings.resume_from_checkpoint
-    identity = {
-        **made_with,
-        "training": training.model_dump(mode="json", exclude=FREE),
-        "network": network.config.model_dump(mode="json"),
-    }
-    with Checkpoints(place, identity, training.save_total_limit, progress.note) as checkpoints:
+    with Checkpoints(place, identity, limit, progress.note) as checkpoints:
         if processes().is_first:
             recover_folder(folder)
         if wanted is None:

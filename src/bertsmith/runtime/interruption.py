@@ -63,9 +63,14 @@ def preparing() -> Iterator[None]:
         raise_if(next((name for name in processes().gather(asked()) if name is not None), None))
     except InterruptedRunError as error:
         reason = f"stopped by {name}" if (name := asked()) else str(error)
-        told = InterruptedRunError(f"{reason} before the first step; the same command begins again")
-        told.is_common, told.is_told = True, not processes().is_first
-        raise told from None
+        raise common(f"{reason} before the first step; the same command begins again") from None
+
+
+def common(message: str) -> InterruptedRunError:
+    """The error, with which all processes of the run end, and the first tells it."""
+    error = InterruptedRunError(message)
+    error.is_common, error.is_told = True, not processes().is_first
+    return error
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Checkpoints:
     def __enter__(self) -> Self:
         first, *others = self._group.gather(self.identity)
         for rank, other in enumerate(others, start=1):
-            if (found := _difference(first, other)) is not None:
+            if (found := difference(first, other)) is not None:
                 name, theirs, ours = found
                 raise SettingsError(
                     f"the processes of this run were given different things: {name} is {theirs!r} for process 0 and "
@@ -190,7 +190,7 @@ class Checkpoints:
             raise FileFormatError(f"{folder}: no checkpoint there; name its folder, or auto for the newest one")
         contents = _read_whole(folder)
         manifest = json.loads(contents[MANIFEST])
-        if (found := _difference(manifest["identity"], self.identity)) is not None:
+        if (found := difference(manifest["identity"], self.identity)) is not None:
             name, theirs, ours = found
             raise SettingsError(
                 f"{folder}: made by another run: {name} was {theirs!r} there and is {ours!r} now; go on with the "
@@ -332,11 +332,11 @@ def _remove_if_empty(folder: Path) -> None:
         return
 
 
-def _difference(theirs: Any, ours: Any, name: str = "") -> tuple[str, Any, Any] | None:
+def difference(theirs: Any, ours: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """(dotted name, their value, our value) of the first place where two JSON values differ."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted({*theirs, *ours}):
-            found = _difference(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)
+            found = difference(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)
             if found is not None:
                 return found
         return None

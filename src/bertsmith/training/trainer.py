@@ -20,7 +20,7 @@ from torch import nn
 from bertsmith.data.batch import Truncation
 from bertsmith.data.order import step_seed, steps_per_epoch
 from bertsmith.runtime.device import Precision, pick_device
-from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, raise_if_asked, stoppable
+from bertsmith.runtime.interruption import InterruptedRunError, asked, common, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
@@ -438,6 +438,4 @@ class _Run:
                 # Nobody leaves before it is written: a launcher that sees one process end stops the others.
                 if not self.group.from_first(self.checkpoints.wait):
                     way_on = f"this step could not be saved; earlier checkpoints, if there are any: {way_on}"
-        told = InterruptedRunError(f"{interrupted} after step {step:,} of {self.num_steps:,}; {way_on}")
-        told.is_common, told.is_told = True, not self.group.is_first
-        return told
+        return common(f"{interrupted} after step {step:,} of {self.num_steps:,}; {way_on}")
