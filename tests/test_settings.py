@@ -151,3 +151,34 @@ def test_an_override_that_is_no_json_is_a_string(text: str, value: object) -> No
 def test_an_override_needs_a_name_and_a_value(text: str) -> None:
     with pytest.raises(SettingsError, match="an override is written"):
         parse_override(text)
+
+
+class Inner(Settings):
+    rate: float = 0.1
+    steps: int = 3
+    optimizer: Optimizer = Optimizer()
+
+
+class Whole(Settings):
+    name: str = "run"
+    inner: Inner = Inner(rate=0.5, optimizer=Optimizer(learning_rate=0.2))
+
+
+@pytest.mark.parametrize(
+    ("whole", "said"),
+    [
+        (Whole(), {}),
+        (Whole.of({"inner": {"steps": 4}}), {"inner": {"rate": 0.5, "steps": 4, "optimizer": {"learning_rate": 0.2}}}),
+        (Whole(inner=Inner(steps=4)), {"inner": {"rate": 0.1, "steps": 4, "optimizer": {"learning_rate": 1e-4}}}),
+        (
+            Whole(name="other", inner=Inner()),
+            {"name": "other", "inner": {"rate": 0.1, "optimizer": {"learning_rate": 1e-4}}},
+        ),
+    ],
+)
+def test_what_was_said_makes_the_same_settings_again(whole: Whole, said: dict[str, Any]) -> None:
+    """An object in the place of a part has its class's defaults, a table those of the place."""
+    found = whole.said()
+    assert Whole.of(found) == whole
+    assert Whole.of(json.loads(json.dumps(found))) == whole
+    assert found == said

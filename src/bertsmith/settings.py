@@ -53,6 +53,21 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError(_explain(error, cls, where)) from None
 
+    def said(self, default: Any = None) -> dict[str, Any]:
+        """What was said of these settings, from which `of` makes the same again; parts of them are tables too.
+
+        default: what is supposed where they stand. A part that was given as an object keeps its class's defaults: where
+        those differ from what is supposed there, they count as said.
+        """
+        supposed = default.model_fields_set if isinstance(default, Settings) else set()
+        values = {}
+        for name, field in type(self).model_fields.items():
+            if name in self.model_fields_set | supposed:
+                value = getattr(self, name)
+                below = getattr(default, name) if name in supposed else field.default
+                values[name] = value.said(below) if isinstance(value, Settings) else value
+        return values
+
 
 def read_settings_file(path: Path) -> dict[str, Any]:
     """The nested mapping in a `.toml` or `.json` settings file."""

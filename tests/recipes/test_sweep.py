@@ -19,12 +19,14 @@ from bertsmith.artifact import load_artifact
 from bertsmith.cli.main import main
 from bertsmith.errors import SettingsError
 from bertsmith.recipes.prepare import PrepareSettings, prepare
+from bertsmith.recipes.pretrain import PretrainSettings
 from bertsmith.recipes.start import LOGS
-from bertsmith.recipes.sweep import FACTS, PAGE, SweepError, sweep
+from bertsmith.recipes.sweep import FACTS, PAGE, StudySettings, SweepError, _plan, sweep, sweep_settings
 from bertsmith.recipes.sweep_report import SweepReport
 from bertsmith.runtime.interruption import InterruptedRunError
 from bertsmith.training.checkpoint import checkpoints_folder
 from bertsmith.training.logs import LINES
+from bertsmith.training.trainer import TrainingSettings
 
 pytest.importorskip("optuna")
 
@@ -181,3 +183,12 @@ def test_what_makes_no_sense_in_a_sweep_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=told):
         run(house, tmp_path / "sweep", RATES, 1, **more)
+
+
+def test_a_trial_has_the_defaults_that_the_settings_have(tmp_path: Path) -> None:
+    """Those of a part that was given as an object are its class's, not those of a pre-training run."""
+    settings = sweep_settings("pretraining")(  # type: ignore[call-arg]
+        corpus=tmp_path, training=TrainingSettings(max_steps=3), study=StudySettings(space=("seed=0,1",))
+    )
+    trial = PretrainSettings.of(_plan("pretraining", settings).base)
+    assert trial.training == TrainingSettings(max_steps=3)

@@ -47,8 +47,8 @@ class ResumeSettings(Settings):
 
     @property
     def for_a_worker(self) -> dict[str, Any]:
-        """What was said, to be said again in each worker; parts are objects, which remember what of them was said."""
-        return {name: getattr(self, name) for name in self.model_fields_set if name != "scale"}
+        """What was said, to be said again in each worker."""
+        return {name: value for name, value in self.said().items() if name != "scale"}
 
 
 def training_folder(asked: Path | None, name: str, data: Path, settings: ResumeSettings, *, overwrite: bool) -> Path:

@@ -41,6 +41,8 @@ from bertsmith.training.judge import Metrics
 
 JOURNAL, FACTS, PAGE = "study.journal", "sweep.json", "sweep.html"
 STUDY = "sweep"
+OF_THE_SWEEP = {"study", "scale", "output_dir", "overwrite_output_dir"}
+"""Settings that are not those of a trial."""
 IDENTITY, ERROR = "made_with", "error"
 
 
@@ -117,7 +119,7 @@ def _plan(task_name: str, settings: Any) -> _Plan:
         raise SettingsError("resume_from_checkpoint: a sweep goes on by itself; leave it out")
     if getattr(settings, "seeds", 1) > 1:
         raise SettingsError("seeds: a sweep makes one run a trial; fine-tune the best settings with several seeds")
-    base = settings.model_dump(exclude_unset=True, exclude={"study", "scale", "output_dir", "overwrite_output_dir"})
+    base = {name: value for name, value in settings.said().items() if name not in OF_THE_SWEEP}
     cls = PretrainSettings if task_name == Pretraining.name else finetune_settings(task_name)
     space = search_space(cls, base, settings.study.space)
     signs, metric = _metrics(task_name, settings)
