@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from bertsmith.errors import FileFormatError, SettingsError
-from bertsmith.training.checkpoint import SPARE, Checkpoint, Checkpoints, has_checkpoints
+from bertsmith.runtime.interruption import common
+from bertsmith.runtime.processes import LostProcessError, joined
+from bertsmith.training.checkpoint import JOB, SPARE, Checkpoint, Checkpoints, has_checkpoints, is_of_this_job
 
 IDENTITY = {"task": {"name": "toy"}, "rate": 0.5}
 TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}, "optimizer": {}}
@@ -330,3 +332,24 @@ def test_metrics_that_are_no_number_do_not_stop_a_save(kept: Kept) -> None:
     kept.checkpoints.save(1, {"evaluations": [float("nan")]}, TENSORS)
     kept.checkpoints.wait()
     assert newest(kept).state["evaluations"][0] != newest(kept).state["evaluations"][0]
+
+
+def test_a_folder_without_checkpoints_goes_unless_the_launcher_may_start_its_job_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "nightly")
+    folder = tmp_path / "run.checkpoints"
+
+    def end(error: Exception) -> None:
+        with pytest.raises(type(error)), joined(60), Checkpoints(folder, IDENTITY, 2, print):
+            raise error
+
+    end(common("all processes end with it"))
+    assert not folder.exists()
+    end(LostProcessError("this start is over, and the next one has to know of it"))
+    assert [entry.name for entry in folder.iterdir()] == [JOB]
+    with joined(60):
+        assert is_of_this_job(folder)
+        with Checkpoints(folder, IDENTITY, 2, print):
+            pass
+    assert not folder.exists()

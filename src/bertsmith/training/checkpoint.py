@@ -122,7 +122,7 @@ class Checkpoints:
         os.close(self._lock)
         if not _steps_in(self.folder):  # a run too short to have any leaves nothing behind
             (self.folder / LOCK).unlink(missing_ok=True)
-            if kind is None:  # a job whose processes died has begun there all the same
+            if error is None or getattr(error, "is_common", False):  # else the launcher may start its job again
                 (self.folder / JOB).unlink(missing_ok=True)
             _remove_if_empty(self.folder)
 
