@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -30,7 +29,7 @@ from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
-from bertsmith.scale.shards import Account, Made, Shard, Work, locked, shards_folder, work_off
+from bertsmith.scale.shards import Account, Shard, Work, locked, refuse_empty, shards_folder, work_off
 from bertsmith.tasks.reading import Placed, known_columns, read_requests, request_columns
 from bertsmith.tasks.task import FoundColumns, Task
 
@@ -302,7 +301,8 @@ def _answer_by_workers(
     met = Reading()
     with locked(folder), open_runner(settings.scale) as runner:
         made = work_off(Work(_make_answers, made_with, shards), folder, runner, progress)
-        _refuse_empty(shards, made)
+        num_requests = (result.account["counts"]["num_requests"] for result in made)
+        refuse_empty(zip((shard.part.path for shard in shards), num_requests, strict=True), "requests")
         with atomic_file(settings.output_file) as temporary, temporary.open("wb") as file:
             for shard in made:
                 with (shard.folder / ANSWERS).open("rb") as answers:
@@ -339,16 +339,6 @@ def _make_answers(part: _Part, folder: Path) -> Account:
     with (folder / ANSWERS).open("w", encoding="utf-8") as file:
         file.writelines(json_lines(answer.record for answer in _answers(predictor, requests, part.name, counts)))
     return {"counts": asdict(counts), "skipped": dict(reading.skipped), "replaced": dict(reading.replaced)}
-
-
-def _refuse_empty(shards: Sequence[Shard], made: Sequence[Made]) -> None:
-    """A `DataError` for a file none of whose rows is a request."""
-    num_requests: Counter[Path] = Counter()
-    for shard, result in zip(shards, made, strict=True):
-        num_requests[shard.part.path] += result.account["counts"]["num_requests"]
-    for path, num in num_requests.items():
-        if not num:
-            raise DataError(f"{path}: expected requests, found none but what was skipped")
 
 
 def _version(folder: Path) -> str:

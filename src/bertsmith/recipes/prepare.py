@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -32,7 +32,7 @@ from bertsmith.files import COMPRESSIONS, sha256
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
-from bertsmith.scale.shards import Account, Heard, Made, Shard, Work, locked, shards_folder, work_off
+from bertsmith.scale.shards import Account, Heard, Shard, Work, locked, refuse_empty, shards_folder, work_off
 from bertsmith.settings import Settings
 from bertsmith.text.pieces import PieceCache
 from bertsmith.text.tokenizer import Tokenizer
@@ -226,7 +226,8 @@ def _read_by_workers(
     folder = shards_folder(settings.output_dir.resolve())
     with locked(folder), open_runner(settings.scale) as runner:
         made = work_off(work, folder, runner, progress)
-        _refuse_empty(shards, made)
+        num_read = (result.account["num_read"] for result in made)
+        refuse_empty(zip((shard.part.path for shard in shards), num_read, strict=True), "text")
         for shard in made:
             met.add(shard.account)
             if shard.account["num_documents"]:
@@ -257,16 +258,6 @@ def _make_corpus(tokenizer_folder: Path, part: _Part, folder: Path) -> Account:
             writer.finish(tokenizer.fingerprint, {})
     counts = {"num_read": met.num_read, "num_unknown": met.num_unknown, "num_bytes": met.num_bytes}
     return {"num_documents": writer.num_documents, **counts, **met.faults()}
-
-
-def _refuse_empty(shards: Sequence[Shard], made: Sequence[Made]) -> None:
-    """A `DataError` for a file that gave no document in all its shards."""
-    num_read: Counter[Path] = Counter()
-    for shard, result in zip(shards, made, strict=True):
-        num_read[shard.part.path] += result.account["num_read"]
-    for path, num in num_read.items():
-        if not num:
-            raise DataError(f"{path}: expected text, found none but what was skipped")
 
 
 def _add(writer: CorpusWriter, sentences: list[Ids], unknown_id: int, reading: Reading) -> int:

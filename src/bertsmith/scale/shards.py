@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from bertsmith.errors import BertsmithError, FileFormatError
+from bertsmith.errors import BertsmithError, DataError, FileFormatError
 from bertsmith.files import PARTIAL, atomic_folder, read_json, sha256, take_lock, write_json
 from bertsmith.runtime.interruption import InterruptedRunError, stoppable
 from bertsmith.scale.runner import Outcome, Runner
@@ -103,6 +104,16 @@ def work_off(work: Work, folder: Path, runner: Runner, progress: Heard | None = 
     if errors:
         raise ShardError(_told(errors, len(orders), folder))
     return [Made(order.folder, read_json(order.folder / DONE)["account"]) for order in orders]
+
+
+def refuse_empty(found: Iterable[tuple[Path, int]], what: str) -> None:
+    """A `DataError` for an input that gave nothing in all its shards; found: of each shard its input, and how much."""
+    totals: Counter[Path] = Counter()
+    for path, number in found:
+        totals[path] += number
+    for path, total in totals.items():
+        if not total:
+            raise DataError(f"{path}: expected {what}, found none but what was skipped")
 
 
 def _run(
