@@ -53,7 +53,8 @@ from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 from bertsmith.training.schedule import learning_rate_fraction
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 TEXT = Path(__file__).resolve().parents[1] / "../shared/data/text/enwiki2015/enwiki.part00.txt.xz"
 IGNORED = -100

@@ -29,7 +29,8 @@ from bertsmith.recipes.finetune import finetune_settings
 from bertsmith.settings import Settings
 from bertsmith.tasks import TASKS
 from bertsmith.tasks.classification import Classification, LabelPrediction
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 
 def num_lines(*things: Any) -> int:

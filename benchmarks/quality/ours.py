@@ -12,7 +12,9 @@ from bertsmith.runtime.device import pick_device, pick_precision
 from bertsmith.runtime.progress import Progress
 from bertsmith.tasks import Example, Task, task_class
 from bertsmith.training.optimizer import OptimizerSettings
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 from quality.marks import Marks, answer_marks, label_marks, tag_marks, value_marks
 from quality.results import Answered
 from quality.rows import Record, Rows

@@ -14,7 +14,8 @@ from quality.sets import SETS
 from bertsmith.recipes.start import start_from
 from bertsmith.runtime.progress import Progress
 from bertsmith.training.optimizer import AdamW
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 WORK = (("SST-2", "sst2", 32, 1920), ("SST-2", "sst2", 768, 15_360), ("SQuAD 1.1", "squad", 64, 384))
 """Title, set, examples a step, examples in all; 768 sentences are some 10,000 tokens."""

@@ -28,7 +28,8 @@ from transformers import (
 
 from bertsmith.recipes.start import start_from
 from bertsmith.runtime.progress import Progress
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 from speed.measure import in_turns, median, ratio
 
 OURS = "bertsmith"

@@ -34,7 +34,8 @@ from bertsmith.tasks.classification import Classification, LabelPrediction, Text
 from bertsmith.text.windows import LongTextPolicy
 from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 Examples = list[Example[TextRequest]]
 NAME = "BertClassifier"

@@ -208,7 +208,7 @@ def test_a_run_gone_on_with_has_the_steps_that_were_decided(
 
     def step_and_ask(run: _Run, step: int, *arguments: Any) -> None:
         real(run, step, *arguments)
-        if run.log is not None and step == 3:  # the trial has none
+        if run.reporter.log is not None and step == 3:  # the trial has none
             os.kill(os.getpid(), signal.SIGTERM)
 
     output = tmp_path / "out"

@@ -26,7 +26,7 @@ from bertsmith.recipes.sweep_report import SweepReport
 from bertsmith.runtime.interruption import InterruptedRunError
 from bertsmith.training.checkpoint import checkpoints_folder
 from bertsmith.training.logs import LINES
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 pytest.importorskip("optuna")
 

@@ -8,7 +8,8 @@ from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.errors import SettingsError
 from bertsmith.runtime.device import autocast, has_bf16, pick_device, pick_precision
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from bertsmith.recipes.pretrain import PretrainSettings
 from bertsmith.runtime.processes import processes
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.together import run_together
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 TWO = ScaleSettings(on="local", num_workers=2, max_restarts=0)
 

@@ -29,8 +29,9 @@ from bertsmith.tasks.pair_objectives import Alike, Contrastive, Cosine, StepText
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.sentence_folder import read_sentence_folder
 from bertsmith.training.parallel import Replicas
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import make_step
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.trainer import train
 
 TEXTS = ("ba be", "fo fu ga", "ka ki")
 

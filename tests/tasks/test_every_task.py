@@ -17,8 +17,9 @@ from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.tasks import TASKS, Task
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import backward, make_step
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.trainer import train
 
 pytestmark = pytest.mark.parametrize("name", list(TASKS))
 

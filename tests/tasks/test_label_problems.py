@@ -17,7 +17,8 @@ from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Verdict
 from bertsmith.tasks.task import Example
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 AB = ClassificationSettings(labels=("a", "b"))
 ABC = ClassificationSettings(problem_type="multi_label", labels=("a", "b", "c"))

@@ -24,8 +24,9 @@ from bertsmith.tasks import Example
 from bertsmith.tasks.reading import read_examples
 from bertsmith.tasks.reranking import PassagePart, RankingPrediction, Reranking, RerankingRequest, RerankingSettings
 from bertsmith.training.parallel import Replicas
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import make_step
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.trainer import train
 
 
 def task_of(**settings: Any) -> Reranking:

@@ -32,7 +32,8 @@ from bertsmith.tasks.task import Example
 from bertsmith.tasks.token_classification import TokenClassification, TokenClassificationSettings
 from bertsmith.text.tags import grammar_of, read_spans
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 LABELS = ("O", "B-A", "I-A", "B-B", "I-B")
 PLAIN = ("ADJ", "NOUN", "VERB")

@@ -12,7 +12,9 @@ from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.networks import BareNetwork, Network
 from bertsmith.training.adaptation import AdaptationSettings, adapt, rate_factors, trained_weights
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 
 def network_and_weights(initializer_range: float = 0.02, **settings: Any) -> tuple[Network, dict[str, torch.Tensor]]:

@@ -21,8 +21,8 @@ from bertsmith.training.needs import (
     disk_needs,
     memory_needs,
 )
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import make_step
-from bertsmith.training.trainer import TrainingSettings
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -13,8 +13,9 @@ from toys import Notes, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.data.order import step_samples
 from bertsmith.training.logs import RunLog
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.spikes import LEAST_STEPS, WINDOW_STEPS, Spikes
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.trainer import train
 
 
 def seen(values: list[float]) -> list[int]:

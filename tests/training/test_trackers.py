@@ -14,7 +14,7 @@ import pytest
 from bertsmith.errors import SettingsError
 from bertsmith.training import trackers
 from bertsmith.training.logs import RunLog
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 
 def names(value: Any) -> tuple[str, ...]:

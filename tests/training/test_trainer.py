@@ -23,7 +23,9 @@ from bertsmith.training.feed import StepEncoder
 from bertsmith.training.judge import Hooks, TrainingError
 from bertsmith.training.logs import RunLog
 from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 
 def run(

@@ -9,7 +9,8 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.model.flops import counted_flops
-from bertsmith.training.trainer import TrainingSettings, train
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 from bertsmith.training.trial import LEAST_STEPS, MOST_STEPS, run_trial, steps_within
 
 SETTINGS = TrainingSettings(per_device_train_batch_size=4, precision="fp32", max_steps=9, device="cpu")

@@ -40,7 +40,9 @@ from bertsmith.scale.together import run_together
 from bertsmith.tasks import Example, task_class
 from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 LONG_SHOWN = 10
 CHOSEN_BY = (

@@ -18,7 +18,7 @@ from bertsmith.tasks import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import Checkpoint
 from bertsmith.training.needs import DiskNeeds, MemoryNeeds, disk_needs, memory_needs
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.trial import Clock, Trial, run_trial, steps_within
 
 TRIAL_FRACTION, MOST_TRIAL_SECONDS = 0.05, 30.0

@@ -33,7 +33,9 @@ from bertsmith.scale.together import run_together
 from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 NUM_EVALUATIONS = 10
 """Of a run that names no `eval_steps`: an epoch may be days, and what was learned until now is to be kept."""

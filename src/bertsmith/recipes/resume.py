@@ -21,7 +21,8 @@ from bertsmith.scale.runner import ScaleSettings
 from bertsmith.settings import Settings
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints, checkpoints_folder, has_checkpoints, is_of_this_job
 from bertsmith.training.logs import RunLog
-from bertsmith.training.trainer import TrainingResult, TrainingSettings
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
 
 AUTO = "auto"
 FREE = {

@@ -17,7 +17,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.files import atomic_file, read_json
 from bertsmith.recipes.start import LOGS
 from bertsmith.training.checkpoint import difference
-from bertsmith.training.trainer import TrainingResult
+from bertsmith.training.result import TrainingResult
 
 RUN = "run.json"
 

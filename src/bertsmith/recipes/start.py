@@ -24,7 +24,7 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 from bertsmith.text.words import OnProgress
 from bertsmith.training.adaptation import ADAPTED_LEARNING_RATES, AdaptationSettings, adapt
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 ModelName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 """A folder or a name on the hub; a `Path` is taken too."""

@@ -28,8 +28,8 @@ from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import checkpoints_folder
 from bertsmith.training.optimizer import build_optimizer, large_tables
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import Step, backward, make_step
-from bertsmith.training.trainer import TrainingSettings
 
 NUM_SEEN_SAMPLES = 128
 """Samples that lengths are taken from: the first of the run."""

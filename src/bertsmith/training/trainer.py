@@ -11,143 +11,34 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import nn
 
-from bertsmith.data.batch import Truncation
 from bertsmith.data.order import step_seed, steps_per_epoch
-from bertsmith.runtime.device import Precision, pick_device
+from bertsmith.runtime.device import pick_device
 from bertsmith.runtime.interruption import InterruptedRunError, asked, common, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Progress
-from bertsmith.settings import Settings
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import Checkpoint, Checkpoints
 from bertsmith.training.feed import StepEncoder, ahead
-from bertsmith.training.judge import Hooks, Judge, Metrics, TrainingError
+from bertsmith.training.judge import Hooks, Judge, TrainingError
 from bertsmith.training.logs import RunLog
-from bertsmith.training.optimizer import AdamW, OptimizerSettings, build_optimizer, large_tables
-from bertsmith.training.parallel import DataParallel, Replicas, spread
-from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
+from bertsmith.training.optimizer import AdamW, build_optimizer, large_tables
+from bertsmith.training.parallel import Replicas, spread
+from bertsmith.training.reporter import Reporter
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.speed import Speed
-from bertsmith.training.spikes import Spikes
 from bertsmith.training.step import Step, StepFacts
-from bertsmith.training.trackers import TRACKERS, tracker_names
 
 NO_HOOKS = Hooks()
-DEFAULT_LEARNING_RATE = 5e-5
-DEFAULT_EPOCHS = 3.0
-"""Of fine-tuning a pre-trained model, from the middle of what Devlin et al. 2019, appendix A.3, tried."""
-
-
-NonFinite = Literal["stop", "skip", "rollback"]
 MAX_SKIPPED = 10
 """Steps that a run passes over before it gives up."""
-
-
-class TrainingSettings(Settings):
-    """How long, how fast and in which pieces to train."""
-
-    num_train_epochs: float | None = Field(
-        None, gt=0, description="passes over the training data; None: 3, or 10 for new weights"
-    )
-    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides the epochs")
-    max_minutes: float | None = Field(
-        None, gt=0, description="train so long, evaluations included: steps that are timed first decide their number"
-    )
-    per_device_train_batch_size: int = Field(32, ge=1, description="examples an optimizer step")
-    max_tokens_per_micro_batch: int = Field(
-        8192, ge=1, description="tokens a forward pass; only splits a step, never changes what is in it"
-    )
-    learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate; None: 5e-5, or 5e-4 for new weights"
-    )
-    lr_scheduler_type: ScheduleName = Field("linear", description="how the learning rate falls after warm-up")
-    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises")
-    decay_fraction: float = Field(0.2, gt=0, le=1, description="share of all steps in which a trapezoid falls")
-    optimizer: OptimizerSettings = OptimizerSettings()
-    eval_steps: int | None = Field(None, ge=1, description="evaluate every so many steps; None: after every epoch")
-    early_stopping_patience: int | None = Field(
-        None, ge=1, description="stop after so many evaluations without a better one; None: never"
-    )
-    metric_for_best_model: str | None = Field(None, description="metric of the best checkpoint; None: the task's")
-    logging_steps: int = Field(10, ge=1, description="steps between two lines of the log")
-    save_steps: int = Field(500, ge=1, description="steps between two checkpoints, from which a run can go on")
-    save_total_limit: int = Field(2, ge=1, description="checkpoints to keep; older ones are deleted")
-    non_finite: NonFinite = Field(
-        "stop", description="a loss that is no number: stop, skip the step, or rollback to the last checkpoint and skip"
-    )
-    report_to: Annotated[tuple[str, ...], BeforeValidator(tracker_names)] = Field(
-        ("tensorboard",), description=f"where figures go too: {', '.join(TRACKERS)}, or none"
-    )
-    seed: int = Field(0, ge=0, lt=2**63, description="decides new weights, order, masks and dropout")
-    precision: Precision = Field("auto", description="bf16 or fp32; auto: bf16 where the machine has it")
-    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
-    data_parallel: DataParallel = Field(
-        "ddp", description="of several processes: ddp, all weights in each; fsdp, weights and moments in pieces"
-    )
-    process_timeout_seconds: float = Field(
-        600, gt=0, description="of several processes: how long one may not answer before the run ends"
-    )
-    fixed_copies: int | None = Field(
-        None, ge=1, description="encode each example in so many fixed ways, repeated; None: afresh in every epoch"
-    )
-
-    def num_steps(self, num_samples: int) -> int:
-        """Optimizer steps of a run over `num_samples`."""
-        per_epoch = steps_per_epoch(num_samples, self.per_device_train_batch_size)
-        return self.max_steps or max(1, math.ceil((self.num_train_epochs or DEFAULT_EPOCHS) * per_epoch))
-
-    @property
-    def peak_learning_rate(self) -> float:
-        return self.learning_rate or DEFAULT_LEARNING_RATE
-
-    def learning_rate_at(self, step: int, num_steps: int) -> float:
-        """Of optimizer step `step`, counted from 0, of a run of `num_steps`."""
-        warmup_steps = round(self.warmup_fraction * num_steps)
-        return self.peak_learning_rate * learning_rate_fraction(
-            self.lr_scheduler_type, step, num_steps, warmup_steps, self.decay_fraction
-        )
-
-
-@dataclass
-class TrainingResult:
-    """What happened. best_step, best_metrics: of the evaluation that won; None without evaluation.
-
-    tokens_per_second counts real tokens over the time spent in steps, evaluation aside; stalled_seconds: what steps
-    waited for their data. truncation: of the samples in the first epoch, so each of them once, as far as it went.
-    skipped: steps, counted from 0, that gave no numbers. spikes: steps, counted from 1, far outside what was usual.
-    history: (step, losses).
-    """
-
-    num_steps: int = 0
-    num_tokens: int = 0
-    truncation: Truncation = field(default_factory=Truncation)
-    seconds: float = 0.0
-    stalled_seconds: float = 0.0
-    final_loss: float = math.nan
-    best_step: int | None = None
-    best_metrics: Metrics | None = None
-    stopped_early: bool = False
-    skipped: list[int] = field(default_factory=list)
-    spikes: list[int] = field(default_factory=list)
-    history: list[tuple[int, Metrics]] = field(default_factory=list)
-    evaluations: list[tuple[int, Metrics]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """From its JSON."""
-        pairs = {name: [(step, figures) for step, figures in values[name]] for name in ("history", "evaluations")}
-        return cls(**{**values, **pairs, "truncation": Truncation(**values["truncation"])})
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.num_tokens / max(self.seconds, 1e-9)
 
 
 def train(
@@ -178,33 +69,27 @@ def train(
     network.to(device).train()
     progress = progress or Progress()
     model = spread(network, settings.data_parallel, task.coupling, processes())
-    run = _Run(
+    encoder = StepEncoder(
         task,
-        model,
-        build_optimizer(model.trained, settings.optimizer, settings.peak_learning_rate, rate_factors),
-        StepEncoder(
-            task,
-            tokenizer,
-            samples,
-            settings.per_device_train_batch_size,
-            settings.max_tokens_per_micro_batch,
-            settings.seed,
-            settings.fixed_copies,
-            processes(),
-        ),
-        settings,
-        Judge(
-            hooks,
-            task.metrics,
-            settings.metric_for_best_model,
-            settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
-            settings.early_stopping_patience,
-            progress.note,
-        ),
-        log,
-        checkpoints,
-        progress,
+        tokenizer,
+        samples,
+        settings.per_device_train_batch_size,
+        settings.max_tokens_per_micro_batch,
+        settings.seed,
+        settings.fixed_copies,
+        processes(),
     )
+    judge = Judge(
+        hooks,
+        task.metrics,
+        settings.metric_for_best_model,
+        settings.eval_steps or steps_per_epoch(len(samples), settings.per_device_train_batch_size),
+        settings.early_stopping_patience,
+        progress.note,
+    )
+    optimizer = build_optimizer(model.trained, settings.optimizer, settings.peak_learning_rate, rate_factors)
+    reporter = Reporter(log, progress, encoder.samples_of, settings.logging_steps)
+    run = _Run(task, model, optimizer, encoder, settings, judge, reporter, checkpoints)
     if start is not None:
         run.restore(start)
     with stoppable():
@@ -228,7 +113,7 @@ class _NotFiniteError(Exception):
 
 @dataclass
 class _Run:
-    """One run of `train`, from its first step or a checkpoint's. window: what happened since the log's last line."""
+    """One run of `train`, from its first step or a checkpoint's."""
 
     task: Task[Any, Any]
     model: Replicas
@@ -236,12 +121,9 @@ class _Run:
     encoder: StepEncoder
     settings: TrainingSettings
     judge: Judge
-    log: RunLog | None
+    reporter: Reporter
     checkpoints: Checkpoints | None
-    progress: Progress
     result: TrainingResult = field(default_factory=TrainingResult)
-    window: list[Metrics] = field(default_factory=list)
-    spikes: Spikes = field(default_factory=Spikes)
 
     def __post_init__(self) -> None:
         self.group = self.encoder.group
@@ -249,17 +131,20 @@ class _Run:
         self.num_steps = self.settings.num_steps(len(self.encoder.samples))
 
     @property
+    def is_last(self) -> bool:
+        """Whether all steps are done."""
+        return self.result.num_steps == self.num_steps
+
+    @property
     def is_over(self) -> bool:
-        return self.judge.should_stop or (
-            self.result.num_steps == self.num_steps and not self.judge.is_due(self.num_steps, self.num_steps)
-        )
+        return self.judge.should_stop or (self.is_last and not self.judge.is_due(self.num_steps, self.num_steps))
 
     def go(self) -> None:
         """To the end; or `_NotFiniteError`."""
         result = self.result
         with (
             self.optimizer.by_rows(large_tables(self.model.trained)),
-            self.progress.phase("training", self.num_steps, "steps", done_before=result.num_steps) as phase,
+            self.reporter.progress.phase("training", self.num_steps, "steps", done_before=result.num_steps) as phase,
         ):
             self._judge_if_due()
             steps = range(result.num_steps, self.num_steps)
@@ -272,7 +157,7 @@ class _Run:
                     with self.speed.measured(self.model.trained, facts, self.group.size):
                         self._step(step, current, facts)
                 result.num_steps = step + 1
-                self._write_down()
+                result.history += self.reporter.line(step + 1, result.tokens_per_second, is_last=self.is_last)
                 phase.advance(1, loss=result.final_loss, **self.speed.shown(result.tokens_per_second))
                 raise_if_asked()
                 self._judge_if_due()
@@ -307,26 +192,8 @@ class _Run:
             result.truncation += facts.truncation
         result.seconds += time.perf_counter() - started
         result.final_loss = sum(losses.values())
-        self.window.append(losses | {"gradient_norm": norm, "learning_rate": rate})
-        self._tell_spikes(step, {"loss": result.final_loss, "gradient_norm": norm})
-
-    def _tell_spikes(self, step: int, figures: Metrics) -> None:
-        """What is far outside the usual in the step just done, with the samples to look at."""
-        found = self.spikes.see(figures)
-        if not found:
-            return
-        self.result.spikes.append(step + 1)
-        epoch, samples = self.encoder.samples_of(step)
-        self.progress.note(
-            f"spike in step {step + 1}: {'; '.join(map(str, found))}; its samples, counted from 0: "
-            f"{', '.join(map(str, samples))}"
-        )
-        if self.log is not None:
-            values: dict[str, float] = {}
-            for spike in found:
-                usual = {f"{spike.name}_usual": spike.usual, f"{spike.name}_limit": spike.limit}
-                values |= {spike.name: spike.value, **usual}
-            self.log.write("spike", step + 1, values, epoch=epoch, samples=samples)
+        if self.reporter.see(step, losses, norm, rate):
+            result.spikes.append(step + 1)
 
     def survive(self, error: _NotFiniteError) -> None:
         """Makes the run such that it goes on without that step, as its policy says, or raises `TrainingError`."""
@@ -340,30 +207,15 @@ class _Run:
         skipped = [*result.skipped, step]
         if len(skipped) > MAX_SKIPPED:
             raise TrainingError(f"step {step + 1}: {what}; {MAX_SKIPPED} steps have been passed over already")
-        self.progress.note(f"warning: step {step + 1} is passed over: {what}")
+        self.reporter.note(f"warning: step {step + 1} is passed over: {what}")
         if settings.non_finite == "rollback":
             found = None if self.checkpoints is None else self.checkpoints.newest()
             if found is None:
                 raise TrainingError(f"step {step + 1}: {what}; there is no checkpoint yet to go back to")
             self.restore(found)
-            if self.log is not None:
-                self.log.go_back(found.step, found.state["num_log_lines"])
-            self.progress.note(f"warning: back to step {found.step}")
+            self.reporter.go_back(found)
         self.result.skipped = skipped
-        if self.log is not None:
-            self.log.write("skipped", step + 1, {"number": len(skipped)})
-
-    def _write_down(self) -> None:
-        """A line of the log where one is due: means since the last one."""
-        result, step = self.result, self.result.num_steps
-        if not self.window or (step % self.settings.logging_steps and step != self.num_steps):
-            return
-        rows, self.window = self.window, []
-        values = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[-1]}
-        values |= {"learning_rate": rows[-1]["learning_rate"], "tokens_per_second": result.tokens_per_second}
-        result.history.append((step, values))
-        if self.log is not None:
-            self.log.write("train", step, values)
+        self.reporter.write("skipped", step + 1, {"number": len(skipped)})
 
     def _judge_if_due(self) -> None:
         step, judge = self.result.num_steps, self.judge
@@ -372,8 +224,7 @@ class _Run:
         self.optimizer.catch_up()
         self.model.refresh()
         metrics = judge.evaluate(step)
-        if self.log is not None:
-            self.log.write("validation", step, metrics)
+        self.reporter.write("validation", step, metrics)
         self.model.trained.train()
 
     def _is_save_due(self, step: int) -> bool:
@@ -391,9 +242,7 @@ class _Run:
                 "num_steps": self.num_steps,
                 "result": asdict(self.result),
                 "judge": self.judge.state(),
-                "window": self.window,
-                "spikes": self.spikes.recent,
-                "num_log_lines": 0 if self.log is None else len(self.log.lines),
+                **self.reporter.state(),
             },
             {
                 "model": self.model.network.state_dict(),
@@ -405,8 +254,7 @@ class _Run:
         """As it was when the checkpoint was made."""
         self.result = TrainingResult.of(checkpoint.state["result"])
         self.judge.restore(checkpoint.state["judge"])
-        self.window = list(checkpoint.state["window"])
-        self.spikes = Spikes({name: list(values) for name, values in checkpoint.state["spikes"].items()})
+        self.reporter.restore(checkpoint.state)
         self.model.load(checkpoint.tensors["model"])
         self.optimizer.restore(self.model.trained, checkpoint.tensors["optimizer"])
 
@@ -423,8 +271,7 @@ class _Run:
         self.result.evaluations = judge.evaluations
         if judge.hooks.finish is not None:
             judge.hooks.finish(self.result)
-        if self.log is not None:
-            self.log.write("truncation", self.result.num_steps, asdict(self.result.truncation))
+        self.reporter.write("truncation", self.result.num_steps, asdict(self.result.truncation))
 
     def put_down(self, interrupted: InterruptedRunError) -> InterruptedRunError:
         """Saves what is done; the same error with how to go on."""

@@ -16,7 +16,9 @@ from bertsmith.runtime.processes import processes
 from bertsmith.runtime.progress import Phase, Progress
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.trainer import TrainingResult, TrainingSettings, train
+from bertsmith.training.result import TrainingResult
+from bertsmith.training.settings import TrainingSettings
+from bertsmith.training.trainer import train
 
 Clock = Callable[[], float]
 WARM_UP_STEPS = 2

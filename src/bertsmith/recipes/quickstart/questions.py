@@ -30,7 +30,7 @@ from bertsmith.recipes.quickstart.results import (
 )
 from bertsmith.runtime.progress import Progress
 from bertsmith.training.judge import Metrics
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 History = Sequence[tuple[int, Metrics]]
 

@@ -55,7 +55,7 @@ from bertsmith.tasks.pretraining import Pretraining, PretrainingSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import VocabularyReport, WordPieceSettings, learn_wordpiece
 from bertsmith.training.optimizer import OptimizerSettings
-from bertsmith.training.trainer import TrainingSettings
+from bertsmith.training.settings import TrainingSettings
 
 TIMED_STEPS = 8
 FILLS_SHOWN = 8
