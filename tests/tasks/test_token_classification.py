@@ -27,9 +27,10 @@ from bertsmith.model.networks import CrfTokenNetwork
 from bertsmith.tasks.reading import read_examples, read_requests
 from bertsmith.tasks.tag_decoding import PieceScores, TagPrediction, score_words, tagged
 from bertsmith.tasks.tag_records import TagRequest, separated
+from bertsmith.tasks.tag_settings import TokenClassificationSettings
 from bertsmith.tasks.tag_windows import TagWindow
 from bertsmith.tasks.task import Example
-from bertsmith.tasks.token_classification import TokenClassification, TokenClassificationSettings
+from bertsmith.tasks.token_classification import TokenClassification
 from bertsmith.text.tags import grammar_of, read_spans
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.settings import TrainingSettings

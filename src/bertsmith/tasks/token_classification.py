@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bertsmith.baselines import most_frequent_tags
 from bertsmith.calibration import fit_temperature
 from bertsmith.data.batch import Batch, Window, concatenate, pack
-from bertsmith.data.columns import check_labels
 from bertsmith.data.conll import read_conll
 from bertsmith.data.readers import Row
-from bertsmith.errors import DataError, nearest
+from bertsmith.errors import DataError
 from bertsmith.model.checkpoints import CONFIG
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Chain
@@ -36,7 +34,9 @@ from bertsmith.tasks.tag_decoding import (
     tagged,
     valid_chain,
 )
+from bertsmith.tasks.tag_labels import TagLabels
 from bertsmith.tasks.tag_measure import TagMeasure
+from bertsmith.tasks.tag_notices import mended_tags, words_without_pieces
 from bertsmith.tasks.tag_records import (
     TagRequest,
     check_request,
@@ -46,45 +46,11 @@ from bertsmith.tasks.tag_records import (
     separated,
     tags_of,
 )
-from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows, chain_targets, read_words
+from bertsmith.tasks.tag_settings import TokenClassificationSettings
+from bertsmith.tasks.tag_windows import TagWindow, TagWindows, chain_targets, read_words
 from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, RowReader, Task
-from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
+from bertsmith.text.tags import OUTSIDE, Scheme, detect_scheme, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.windows import WindowSettings
-
-ROWS_SHOWN = 10
-
-
-class TokenClassificationSettings(WindowSettings):
-    labels: tuple[str, ...] = Field((), description="tags in the order of the logits; empty: from the data")
-    scheme: Literal["auto", "plain", "IOB1", "BIO", "BIOES"] = Field(
-        "auto",
-        description="how tags spell entities; auto: as the data does; BIO and BIOES are turned into each other; IOB1: "
-        "any tag may follow any, entities are read as conlleval does",
-    )
-    labelled_pieces: LabelledPieces = Field(
-        "first", description="which pieces of a word are trained on and asked: the first, or all, with their mean"
-    )
-    crf: bool = Field(False, description="learn which tag follows which, in a linear chain over the words")
-    context_tokens: int = Field(
-        0, ge=0, description="tokens of the same document read on each side of a sentence, as far as there is room"
-    )
-    joined_words: int = Field(
-        0, ge=0, description="train on a document's sentences joined up to so many words, each the others' context"
-    )
-    strict_entities: bool = Field(
-        False,
-        description="measure entities by seqeval's strict mode: none is what breaks the scheme; else as conlleval",
-    )
-    temperature: float = Field(1.0, gt=0, description="what scores are divided by before they become probabilities")
-
-    @model_validator(mode="after")
-    def _labels_fit(self) -> Self:
-        if len(set(self.labels)) < len(self.labels) or "" in self.labels or len(self.labels) == 1:
-            raise ValueError(f"labels: expected two names or more, none empty and none twice, not {self.labels}")
-        if self.scheme != "plain" and OUTSIDE not in self.labels and detect_scheme(self.labels) != "plain":
-            raise ValueError(f"labels: a scheme needs {OUTSIDE!r} beside {', '.join(self.labels)}")
-        return self
 
 
 class TokenClassification(Task[TagRequest, TagPrediction]):
@@ -170,7 +136,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         if found == "plain" != scheme and tags - {OUTSIDE}:
             raise DataError(f"tags of {scheme} have prefixes as in B-PER; found {', '.join(sorted(tags)[:10])}")
         if self.settings.labels:
-            self._check_labels(examples)
+            self._tags.check(examples)
             return self
         labels = scheme_labels(tags, scheme)
         if len(labels) < 2:
@@ -179,45 +145,17 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
 
     def notices(self, examples: Sequence[Example[TagRequest]]) -> list[str]:
         """What people should know about the examples' tags."""
-        raw, scheme = {tag for e in examples for tag in e.answer}, self.scheme
-        if scheme == "plain" or scheme != detect_scheme(raw):
-            return []
-        broken = [
-            (example.where, given, mended)
-            for example in examples
-            for given, mended in zip(example.answer, repaired(example.answer, scheme), strict=True)
-            if given != mended
-        ]
-        if not broken:
-            return []
-        shown = "; ".join(f"{where}: {given} became {mended}" for where, given, mended in broken[:ROWS_SHOWN])
-        total = sum(len(example.answer) for example in examples)
-        return [f"{len(broken):,} of {total:,} tags break {scheme} and were mended ({shown})"]
+        return mended_tags(examples, self.scheme)
 
     def piece_notices(self, examples: Sequence[Example[TagRequest]], tokenizer: Tokenizer) -> list[str]:
         """Words that the tokenizer gives no piece: there is nothing to learn a tag from."""
-        rows = [(example, separated(example.request).words) for example in examples]
-        known = list({word for _, words in rows for word in words})
-        pieces = zip(known, tokenizer.pieces_batch([[word] for word in known]), strict=True)
-        empty = {word for word, ids in pieces if not len(ids)}
-        found = [
-            f"{example.where}, word {place}: {word!r:.40}, {tag}"
-            for example, words in rows
-            for place, (word, tag) in enumerate(zip(words, example.answer, strict=True), start=1)
-            if word in empty
-        ]
-        if not found:
-            return []
-        total = sum(len(words) for _, words in rows)
-        notice = f"{len(found):,} of {total:,} words have no pieces: nothing is learned of them, they are predicted as "
-        shown = "; ".join(found[:ROWS_SHOWN])
-        return [f"{notice}{OUTSIDE}, and an entity that one of them parts is learned as two ({shown})"]
+        return words_without_pieces(examples, tokenizer)
 
     # Training
 
     def training_examples(self, examples: Sequence[Example[TagRequest]]) -> Sequence[Example[TagRequest]]:
         """Sentences joined, if asked for: each is the others' context, at no cost."""
-        known = [replace(example, answer=self._known(example)) for example in examples]
+        known = [replace(example, answer=self._tags.of(example)) for example in examples]
         return joined(known, self.settings.joined_words) if self.settings.joined_words else examples
 
     def encode(
@@ -231,7 +169,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         if not isinstance(item, Example):
             return list(windows)
         read = read_words(windows, len(item.answer))
-        labels, seen = self._learned(item, read), np.pad(read, 1)
+        labels, seen = self._tags.learned(item, read), np.pad(read, 1)
         return [
             replace(
                 window,
@@ -276,7 +214,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         words = words / targets["owners"].bincount()[:, None]
         if not len(words):
             return {"tagging": words.sum()}
-        chain = valid_chain(self._grammar, network.crf.chain()).open(*targets["open"].unbind(1))
+        chain = valid_chain(self._tags.grammar, network.crf.chain()).open(*targets["open"].unbind(1))
         likelihood = chain.log_likelihood(words, targets["labels"], targets["lengths"].tolist())
         return {"tagging": -likelihood.sum()}
 
@@ -319,7 +257,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         """For each type what is right, what was given and what is known; then the right tags and all tags."""
         # What is written in another scheme has to be turned into this one before it can be read strictly.
         as_written = self.scheme == "plain" or detect_scheme({tag for e in examples for tag in e.answer}) == self.scheme
-        known = [self._known(example) for example in examples]
+        known = [self._tags.of(example) for example in examples]
         rows = [
             self._measure.row(e.answer if as_written else spelled, spelled, p.tags, e.where)
             for e, spelled, p in zip(examples, known, predictions, strict=True)
@@ -338,7 +276,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of each word that was read the probability of its tag."""
-        known = [tag for example in examples for tag in self._known(example)]
+        known = [tag for example in examples for tag in self._tags.of(example)]
         given = [word for prediction in predictions for word in prediction.words]
         pairs = [(word.score, word.tag == tag) for word, tag in zip(given, known, strict=True) if word.score > 0]
         rows = np.array(pairs, dtype=np.float64).reshape(-1, 2)
@@ -348,7 +286,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]
     ) -> tuple[list[Labels], list[Labels]]:
         """The tags of all words."""
-        known: list[Labels] = [(tag,) for example in examples for tag in self._known(example)]
+        known: list[Labels] = [(tag,) for example in examples for tag in self._tags.of(example)]
         return known, [(tag,) for prediction in predictions for tag in prediction.tags]
 
     def tuned(self, examples: Sequence[Example[TagRequest]], parts: Sequence[Sequence[PieceScores]]) -> Self:
@@ -356,7 +294,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         for example, row in zip(examples, parts, strict=True):
             words = self._scores(row, len(example.answer))
             scores.append(words.scores[words.read])
-            labels.append(self._learned(example, words.read)[words.read])
+            labels.append(self._tags.learned(example, words.read)[words.read])
         if not scores:
             return self
         temperature = fit_temperature(np.concatenate(scores), np.concatenate(labels))
@@ -368,7 +306,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         words = [separated(example.request) for example in test]
         tags = most_frequent_tags(
             [separated(example.request).words for example in train],
-            [self._known(example) for example in train],
+            [self._tags.of(example) for example in train],
             [row.words for row in words],
         )
         answers = [tagged(row, given, [1.0] * len(given), self.scheme) for row, given in zip(words, tags, strict=True)]
@@ -377,39 +315,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     # Parts of the above
 
     @cached_property
-    def _indices(self) -> dict[str, int]:
-        return {label: index for index, label in enumerate(self.settings.labels)}
-
-    def _index(self, tag: str, where: str) -> int:
-        if tag not in self._indices:
-            raise DataError(f"{where}: tag {tag!r} is not one of the model's; {nearest(tag, self._indices)}")
-        return self._indices[tag]
-
-    def _known(self, example: Example[TagRequest]) -> list[str]:
-        """An example's tags in this task's scheme."""
-        return repaired(example.answer, self.scheme)
-
-    def _learned(self, example: Example[TagRequest], read: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """[words]: the labels that can be learned, a valid sequence; of words that are not read there is none, -1."""
-        tags = self._known(example)
-        if not read.all():
-            tags = repaired([tag if seen else OUTSIDE for tag, seen in zip(tags, read, strict=True)], self.scheme)
-        indices = [self._index(tag, example.where) if seen else -1 for tag, seen in zip(tags, read, strict=True)]
-        return np.array(indices, dtype=np.int64)
-
-    def _check_labels(self, examples: Sequence[Example[TagRequest]]) -> None:
-        known = self._indices
-        strange = [
-            (tag, f"{example.where}, word {place}")
-            for example in examples
-            for place, tag in enumerate(self._known(example), start=1)
-            if tag not in known
-        ]
-        check_labels([tag for tag, _ in strange], [where for _, where in strange], self.settings.labels)
-
-    @cached_property
-    def _grammar(self) -> Grammar:
-        return grammar_of(self.settings.labels, self.scheme)
+    def _tags(self) -> TagLabels:
+        return TagLabels(self.settings.labels, self.scheme)
 
     def _scores(self, parts: Sequence[PieceScores], num_words: int) -> WordScores:
-        return score_words(parts, num_words, self.settings.labels, self._grammar)
+        return score_words(parts, num_words, self.settings.labels, self._tags.grammar)
