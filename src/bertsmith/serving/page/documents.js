@@ -61,7 +61,7 @@ export function cited(citation, passage) {
 }
 
 function hitRow(hit) {
-  const ranks = [hit.bm25_rank != null && `by words ${hit.bm25_rank}`, hit.dense_rank != null && `by meaning ${hit.dense_rank}`].filter(Boolean);
+  const ranks = [hit.bm25_rank != null && `rank ${hit.bm25_rank} by words`, hit.dense_rank != null && `rank ${hit.dense_rank} by meaning`].filter(Boolean);
   const metadata = Object.entries(hit.metadata ?? {}).map(([name, value]) => `${name}: ${value}`);
   return element(
     "li",

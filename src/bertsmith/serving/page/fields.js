@@ -28,7 +28,7 @@ function listField({ label, item, least = 0, hint, long }) {
       box.required = place < least;
       const remove = box.nextElementSibling;
       remove.setAttribute("aria-label", `Remove ${item.toLowerCase()} ${place + 1}`);
-      remove.disabled = boxes().length <= Math.max(1, least);
+      remove.disabled = boxes().length <= least;
     });
 
   const add = (text = "") => {
@@ -44,7 +44,7 @@ function listField({ label, item, least = 0, hint, long }) {
     const place = boxes().indexOf(box);
     box.closest("li").remove();
     number();
-    boxes()[Math.min(place, boxes().length - 1)].focus();
+    (boxes()[Math.min(place, boxes().length - 1)] ?? more).focus();
   };
 
   const fill = (texts) => {
@@ -52,20 +52,20 @@ function listField({ label, item, least = 0, hint, long }) {
     for (const text of texts) add(text);
   };
 
-  fill(Array(Math.max(1, least)).fill(""));
   const more = element("button", { type: "button", class: "plain", onclick: () => add().focus() }, `Add ${item.toLowerCase()}`);
+  fill(Array(least).fill(""));
   const box = element("fieldset", { class: "field" }, element("legend", {}, label), items, more);
   return { element: box, value: () => boxes().map((one) => one.value).filter((text) => text.trim()), fill };
 }
 
 function numberField({ label, initial, min, max }) {
   const box = element("input", { type: "number", min, max, value: initial, required: true, inputmode: "numeric" });
-  return { element: labelled(label, box), value: () => box.valueAsNumber, fill: setter(box) };
+  return { element: labelled(label, box, { small: true }), value: () => box.valueAsNumber, fill: setter(box) };
 }
 
 function choiceField({ label, options }) {
   const box = element("select", {}, options.map(([value, text]) => element("option", { value }, text)));
-  return { element: labelled(label, box), value: () => box.value || null, fill: setter(box) };
+  return { element: labelled(label, box, { small: true }), value: () => box.value || null, fill: setter(box) };
 }
 
 function tickField({ label }) {
@@ -94,10 +94,10 @@ function insertButton(box, text) {
   return element("button", { type: "button", class: "plain", onclick: insert }, `Insert ${text}`);
 }
 
-function labelled(label, box, { optional, extra } = {}) {
+function labelled(label, box, { optional, extra, small } = {}) {
   box.id = freshId();
   const note = optional && element("span", { class: "quiet" }, " (optional)");
-  return element("div", { class: "field" }, element("div", { class: "over" }, element("label", { for: box.id }, label, note), extra), box);
+  return element("div", { class: small ? "field small" : "field" }, element("div", { class: "over" }, element("label", { for: box.id }, label, note), extra), box);
 }
 
 const setter = (box) => (value) => { box.value = value ?? ""; };

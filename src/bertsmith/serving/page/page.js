@@ -51,6 +51,8 @@ function show() {
   shown.link.setAttribute("aria-current", "page");
   shown.panel ??= shown.make();
   main.replaceChildren(shown.panel);
+  // Along the strip of a phone only: the page itself stays where it is.
+  nav.scrollLeft = shown.link.offsetLeft - nav.offsetLeft - nav.clientWidth / 4;
   document.title = `${shown.title} · bertsmith`;
 }
 

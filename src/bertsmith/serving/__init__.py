@@ -1,0 +1,1 @@
+"""One server for every head: routes, batches, limits, the page."""
