@@ -63,7 +63,7 @@ function askForKey() {
 }
 
 function keyForm(message = "") {
-  const box = element("input", { type: "password", id: freshId(), required: true, autocomplete: "off" });
+  const box = element("input", { type: "password", id: freshId(), required: true, pattern: "[!-~]+", autocomplete: "off" });
   const form = element(
     "form",
     { class: "key callout" },
