@@ -1,1 +1,1 @@
-"""One server for every head: routes, batches, limits, the page."""
+"""Saved models behind HTTP: requests into one queue, one inference thread, predictions out. Knows `Task`, never a task."""
