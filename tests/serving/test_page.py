@@ -42,7 +42,7 @@ TYPED: dict[str, list[tuple[str, str]]] = {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
-    with listening(toy_app([toy_artifact(folder, name) for name in NAMES])) as url:
+    with toy_app([toy_artifact(folder, name) for name in NAMES]) as app, listening(app) as url:
         yield url
 
 

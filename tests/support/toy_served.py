@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.files import sha256
+from bertsmith.inference.predictor import load
+from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.tasks import TASKS
 
 SCRIPT = "<img src=x onerror=document.title='broken'>"
@@ -44,6 +47,28 @@ def toy_artifact(folder: Path, name: str) -> Path:
     return folder / name
 
 
+@contextmanager
+def toy_app(folders: list[Path], keys: Sequence[str] = (), **beside: Any) -> Iterator[Any]:
+    """The application of the saved models, whose engine stops afterwards; beside: what `House` may hold beside them."""
+    from bertsmith.serving.access import Access
+    from bertsmith.serving.app import create_app
+    from bertsmith.serving.engine import Engine
+    from bertsmith.serving.limits import BatchSettings, LimitSettings
+    from bertsmith.serving.measures import Measures
+    from bertsmith.serving.served import House, Served
+
+    limits = LimitSettings()
+    engine = Engine(BatchSettings(), limits.max_waiting_tokens)
+    models = {
+        folder.name: Served(folder.name, load(folder, device="cpu", precision="fp32"), sha256(folder / WEIGHTS))
+        for folder in folders
+    }
+    try:
+        yield create_app(House(models, engine, limits, Measures(), **beside), Access(keys))
+    finally:
+        engine.close()
+
+
 NAMES = (*TASKS, "multi_label", "regression")
 
 
@@ -63,4 +88,3 @@ def listening(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-from devapp import toy_app

@@ -22,7 +22,7 @@ export function modelPanel(model, refresh) {
   return askingPanel(asking, refresh);
 }
 
-function facts({ labels, settings: { max_length: length }, sha256 }) {
+function facts({ labels, max_length: length, sha256 }) {
   return [
     labels && ["Labels", labels.length <= 6 ? labels.join(", ") : count(labels.length)],
     length && ["Reads at once", `${count(length)} tokens`],

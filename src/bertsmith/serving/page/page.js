@@ -15,14 +15,12 @@ const main = document.getElementById("main");
 let entries = [];
 
 async function load() {
-  let held;
   try {
-    held = await send("v1/models");
+    entries = listed(await send("v1/models"));
   } catch (problem) {
     main.replaceChildren(problem.status === 401 ? keyForm(problem.message) : refusal(problem, load));
     return;
   }
-  entries = listed(held);
   nav.replaceChildren(element("ul", {}, entries.map(({ link }) => element("li", {}, link))));
   if (entries.length === 0) main.replaceChildren(element("p", {}, "This server holds no models."));
   else show();

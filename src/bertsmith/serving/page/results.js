@@ -9,7 +9,7 @@ import { counted, decimal, percent } from "./numbers.js";
 
 export function labels([prediction], values, model) {
   if (prediction.label === null) return { headline: decimal(prediction.score, 3), details: element("p", { class: "quiet" }, "The value that the model gives this text.") };
-  const several = model.settings.problem_type === "multi_label";
+  const several = model.multi_label;
   const chosen = several ? prediction.labels : [prediction.label];
   const rows = Object.entries(prediction.scores).sort((a, b) => b[1] - a[1]);
   const headline = several ? chosen.join(", ") || "None of the labels" : `${prediction.label}, ${percent(prediction.score)}`;

@@ -18,8 +18,8 @@ const TASKS = {
     title: "Classification",
     does: "Says which of its labels a text has, and how sure it is.",
     verb: "Classify",
-    fields: (model) => (model.settings.pairs === false ? ["text"] : ["text", optional("text_pair", model.settings.pairs !== true)]),
-    example: (model) => ({ text: "The room was bright and the staff could not have been kinder.", ...(model.settings.pairs && { text_pair: "The guest liked the hotel." }) }),
+    fields: (model) => (model.pairs === false ? ["text"] : ["text", optional("text_pair", model.pairs !== true)]),
+    example: (model) => ({ text: "The room was bright and the staff could not have been kinder.", ...(model.pairs && { text_pair: "The guest liked the hotel." }) }),
     show: results.labels,
   },
   token_classification: {
