@@ -61,9 +61,9 @@ export async function send(path, body, signal) {
 
 /** The same request as a command; the key is left to the shell's environment, so that it is not pasted around. */
 export function curl(path, body) {
-  const parts = [`curl ${address(path)}`, "-H 'Content-Type: application/json'"];
+  const parts = [`curl ${quoted(address(path))}`];
   if (key) parts.push('-H "Authorization: Bearer $BERTSMITH_API_KEY"');
-  parts.push(`-d ${quoted(JSON.stringify(body))}`);
+  if (body !== undefined) parts.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
   return parts.join(" \\\n  ");
 }
 
