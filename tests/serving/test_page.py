@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_served import NAMES, SCRIPT, listening, toy_app, toy_artifact
+from toy_served import NAMES, SCRIPT, ToyLibrary, listening, toy_app, toy_artifact
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("fastapi")
@@ -42,7 +42,9 @@ TYPED: dict[str, list[tuple[str, str]]] = {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
-    with toy_app([toy_artifact(folder, name) for name in NAMES]) as app, listening(app) as url:
+    library = ToyLibrary()
+    beside = {"searchers": {"library": library}, "answerers": {"library": library}, "converses": library}
+    with toy_app([toy_artifact(folder, name) for name in NAMES], **beside) as app, listening(app) as url:
         yield url
 
 
@@ -54,8 +56,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def context(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Of the size and the colours that a test asks for, shared by those that ask for the same."""
     context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1100, "height": 800}}))
     context.set_default_timeout(5000)
     yield context
@@ -69,9 +72,11 @@ def page(context: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
     yield page
+    title = page.title()
+    page.close()
     # A request that failed is a line of the console too, and no mistake of the page.
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
-    assert page.title() != "broken"
+    assert title != "broken"
 
 
 phone = pytest.mark.parametrize("context", [{"viewport": {"width": 360, "height": 740}}], indirect=True)
@@ -107,7 +112,8 @@ def percent(share: float) -> str:
 def test_every_model_is_listed_with_its_task(page: Any, address: str) -> None:
     opened(page, address, "regression")
     links = page.get_by_role("navigation").get_by_role("link")
-    assert sorted(link.inner_text().split("\n")[0] for link in links.all()) == sorted(NAMES)
+    shown = [link.inner_text().split("\n")[0] for link in links.all()]
+    assert shown == [*NAMES, "library", "library", "Assistant"]
     assert page.get_by_role("navigation").locator("[aria-current]").inner_text() == "regression\nClassification"
 
 
@@ -345,6 +351,80 @@ def test_a_model_without_masks_in_its_text_says_so(page: Any, address: str) -> N
     page.get_by_role("button", name="Insert [MASK]").click()
     page.keyboard.press("Enter")
     page.locator(".result .timing").wait_for()
+
+
+def test_hits_of_a_search(page: Any, address: str) -> None:
+    page.goto(f"{address}/#search/library")
+    page.get_by_label("Query").fill("ba de")
+    page.keyboard.press("Enter")
+    hits = page.locator(".hits li")
+    hits.nth(1).wait_for()
+    assert hits.locator("h3").all_inner_texts() == ["Hours \U0001f600", SCRIPT]
+    assert "year: 2020" in hits.nth(1).inner_text()
+    page.get_by_role("button", name="Add filter").click()
+    page.keyboard.type("year=2024")
+    page.keyboard.press("Enter")
+    page.get_by_text("1 hit", exact=True).wait_for()
+    assert hits.count() == 1
+    page.get_by_label("Query").fill("nowhere")
+    page.keyboard.press("Enter")
+    page.get_by_text("Nothing found").wait_for()
+
+
+def test_an_answer_with_its_citation_and_none(page: Any, address: str) -> None:
+    page.goto(f"{address}/#ask/library")
+    page.get_by_label("Question").fill("ba")
+    page.keyboard.press("Enter")
+    page.locator(".citation mark").wait_for()
+    assert headline(page) == "do, 90.0%"
+    assert page.locator(".citation mark").inner_text() == "do"
+    assert page.locator(".citation .said").inner_text() == f"ba be. {EMOJI} bo bu do."
+    page.get_by_label("Question").fill("nowhere")
+    page.keyboard.press("Enter")
+    page.get_by_text("I don't know").wait_for()
+
+
+def test_a_dialogue_until_it_is_handed_over(page: Any, address: str) -> None:
+    page.goto(f"{address}/#chat")
+    page.get_by_label("Your message").fill("ba")
+    page.keyboard.press("Enter")
+    page.locator(".turns .theirs .citation").wait_for()
+    page.get_by_label("Your message").fill(SCRIPT)
+    with page.expect_request("**/chat") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json == {"text": SCRIPT, "conversation": "first"}
+    page.locator(".turns .handover").wait_for()
+    assert page.locator(".turns .mine").all_inner_texts() == ["ba", SCRIPT]
+    page.get_by_role("button", name="New conversation").click()
+    assert page.locator(".turns li").count() == 0
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab(page: Any, tmp_path: Path) -> None:
+    key = "a key of the toy server".replace(" ", "-")
+    with toy_app([toy_artifact(tmp_path, "classification")], [key]) as app, listening(app) as address:
+        page.goto(address)
+        page.get_by_label("This server wants a key").fill("not-the-right-one")
+        page.keyboard.press("Enter")
+        page.get_by_text("wants a key: the header").wait_for()
+        page.get_by_label("This server wants a key").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", level=1).wait_for()
+        asked(page, address, "classification")
+        assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 1]
+        page.reload()
+        page.get_by_role("heading", level=1).wait_for()
+
+
+def test_every_route_has_a_command(page: Any, address: str) -> None:
+    page.goto(f"{address}/docs")
+    routes = page.locator(".route")
+    routes.first.wait_for()
+    assert routes.count() > len(NAMES)
+    page.get_by_text("/v1/models/regression/predict", exact=True).click()
+    assert "curl 'http://127.0.0.1" in page.locator(".route[open] pre").inner_text()
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_files_of_the_page_are_in_the_package() -> None:
