@@ -60,7 +60,7 @@ def browser() -> Iterator[Any]:
 def context(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Of the size and the colours that a test asks for, shared by those that ask for the same."""
     context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1100, "height": 800}}))
-    context.set_default_timeout(5000)
+    context.set_default_timeout(30_000)  # machines stall
     yield context
     context.close()
 
@@ -369,6 +369,23 @@ def test_hits_of_a_search(page: Any, address: str) -> None:
     page.get_by_label("Query").fill("nowhere")
     page.keyboard.press("Enter")
     page.get_by_text("Nothing found").wait_for()
+
+
+def test_filters_are_values_lists_and_borders(page: Any, address: str) -> None:
+    page.goto(f"{address}/#search/library")
+    page.get_by_label("Query").fill("ba")
+    for line in ("year >= 2020", "year<2025", "language=en", "language=de", "open", "code=007-1"):
+        page.get_by_role("button", name="Add filter").click()
+        page.keyboard.type(line)
+    page.route("**/search", lambda route: route.fulfill(json={"hits": [], "index": "library", "timing": {}}), times=1)
+    with page.expect_request("**/search") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["filters"] == {
+        "year": {"gte": 2020, "lt": 2025},
+        "language": ["en", "de"],
+        "open": True,
+        "code": "007-1",
+    }
 
 
 def test_an_answer_with_its_citation_and_none(page: Any, address: str) -> None:

@@ -6,7 +6,7 @@ import { marked } from "./marked.js";
 import { counted, decimal, percent } from "./numbers.js";
 import { askingPanel } from "./panel.js";
 
-const FILTERS = { name: "filters", label: "Filters", kind: "list", item: "Filter", hint: "year=2024" };
+const FILTERS = { name: "filters", label: "Filters", kind: "list", item: "Filter", hint: "year>=2020" };
 
 export function searchPanel(index, refresh) {
   const asking = {
@@ -72,13 +72,20 @@ function hitRow(hit) {
   );
 }
 
-/** Lines "name=value" as the server's filters; numbers and true and false as such. */
+const BORDERS = { ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" };
+
+/**
+ * Lines as the server's filters: "year=2024", "year>=2020". A name that is said to equal several values has one of them;
+ * borders of one name hold together. A line without a sign asks for true.
+ */
 function asFilters(lines) {
-  const pairs = lines.map((line) => {
-    const at = line.indexOf("=");
-    return at < 0 ? [line.trim(), true] : [line.slice(0, at).trim(), asValue(line.slice(at + 1).trim())];
-  });
-  return pairs.length ? { filters: Object.fromEntries(pairs) } : {};
+  const filters = {};
+  for (const line of lines) {
+    const [, name, sign = "=", value = "true"] = line.trim().match(/^(.*?)(?:\s*(>=|<=|>|<|=)\s*(.*))?$/s);
+    if (sign === "=") filters[name] = name in filters ? [filters[name], asValue(value)].flat() : asValue(value);
+    else filters[name] = { ...filters[name], [BORDERS[sign]]: asValue(value) };
+  }
+  return lines.length ? { filters } : {};
 }
 
 function asValue(text) {
