@@ -2,12 +2,21 @@
 
 const STORED = "bertsmith-key";
 
-let key = sessionStorage.getItem(STORED) ?? "";
+let key = "";
+try {
+  key = sessionStorage.getItem(STORED) ?? "";
+} catch {
+  // A browser that keeps nothing: the key lives as long as the page.
+}
 
 /** The key that requests carry from now on; the tab forgets it when it is closed. */
 export function useKey(given) {
   key = given;
-  sessionStorage.setItem(STORED, given);
+  try {
+    sessionStorage.setItem(STORED, given);
+  } catch {
+    // As above.
+  }
 }
 
 /** A request that was not answered. status 0: the server was not reached. index: of the item that was refused. */

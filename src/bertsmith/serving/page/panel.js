@@ -66,7 +66,7 @@ export function heading({ title, kind, does, facts = [] }) {
 
 /** Where an answer stands. The old one stays, dimmed, until the new one is there, so that nothing jumps. */
 function resultBox() {
-  const headline = element("div", { class: "headline", role: "status" }, element("p", { class: "quiet" }, "The answer appears here. Enter asks, Shift + Enter begins a new line."));
+  const headline = element("div", { class: "headline", role: "status" }, element("p", { class: "quiet" }, "The answer appears here.", element("span", { class: "keys" }, " Enter asks, Shift + Enter begins a new line.")));
   const details = element("div", { class: "details" });
   const box = element("section", { class: "result", "aria-label": "Result" }, headline, details);
   const fill = (first, ...rest) => {
