@@ -84,7 +84,9 @@ def _of_row(row: Row, name: str) -> Document | Fault:
     values = row.values
     text_name = _first(values, _TEXT_NAMES)
     if text_name is None:
-        raise DataError(f"{row.where}: no text; it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}")
+        raise DataError(
+            f"{row.where}: no text; it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}"
+        )
     id_name, title_name = _first(values, _ID_NAMES), _first(values, _TITLE_NAMES)
     text = values[text_name]
     if not isinstance(text, str) or not text.strip():
@@ -123,4 +125,6 @@ def check_document(document: Document) -> None:
             raise DataError(f"{where}: half a character (a lone surrogate) at {error.start}") from None
     for name, value in document.metadata.items():
         if not _is_fact(value):
-            raise DataError(f"{where}: metadata {name!r}: expected a text, a number or true or false, found {value!r:.60}")
+            raise DataError(
+                f"{where}: metadata {name!r}: expected a text, a number or true or false, found {value!r:.60}"
+            )

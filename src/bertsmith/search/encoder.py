@@ -60,5 +60,3 @@ def fingerprint(folder: Path, predictor: Predictor) -> str:
     said = {name: getattr(settings, name, None) for name in ("pooling", "normalize", "max_length", "truncation")}
     digest.update(json.dumps([predictor.tokenizer.fingerprint, said], sort_keys=True, default=str).encode())
     return digest.hexdigest()
-
-

@@ -16,7 +16,7 @@ BORDERS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """name: of a fact. among: values of which it has one; None: any. borders: `gt`, `gte`, `lt`, `lte` and their values."""
+    """name: of a fact. among: it is one of these; None: any. borders: `gt`, `gte`, `lt` or `lte`, with a value."""
 
     name: str
     among: tuple[Any, ...] | None = None

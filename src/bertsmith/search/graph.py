@@ -26,8 +26,12 @@ GRAPH, RECORD = "graph.usearch", "graph.json"
 class GraphSettings(Settings):
     """Of the sidecar."""
 
-    graph_from_passages: int = Field(200_000, ge=1, description="size from which a graph is made; below it search is exact")
-    connectivity: int = Field(24, ge=2, description="neighbours of each vector in the graph: more find more, and cost more")
+    graph_from_passages: int = Field(
+        200_000, ge=1, description="size from which a graph is made; below it search is exact"
+    )
+    connectivity: int = Field(
+        24, ge=2, description="neighbours of each vector in the graph: more find more, and cost more"
+    )
     expansion_add: int = Field(128, ge=1, description="vectors looked at for each one that is added")
     expansion_search: int = Field(128, ge=1, description="vectors looked at for each query")
 
@@ -52,7 +56,12 @@ class Graph:
 
     @classmethod
     def build(
-        cls, folder: Path, numbers: NDArray[np.int64], vectors: NDArray[np.float32], revision: int, settings: GraphSettings
+        cls,
+        folder: Path,
+        numbers: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        revision: int,
+        settings: GraphSettings,
     ) -> Self:
         """Written as a whole, then its record."""
         index = _empty(vectors.shape[1], settings)
@@ -104,5 +113,3 @@ def _empty(width: int, settings: GraphSettings) -> Any:
         expansion_add=settings.expansion_add,
         expansion_search=settings.expansion_search,
     )
-
-

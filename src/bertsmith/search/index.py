@@ -1,8 +1,8 @@
 """An index in a folder: the store, its tokenizer, its vectors in memory, and the graph beside them.
 
-    D/index.sqlite    documents, passages, words, vectors
-    D/tokenizer/      the pieces that words are searched by
-    D/graph.*         made from the vectors, and made again where it does not fit
+D/index.sqlite    documents, passages, words, vectors
+D/tokenizer/      the pieces that words are searched by
+D/graph.*         made from the vectors, and made again where it does not fit
 """
 
 from __future__ import annotations
@@ -116,14 +116,14 @@ class Index:
         """Raises `SettingsError` for another one than the index's."""
         if encoder.sha256 != self.store.facts["encoder"]:
             raise SettingsError(
-                f"{self.folder}: its vectors were made with another model (SHA-256 {self.store.facts['encoder'][:12]}..., "
+                f"{self.folder}: its vectors were made with another model ({self.store.facts['encoder'][:12]}..., "
                 f"not {encoder.sha256[:12]}...); vectors of two models cannot be compared: make the index anew"
             )
 
     def load_encoder(self, folder: Path | None = None) -> TextEncoder:
         """From there, or from where the index remembers it."""
         place = folder or Path(self.store.facts["encoder_folder"] or "")
-        if not place.is_dir() or not self.store.facts["encoder_folder"] and folder is None:
+        if not place.is_dir() or (not self.store.facts["encoder_folder"] and folder is None):
             raise SettingsError(f"{self.folder}: its model is not at {place} any more; name it with --model")
         encoder = TextEncoder.load(place)
         self.check_encoder(encoder)
@@ -187,22 +187,15 @@ class Index:
         """How many of these documents were there and are no more."""
         return self.store.delete(ids)
 
-    def build_graph(self, *, always: bool = False) -> bool:
-        """Make the graph, where the index is large enough for one; whether it was made."""
-        if not self.has_vectors:
-            return False
+    def build_graph(self) -> None:
+        """Make the graph over all vectors of now; searches go on meanwhile, by the earlier one or exactly."""
         with self.store.reading():
             self._refresh()
-            if not always and len(self._numbers) < self.graph_settings.graph_from_passages:
-                return False
         self._graph = Graph.build(self.folder, self._numbers, self._vectors, self._revision, self.graph_settings)
-        return True
 
     # Searching
 
-    def by_words(
-        self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]
-    ) -> list[tuple[int, float]]:
+    def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
         with self.store.reading():
             return self.store.by_words(pieces, limit, conditions)
 
@@ -269,7 +262,6 @@ class Index:
             self._graph = Graph.open(self.folder, self.width, self.graph_settings)
         except (FileFormatError, SettingsError) as error:
             self.notes.append(f"{error}; the search is exact, and slower, until bertsmith index makes the graph anew")
-
 
 
 def embedded_text(title: str, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
@@ -77,7 +78,7 @@ def _divided(sentence: str, at: int, tokenizer: Tokenizer, limit: int) -> list[_
     ids, offsets = encoding.input_ids[inner], encoding.offsets[inner]
     firsts: Sequence[int] = range(0, len(ids), limit)
     starts = [0, *(int(offsets[first][0]) for first in firsts[1:])]
-    ends = [*starts[1:], len(sentence)]
+    ends = [start + len(sentence[start:end].rstrip()) for start, end in pairwise([*starts, len(sentence)])]
     return [
         _Part(at + start, at + end, ids[first : first + limit])
         for start, end, first in zip(starts, ends, firsts, strict=True)

@@ -199,7 +199,11 @@ def fused(rankings: Sequence[Ranked]) -> Ranked:
 
 
 def open_index(
-    folder: Path | str, *, encoder: TextEncoder | None = None, model: Path | None = None, reranker: Predictor | None = None
+    folder: Path | str,
+    *,
+    encoder: TextEncoder | None = None,
+    model: Path | None = None,
+    reranker: Predictor | None = None,
 ) -> Searcher:
     """The index in `folder`, ready to be searched.
 

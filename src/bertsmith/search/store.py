@@ -70,7 +70,7 @@ class NewPassage:
 
 
 class Store:
-    """The file in `folder`; several may be open at once, in as many processes as there are. Raises `FileFormatError`."""
+    """The file in `folder`; several may be open at once, in any number of processes. Raises `FileFormatError`."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any] | None = None):
         """facts: of an index to be made; None: it is there."""
@@ -119,7 +119,13 @@ class Store:
         with self._writing() as cursor:
             self._remove(cursor, [document.id for document, _ in documents])
             for document, passages in documents:
-                values = (document.id, document.title, document.text, json.dumps(dict(document.metadata)), document.sha256)
+                values = (
+                    document.id,
+                    document.title,
+                    document.text,
+                    json.dumps(dict(document.metadata)),
+                    document.sha256,
+                )
                 cursor.execute(
                     "INSERT INTO documents (id, title, text, metadata, sha256) VALUES (?, ?, ?, ?, ?)", values
                 )
@@ -170,7 +176,9 @@ class Store:
             try:
                 cursor.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                raise DataError(f"{self.path}: cannot be written now: {error}; another process may be writing") from None
+                raise DataError(
+                    f"{self.path}: cannot be written now: {error}; another process may be writing"
+                ) from None
             try:
                 yield cursor
                 cursor.execute("COMMIT")
@@ -197,7 +205,7 @@ class Store:
                 raise FileFormatError(f"{self.path}: damaged: {error}") from None
             finally:
                 if self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
+                    self._connection.rollback()  # nothing was written
 
     @property
     def revision(self) -> int:
@@ -219,7 +227,9 @@ class Store:
             part = ids[start : start + MOST_VARIABLES]
             places = ",".join("?" * len(part))
             with self._lock:
-                found |= dict(self._connection.execute(f"SELECT id, sha256 FROM documents WHERE id IN ({places})", part))
+                found |= dict(
+                    self._connection.execute(f"SELECT id, sha256 FROM documents WHERE id IN ({places})", part)
+                )
         return found
 
     def document(self, id_: str) -> Document | None:
@@ -236,14 +246,14 @@ class Store:
         asked = " OR ".join(f'"{_word(piece)}"' for piece in list(dict.fromkeys(map(int, pieces)))[:MOST_QUERY_PIECES])
         where, values = _where(conditions)
         narrowed = (
-            "AND rowid IN (SELECT p.number FROM passages p JOIN documents d ON d.number = p.document "
-            f"WHERE {where})"
+            f"AND rowid IN (SELECT p.number FROM passages p JOIN documents d ON d.number = p.document WHERE {where})"
             if where
             else ""
         )
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? {narrowed} ORDER BY bm25(words), rowid LIMIT ?",
+                "SELECT rowid, -bm25(words) FROM words "
+                f"WHERE words MATCH ? {narrowed} ORDER BY bm25(words), rowid LIMIT ?",
                 (asked, *values, limit),
             )
             return [(int(number), float(score)) for number, score in rows]
@@ -268,7 +278,9 @@ class Store:
             )
             for place, (found, blob) in enumerate(rows):
                 if blob is None or len(blob) != 4 * width:
-                    raise FileFormatError(f"{self.path}: passage {found} has no vector of {width} numbers; it is damaged")
+                    raise FileFormatError(
+                        f"{self.path}: passage {found} has no vector of {width} numbers; it is damaged"
+                    )
                 numbers[place], vectors[place] = found, np.frombuffer(blob, "<f4")
         return numbers, vectors
 
@@ -281,7 +293,8 @@ class Store:
             with self._lock:
                 rows = self._connection.execute(
                     'SELECT p.number, d.id, d.title, substr(d.text, p.start + 1, p."end" - p.start), p.start, p."end", '
-                    f"d.metadata FROM passages p JOIN documents d ON d.number = p.document WHERE p.number IN ({places})",
+                    "d.metadata FROM passages p JOIN documents d ON d.number = p.document "
+                    f"WHERE p.number IN ({places})",
                     part,
                 ).fetchall()
             for number, id_, title, text, begin, end, metadata in rows:
@@ -307,8 +320,9 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     parts: list[str] = []
     values: list[Any] = []
     for condition in conditions:
-        fact = "json_extract(d.metadata, ?)"
-        path = '$."' + condition.name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        fact, path = "json_extract(d.metadata, ?)", f'$."{condition.name}"'
+        if '"' in condition.name or "\\" in condition.name:  # which its paths have no way to say
+            fact, path = "(SELECT value FROM json_each(d.metadata) WHERE key = ?)", condition.name
         if condition.among is not None:
             parts.append(f"{fact} IN ({','.join('?' * len(condition.among))})")
             values += [path, *condition.among]
