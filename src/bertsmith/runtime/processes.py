@@ -9,12 +9,14 @@ torch is imported where it is used: the command line asks who it is before it ne
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -27,8 +29,8 @@ Value = TypeVar("Value")
 
 BUCKET_BYTES = 32 << 20
 """Of what is added up in one operation: large enough that its latency does not count, small enough to overlap."""
-PATIENCE = timedelta(days=2)
-"""For what one process does alone while the others wait: reading a corpus, the last evaluation."""
+BEATS_PER_TIMEOUT = 4
+"""How often, in the time after which a process counts as lost, one that works alone says that it lives."""
 
 
 class LostProcessError(BertsmithError):
@@ -48,8 +50,9 @@ class Processes:
     size: int = 1
     was_restarted: bool = False
     job: str | None = None
-    _patient: Any = None
     _control: Any = None
+    _alone: Any = None
+    _beat_seconds: float = math.inf
 
     @property
     def is_first(self) -> bool:
@@ -68,24 +71,59 @@ class Processes:
         return found
 
     def from_first(self, work: Callable[[], Value]) -> Value:
-        """What `work` returns in the first process, which alone calls it; an error that it raises, all raise."""
+        """What `work` returns in the first process, which alone calls it; an error that it raises, all raise.
+
+        It may take any time: what the others wait for is only the next sign of life.
+        """
         if self.size == 1:
             return work()
         import torch.distributed as dist
 
         told: list[Any] = [None, None]
         if self.is_first:
-            try:
-                told[0] = work()
-            except (BertsmithError, OSError) as error:
-                told[1] = error
+            with self._beating():
+                try:
+                    told[0] = work()
+                except (BertsmithError, OSError) as error:
+                    told[1] = error
         with _told():
-            dist.broadcast_object_list(told, src=0, group=self._patient)
+            while not self.is_first and not self._beat():
+                pass
+            dist.broadcast_object_list(told, src=0, group=self._alone)
         value, failure = told
         if failure is not None:
             failure.is_common, failure.is_told = True, not self.is_first
             raise failure
         return value  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Signs of life for the length of the block, from a thread, since a frozen process has none; then the last."""
+        is_done = Event()
+
+        def beat() -> None:
+            with suppress(RuntimeError):  # who is lost is said where the result is sent
+                while not is_done.wait(self._beat_seconds):
+                    self._beat()
+
+        thread = Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            thread.join()
+        with _told():
+            self._beat(is_last=True)
+
+    def _beat(self, is_last: bool = False) -> bool:
+        """One sign of life, sent by the first process to the others: whether it was the last."""
+        import torch
+        import torch.distributed as dist
+
+        sign = torch.tensor([is_last], dtype=torch.uint8)
+        dist.broadcast(sign, src=0, group=self._alone)
+        return bool(sign)
 
     def send_from_first(self, tensors: Iterable[Tensor]) -> None:
         """The first process's values into the same tensors of the others."""
@@ -175,8 +213,9 @@ def joined(timeout_seconds: float) -> Iterator[Processes]:
                 meeting = PrefixStore(_meet(store, rank, size, timeout_seconds), store)
                 dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=timeout)
             control = dist.new_group(backend="gloo", timeout=timeout)
-            patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        group = Processes(dist.get_rank(), dist.get_world_size(), was_restarted, job, patient, control)
+            alone = dist.new_group(backend="gloo", timeout=timeout)
+        beat_seconds = timeout_seconds / BEATS_PER_TIMEOUT
+        group = Processes(dist.get_rank(), dist.get_world_size(), was_restarted, job, control, alone, beat_seconds)
     _joined.append(group)
     try:
         yield group
