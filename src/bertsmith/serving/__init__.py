@@ -1,0 +1,1 @@
+"""One server for every head: requests over HTTP, batched into one inference thread."""
