@@ -181,7 +181,7 @@ def _of_decisions(then: Decisions, now: Decisions, num_draws: int, seed: int) ->
         sums = [_sums(side) for side in counts]
         usual = int(np.argmax(sums[0]))
         shares = [float(total[usual] / max(1.0, total.sum())) for total in sums]
-        distance = count_distance(*counts, stability_index, num_draws=num_draws, seed=seed)
+        distance = count_distance(counts[0], counts[1], stability_index, num_draws=num_draws, seed=seed)
         figure = f"share of {list(names)[usual]!r}"
         yield _shift("predicted labels", "psi", distance, figure, shares, (len(then.labels), len(now.labels)))
     if then.confidences is not None and now.confidences is not None:
