@@ -38,7 +38,7 @@ class Served:
     log: Path
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """One request on a connection of its own. Raises `OSError` or `HTTPException` where there is no whole answer."""
+        """One request on its own connection. Raises `OSError` or `HTTPException` where there is no whole answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json", **headers})
@@ -56,6 +56,12 @@ class Served:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+def raw_request(path: str, *headers: str) -> bytes:
+    """The head of a POST of JSON, as it goes over the wire; its body follows."""
+    lines = [f"POST {path} HTTP/1.1", "Host: a", "Content-Type: application/json", *headers, "", ""]
+    return "\r\n".join(lines).encode()
 
 
 @contextmanager
@@ -90,3 +96,18 @@ def _wait(server: Served) -> None:
         except (OSError, http.client.HTTPException):
             pass
         time.sleep(0.05)
+
+
+def toy_artifacts(folder: Path) -> list[Path]:
+    """A saved model of every task, with random weights; each is called after its task."""
+    import torch
+    from toys import toy_config, toy_task, toy_tokenizer
+
+    from bertsmith.artifact import Artifact, save_artifact
+    from bertsmith.tasks import TASKS
+
+    for name in TASKS:
+        torch.manual_seed(0)
+        task = toy_task(name).task
+        save_artifact(folder / name, Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    return [folder / name for name in TASKS]
