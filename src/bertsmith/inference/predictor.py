@@ -144,34 +144,45 @@ class Predictor:
         with (progress or Progress()).phase("predicting", total=total, unit="requests") as phase:
             for block in blocks(items, BLOCK_REQUESTS):
                 encoded = [
-                    self.task.encode(
-                        item, self.tokenizer, sample_rng(seed, 0, number if numbers is None else numbers[number])
-                    )
+                    self.encode(item, seed, number if numbers is None else numbers[number])
                     for number, item in enumerate(block, start=len(results))
                 ]
                 parts = self._forward(encoded, phase.advance)
                 kept += parts if keep_parts else []
                 for item, windows, row in zip(block, encoded, parts, strict=True):
                     cut = sum(window.num_cut_tokens for window in windows)
-                    request = item.request if isinstance(item, Example) else item
-                    results.append(self.task.merge(request, row, cut))
+                    results.append(self.merge(item, windows, row))
                     num_tokens += sum(window.num_tokens for window in windows)
                     num_cut, num_cut_tokens = num_cut + (cut > 0), num_cut_tokens + cut
                     num_windowed += any(window.continues for window in windows)
         return Predictions(results, num_tokens, num_cut, num_cut_tokens, num_windowed, kept)
 
+    def encode(self, item: Any, seed: int = 0, number: int = 0) -> list[Window]:
+        """The first step of `run`: the windows of a request or an example, `number` being its place among others."""
+        return self.task.encode(item, self.tokenizer, sample_rng(seed, 0, number))
+
+    @torch.inference_mode()
+    def parts_of(self, windows: Sequence[Window]) -> list[Any]:
+        """The second step: what the network says of each window, all of them in one batch."""
+        device = next(self.network.parameters()).device
+        batch = self.task.collate(windows).to(device)
+        with autocast(self.precision, device):
+            outputs = self.task.outputs(self.network, batch)
+        return [self.task.decode(window, output, self.tokenizer) for window, output in zip(windows, outputs, strict=True)]
+
+    def merge(self, item: Any, windows: Sequence[Window], parts: Sequence[Any]) -> Any:
+        """The last step: the prediction for a request, or for an example, from its windows' parts, in order."""
+        request = item.request if isinstance(item, Example) else item
+        return self.task.merge(request, parts, sum(window.num_cut_tokens for window in windows))
+
     def _forward(self, encoded: Sequence[Sequence[Window]], advance: Callable[[int], None]) -> list[list[Any]]:
         """For each item its windows' decoded parts, in order, whatever batches they were computed in."""
-        device = next(self.network.parameters()).device
         parts: list[list[Any]] = [[None] * len(windows) for windows in encoded]
         places = [(i, j, window) for i, windows in enumerate(encoded) for j, window in enumerate(windows)]
         for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
             raise_if_asked()
-            collated = self.task.collate([window for _, _, window in batch]).to(device)
-            with autocast(self.precision, device):
-                outputs = self.task.outputs(self.network, collated)
-            for (i, j, window), output in zip(batch, outputs, strict=True):
-                parts[i][j] = self.task.decode(window, output, self.tokenizer)
+            for (i, j, _), part in zip(batch, self.parts_of([window for _, _, window in batch]), strict=True):
+                parts[i][j] = part
             advance(sum(j == 0 for _, j, _ in batch))
         return parts
 

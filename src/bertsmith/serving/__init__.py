@@ -1,1 +1,1 @@
-"""One server for every head: requests over HTTP, batched into one inference thread."""
+"""Saved models behind HTTP: requests into one queue, one inference thread, predictions out. Knows `Task`, never a task."""
