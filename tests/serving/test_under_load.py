@@ -146,7 +146,7 @@ def test_killed_under_load_it_leaves_whole_lines_and_starts_again(
     house: Path, known: dict[str, float], tmp_path: Path
 ) -> None:
     texts, kept = list(known), tmp_path / "kept.jsonl"
-    options = [house / "model", "--keep-uncertain", kept, "--keep-below", "0.99", "--keep-texts"]
+    options = [house / "model", "--keep-uncertain", kept, "--uncertain-below", "0.99", "--keep-texts"]
 
     def keep_asking(server: Served) -> int:
         num = 0
