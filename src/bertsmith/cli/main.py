@@ -35,6 +35,7 @@ VERBS = {
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
     "drift": ("bertsmith.cli.drift:run", "Compare what is asked now with what a model was trained on."),
+    "serve": ("bertsmith.cli.serve:run", "Serve saved models over HTTP, with a page to try them."),
     "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),
     "datasets": ("bertsmith.cli.datasets:run", "List the public data sets that are known by name."),

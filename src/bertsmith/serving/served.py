@@ -56,6 +56,7 @@ class Served:
             **self.identity,
             "labels": None if labels is None else list(labels),
             "fields": [part.name for part in fields(task.Request)],
+            "pairs": getattr(task.settings, "pairs", None),
             "multi_label": getattr(task.settings, "problem_type", None) == "multi_label",
             "max_length": getattr(task.settings, "max_length", None),
             "embeds": self.embeds,

@@ -31,7 +31,8 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-INDEX = "index.html"
+PATHS = {"index.html": "/", "docs.html": "/docs"}
+"""Of the files that are pages; the others are at `/page/NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ def page_files() -> dict[str, StaticFile]:
 
 
 def add_page(app: FastAPI) -> None:
-    """The page at `/`, its other files at `/page/NAME`; neither is listed in the OpenAPI description."""
+    """The page at `/`, that of the API at `/docs`, their other files at `/page/NAME`; neither is listed in the OpenAPI description."""
     for name, file in page_files().items():
-        path = "/" if name == INDEX else f"/page/{name}"
+        path = PATHS.get(name, f"/page/{name}")
         app.add_api_route(path, _sender(file), methods=["GET", "HEAD"], include_in_schema=False)
 
 
