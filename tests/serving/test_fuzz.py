@@ -57,14 +57,15 @@ def test_requests_made_from_the_description_of_the_routes(server: Served, mode: 
     @given(case=cases)
     def ask(case: Any) -> None:
         answer = case.call(timeout=20)
-        check(answer.status_code, answer.content)
+        if answer.status_code != 504 or "deadline_ms" not in case.body:  # that is what a client asked for
+            check(answer.status_code, answer.content)
         statuses.add(answer.status_code)
 
     ask()
     assert statuses & {200} if mode == "positive" else statuses & {400, 404, 415, 422}
 
 
-PREDICT = "/v1/models/classification/predict"
+PREDICT = "/v1/models/token_classification/predict"
 BAD_BODIES = {
     "no JSON": b"{",
     "nothing": b"",
@@ -137,9 +138,9 @@ def test_memory_stays_flat_over_thousands_of_bad_requests(server: Served) -> Non
             check(answer.status, answer.read())
         connection.close()
 
-    ask(600)
+    ask(300)
     before = server.memory_mib()
-    ask(2400)
+    ask(1700)
     assert server.memory_mib() - before < 32
     assert server.post(PREDICT, {"inputs": ["ba be"]}).status == 200
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,23 @@ def test_sigterm_under_load_answers_what_was_accepted(house: Path, known: dict[s
         assert answered
         assert all(is_right(answer, mine, known) for mine, answer in answered)
         assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_loses_nothing_that_was_accepted(house: Path, known: dict[str, float], tmp_path: Path) -> None:
+    texts = list(known)
+    with served([house / "model"], tmp_path / "log") as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(NUM_CLIENTS)]
+        for connection in connections:
+            connection.sendall(_raw(body(*texts * 5)))
+        # Connections are accepted in the order in which they were made: all of the above are in when this one is.
+        assert server.ask("GET", "/readyz").status == 200
+        server.process.send_signal(signal.SIGTERM)
+        for connection in connections:
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == 200
+            assert is_right(json.loads(answer.read()), texts * 5, known)
+        assert server.process.wait(30) == 0
 
 
 def test_killed_under_load_it_leaves_whole_lines_and_starts_again(
