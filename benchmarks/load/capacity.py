@@ -35,7 +35,7 @@ class Plan:
     num_trials: int = 6
     level_seconds: float = 20.0
     levels: tuple[float, ...] = (0.5, 1.0, 2.0)
-    concurrency: int = 16
+    concurrency: int = 64
 
 
 @dataclass(frozen=True)
