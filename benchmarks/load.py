@@ -51,7 +51,7 @@ def main() -> None:
         plan = _plan(bodies, arguments)
         for name in names:
             started = time.perf_counter()
-            with running(known[name], RUNS / "load" / f"{name.split(',')[0]}.log") as server:
+            with running(known[name], RUNS / "load" / f"{name.replace(', ', '-').replace(' ', '-')}.log") as server:
                 row = {"server": name, "bound_ms": plan.bound_ms, **measure(server, plan)}
             _keep(row, arguments)
             print(f"{_said(row)} [{time.perf_counter() - started:.0f} s]", flush=True)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from bertsmith.kernels.library import engine
+
 HERE = Path(__file__).resolve().parent
 START_SECONDS, STOP_SECONDS = 180, 20
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -27,8 +29,10 @@ def commands(model: Path) -> dict[str, list[str]]:
     """By name: who answers /v1/embeddings, without the port."""
     bertsmith = [sys.executable, "-m", "bertsmith", "serve", str(model), "--host", "127.0.0.1"]
     peer = [sys.executable, str(HERE / "peer_server.py"), str(model), "--engine"]
+    int8 = {"bertsmith, int8": [*bertsmith, "--precision", "int8"]} if engine().library is not None else {}
     return {
         "bertsmith": bertsmith,
+        **int8,
         "transformers, no batching": [*peer, "transformers", "--batching", "none"],
         "transformers, dynamic batching": [*peer, "transformers", "--batching", "dynamic"],
         "sentence-transformers, dynamic batching": [*peer, "sentence-transformers", "--batching", "dynamic"],

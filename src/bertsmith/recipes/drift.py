@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from bertsmith.text.tokenizer import Tokenizer
 REPORT, FACTS = "drift.html", "drift.json"
 MAX_VECTORS = 1000
 """Requests a side whose vectors are compared: the kernel is a matrix of all pairs."""
-MAX_READ = 1_000_000
 VECTOR_TOKENS = 256
 SHOWN_CHARACTERS = 300
 
@@ -167,8 +165,7 @@ def _requests(artifact: Artifact, path: Path, settings: DriftSettings) -> Iterab
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     given = known_columns(artifact.task, path, trained, settings.reading) | settings.columns
-    requests = read_requests(artifact.task, path, given, settings.reading, expected=trained)
-    return islice(requests, MAX_READ)
+    return read_requests(artifact.task, path, given, settings.reading, expected=trained)
 
 
 def _drawn(items: Iterable[Any], settings: DriftSettings) -> tuple[list[Any], list[str]]:
