@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from datetime import date
@@ -33,6 +34,8 @@ HERE = Path(__file__).resolve().parent
 RUNS = HERE.parent / "runs"
 SMALL = RUNS / "speed-small"
 NUM_TEXTS = 2000
+LATE_MS = 20.0
+"""A client that sends so late had no processor: others worked on the machine, and the figures are not the server's."""
 
 
 def main() -> None:
@@ -65,7 +68,12 @@ def _plan(bodies: Path, arguments: argparse.Namespace) -> Plan:
 
 def _keep(row: dict[str, Any], arguments: argparse.Namespace) -> None:
     """A server at a time, so that an interrupted run keeps what it has measured."""
-    facts = {"date": date.today().isoformat(), "rounds": 1, "num_texts": NUM_TEXTS} | machine()
+    facts = {
+        "date": date.today().isoformat(),
+        "rounds": 1,
+        "num_texts": NUM_TEXTS,
+        "load_average": os.getloadavg(),
+    } | machine()
     record: dict[str, Any] = read_json(arguments.results) if arguments.results.is_file() else {}
     rows = [old for old in record.get("load", {}).get("rows", []) if old["server"] != row["server"]]
     with atomic_file(arguments.results) as partial:
@@ -83,6 +91,9 @@ def _said(row: dict[str, Any]) -> str:
         f"{level['memory_mib'][2]:.0f} MiB, cores {level['server_cpu_cores']:.2f} + {level['client_cpu_cores']:.2f}"
         for level in row["levels"]
     ]
+    late = max((level["client_late_ms"] for level in row["levels"] if level["level"] <= 1), default=0.0)
+    if late > LATE_MS:
+        lines.append(f"  not to be believed: the client itself was {late:.0f} ms late (p99); is the machine busy?")
     return "\n".join(lines)
 
 
