@@ -133,7 +133,8 @@ def main() -> None:
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(arguments.results) as partial:
             write_json(partial, record)
-        write_page(record, arguments.page)
+        load = arguments.results.with_name("load.json")  # of benchmarks/load.py, on the same page
+        write_page(record | (read_json(load) if load.is_file() else {}), arguments.page)
         print(f"{part}: {time.perf_counter() - started:.0f} s, {arguments.page}", flush=True)
 
 

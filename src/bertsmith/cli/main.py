@@ -34,6 +34,7 @@ VERBS = {
     "compare": ("bertsmith.cli.compare:run", "Compare two models on the same examples."),
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
+    "drift": ("bertsmith.cli.drift:run", "Compare what is asked now with what a model was trained on."),
     "serve": ("bertsmith.cli.serve:run", "Serve saved models over HTTP, with a page to try them."),
     "index": ("bertsmith.cli.index:run", "Put documents into an index that can be searched and asked."),
     "search": ("bertsmith.cli.search:run", "Find the passages of an index that suit a query."),

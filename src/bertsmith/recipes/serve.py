@@ -19,6 +19,7 @@ from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.serving.limits import BatchSettings, LimitSettings
+from bertsmith.serving.uncertain import UncertainFile
 from bertsmith.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ServeSettings(Settings):
     )
     uncertain_below: float = Field(0.7, gt=0, le=1, description="probability under which a decision counts as unsure")
     keep_texts: bool = Field(False, description="with their texts; else their lengths and hashes alone")
+    uncertain_max_bytes: int = Field(100_000_000, ge=1, description="of that file; then no more are kept")
     limits: LimitSettings = LimitSettings()
     batch: BatchSettings = BatchSettings()
 
@@ -106,7 +108,21 @@ def _house(settings: ServeSettings, stack: ExitStack, progress: Progress) -> Hou
     engine = Engine(settings.batch, settings.limits.max_waiting_tokens, measures.batch)
     stack.callback(engine.close)
     measures.watch("bertsmith_waiting_tokens", "Tokens that wait for the model.", lambda: engine.waiting_tokens)
-    return House({served.name: served for served in models}, engine, settings.limits, measures)
+    keeps = _keeps(settings, stack)
+    return House({served.name: served for served in models}, engine, settings.limits, measures, keeps=keeps)
+
+
+def _keeps(settings: ServeSettings, stack: ExitStack) -> UncertainFile | None:
+    if settings.keep_uncertain is None:
+        return None
+    keeps = UncertainFile(
+        settings.keep_uncertain,
+        below=settings.uncertain_below,
+        keep_texts=settings.keep_texts,
+        max_bytes=settings.uncertain_max_bytes,
+    )
+    stack.callback(keeps.close)
+    return keeps
 
 
 def _models(settings: ServeSettings, progress: Progress) -> list[Served]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from bertsmith.errors import nearest
@@ -16,7 +16,6 @@ from bertsmith.serving.limits import LimitSettings
 
 JSON_TYPES = ("application/json", "")
 """What a body may say that it is; nothing at all is taken for JSON."""
-_BRACKETS = re.compile(rb"[][{}]")
 
 
 async def read_json(request: Request, limits: LimitSettings) -> dict[str, Any]:
@@ -68,12 +67,10 @@ def depth_of(body: bytes) -> int:
     """How deep brackets stand within one another, outside strings; found without recursion, before parsing."""
     # Strings out first: their brackets are text. Escaped backslashes, then escaped quotes, then all between quotes.
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    deepest = depth = 0
-    for bare in plain.split(b'"')[::2]:
-        for bracket in _BRACKETS.findall(bare):
-            depth += 1 if bracket in b"[{" else -1
-            deepest = max(deepest, depth)
-    return deepest
+    # As an array: two million brackets, which a body may hold, would stop everybody for a second one by one.
+    bare = np.frombuffer(b"".join(plain.split(b'"')[::2]), dtype=np.uint8)
+    steps = np.isin(bare, list(b"[{")).astype(np.int32) - np.isin(bare, list(b"]}"))
+    return int(steps.cumsum(dtype=np.int32).max(initial=0))
 
 
 def _refuse_constant(name: str) -> NoReturn:

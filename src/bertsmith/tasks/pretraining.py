@@ -27,7 +27,7 @@ from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Marks, Prepared, Task
+from bertsmith.tasks.task import Decided, Example, Marks, Prepared, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 Ids = NDArray[Any]
@@ -168,6 +168,11 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         """The log-probability of the likeliest token at the first [MASK], or of token id `choice`."""
         rows: Tensor = outputs[0]
         return rows[0].max() if choice is None else rows[0, choice]
+
+    def decided(self, prediction: FillMaskPrediction) -> Decided:
+        """The likeliest token of each [MASK]."""
+        best = [fills[0] for fills in prediction.fills if fills]
+        return Decided(tuple(fill.token for fill in best), min((fill.score for fill in best), default=None))
 
     def marks(self, examples: Sequence[Any], predictions: Sequence[FillMaskPrediction]) -> Marks:
         """A row: masked tokens, those guessed right, the sum of log-probabilities, pairs judged, those judged right."""

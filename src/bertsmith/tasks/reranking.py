@@ -29,7 +29,7 @@ from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
-from bertsmith.tasks.task import Coupling, Example, FoundColumns, Marks, RowReader, Task, by_place
+from bertsmith.tasks.task import Coupling, Decided, Example, FoundColumns, Marks, RowReader, Task, by_place
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -311,6 +311,13 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         if self.settings.objective != "pointwise" or not np.isin(labels, (0, 1)).all():
             return super().confidences(examples, predictions)
         return np.maximum(scores, 1 - scores), ((scores >= 0.5) == (labels == 1)).astype(np.float64)
+
+    def decided(self, prediction: RankingPrediction) -> Decided:
+        """Whether the best passage is relevant; nothing where only the order was trained."""
+        if self.settings.objective != "pointwise" or not prediction.scores:
+            return Decided()
+        best = max(prediction.scores)
+        return Decided(("relevant" if best >= 0.5 else "none relevant",), max(best, 1 - best))
 
     def tuned(self, examples: Sequence[Example[RerankingRequest]], parts: Sequence[Sequence[PassagePart]]) -> Self:
         """The temperature for which scores are the best bet on relevance; 1 where only the order was trained."""

@@ -19,7 +19,7 @@ from bertsmith.model.generation import greedy
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Marks, Task
+from bertsmith.tasks.task import Decided, Example, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -111,6 +111,9 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
         (generated,) = parts
         return replace(generated, num_cut_tokens=num_cut_tokens)
+
+    def decided(self, prediction: GeneratedText) -> Decided:
+        return Decided((), prediction.score)
 
     def marks(self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]) -> Marks:
         """Whether the target was reproduced, white space and case aside."""

@@ -47,7 +47,7 @@ from bertsmith.tasks.tag_records import (
     tags_of,
 )
 from bertsmith.tasks.tag_windows import LabelledPieces, TagWindow, TagWindows, chain_targets, read_words
-from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Grammar, Scheme, detect_scheme, grammar_of, repaired, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings
@@ -343,6 +343,10 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         pairs = [(word.score, word.tag == tag) for word, tag in zip(given, known, strict=True) if word.score > 0]
         rows = np.array(pairs, dtype=np.float64).reshape(-1, 2)
         return rows[:, 0], rows[:, 1]
+
+    def decided(self, prediction: TagPrediction) -> Decided:
+        """The tags of all words, and the probability of the least sure one that was read."""
+        return Decided(prediction.tags, min((word.score for word in prediction.words if word.score > 0), default=None))
 
     def confusion(
         self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]
