@@ -59,7 +59,7 @@ def toy_app(folders: list[Path], keys: Sequence[str] = (), **beside: Any) -> Ite
     from bertsmith.serving.served import House, Served
 
     limits = LimitSettings()
-    engine = Engine(BatchSettings(), limits.max_waiting_tokens)
+    engine = Engine(BatchSettings(), limits.max_queue_seconds)
     models = {
         folder.name: Served(folder.name, load(folder, device="cpu", precision="fp32"), sha256(folder / WEIGHTS))
         for folder in folders

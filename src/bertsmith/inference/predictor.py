@@ -168,7 +168,9 @@ class Predictor:
         batch = self.task.collate(windows).to(device)
         with autocast(self.precision, device):
             outputs = self.task.outputs(self.network, batch)
-        return [self.task.decode(window, output, self.tokenizer) for window, output in zip(windows, outputs, strict=True)]
+        return [
+            self.task.decode(window, output, self.tokenizer) for window, output in zip(windows, outputs, strict=True)
+        ]
 
     def merge(self, item: Any, windows: Sequence[Window], parts: Sequence[Any]) -> Any:
         """The last step: the prediction for a request, or for an example, from its windows' parts, in order."""

@@ -1,6 +1,6 @@
-"""Several saved models at once: those with the same encoder hold its weights once, and read a text once for all of them.
+"""Several saved models at once: those with one encoder hold its weights once, and read a text once for all of them.
 
-Such models are heads over one pre-trained encoder that training left as it was, or the same encoder under several tasks.
+Such models are heads over a pre-trained encoder that training left as it was, or one encoder under several tasks.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ def predictors_of(
 ) -> list[Predictor]:
     """As `Predictor.of` of each; those whose encoders have the same weights share one, `encoder_of` says which."""
     made: list[Predictor] = []
-    first_with: dict[str, Predictor] = {}
+    first_with: dict[str, Any] = {}
     for artifact in artifacts:
         key = _fingerprint(artifact.network)
-        predictor = Predictor.of(artifact, device=device, precision=precision, batch_invariant=batch_invariant)
+        predictor: Any = Predictor.of(artifact, device=device, precision=precision, batch_invariant=batch_invariant)
         if (known := first_with.get(key)) is None:
             first_with[key] = predictor
         else:
             shared = known.network.encoder
             if not isinstance(shared, SharedEncoder):
-                shared = known.network.encoder = SharedEncoder(shared)  # type: ignore[assignment]
-            predictor.network.encoder = shared  # type: ignore[assignment]
+                shared = known.network.encoder = SharedEncoder(shared)
+            predictor.network.encoder = shared
         made.append(predictor)
     return made
 
@@ -107,7 +107,7 @@ def parts_together(asked: Sequence[Asked]) -> list[list[Any]]:
             chosen[-1].append(places[key])
     device = next(shared.parameters()).device
     with autocast(asked[0].predictor.precision, device):
-        states = shared.states_of(different, device).split([window.num_tokens for window in different])
+        states = torch.split(shared.states_of(different, device), [window.num_tokens for window in different])
     parts = []
     try:
         for one, rows in zip(asked, chosen, strict=True):

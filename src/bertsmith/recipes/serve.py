@@ -105,7 +105,7 @@ def _house(settings: ServeSettings, stack: ExitStack, progress: Progress) -> Hou
 
     models = _models(settings, progress)
     measures = Measures()
-    engine = Engine(settings.batch, settings.limits.max_waiting_tokens, measures.batch)
+    engine = Engine(settings.batch, settings.limits.max_queue_seconds, measures.batch)
     stack.callback(engine.close)
     measures.watch("bertsmith_waiting_tokens", "Tokens that wait for the model.", lambda: engine.waiting_tokens)
     keeps = _keeps(settings, stack)

@@ -74,7 +74,8 @@ class Searcher:
         self, index: Searched, encoder: Callable[[], TextEncoder] | None = None, reranker: Predictor | None = None
     ):
         self.index, self.reranker = index, reranker
-        self._load, self._encoder = encoder, None
+        self._load = encoder
+        self._encoder: TextEncoder | None = None
 
     @property
     def encoder(self) -> TextEncoder:

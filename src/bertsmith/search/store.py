@@ -204,8 +204,7 @@ class Store:
             except sqlite3.DatabaseError as error:
                 raise FileFormatError(f"{self.path}: damaged: {error}") from None
             finally:
-                if self._connection.in_transaction:
-                    self._connection.rollback()  # nothing was written
+                self._connection.rollback()  # nothing was written
 
     @property
     def revision(self) -> int:

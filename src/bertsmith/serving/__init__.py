@@ -1,1 +1,1 @@
-"""Saved models behind HTTP: requests into one queue, one inference thread, predictions out. Knows `Task`, never a task."""
+"""Saved models behind HTTP: requests into one queue and one inference thread. Knows `Task`, never a task."""

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from bertsmith.errors import SettingsError
-from bertsmith.serving.errors import RefusedRequest, too_many
+from bertsmith.serving.errors import RefusedRequestError, too_many
 
 KEYS_VARIABLE = "BERTSMITH_API_KEYS"
 """The environment's variable with keys, separated by commas or new lines, where no file is named."""
@@ -34,7 +34,9 @@ def read_keys(file: Path | None) -> tuple[str, ...]:
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     for place, key in enumerate(keys, start=1):
         if len(key) < SHORTEST_KEY:
-            raise SettingsError(f"{where}: key {place} has {len(key)} characters; shorter than {SHORTEST_KEY} is guessed")
+            raise SettingsError(
+                f"{where}: key {place} has {len(key)} characters; shorter than {SHORTEST_KEY} is guessed"
+            )
     if file is not None and not keys:
         raise SettingsError(f"{file}: no keys in it; one a line")
     return keys
@@ -56,13 +58,13 @@ class Access:
         self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
 
     def admit(self, headers: Mapping[bytes, bytes], address: str) -> None:
-        """Raises `RefusedRequest`: 401 without a known key, 429 for one that asks too often."""
+        """Raises `RefusedRequestError`: 401 without a known key, 429 for one that asks too often."""
         client = address.encode()
         if self._keys:
             client = sha256(_key_in(headers)).digest()
             # All are compared, so that the time does not say which one was nearly right.
-            if not any([hmac.compare_digest(client, key) for key in self._keys]):
-                raise RefusedRequest(
+            if not sum(hmac.compare_digest(client, key) for key in self._keys):
+                raise RefusedRequestError(
                     401,
                     "no_key",
                     "this server wants a key: the header Authorization: Bearer KEY",

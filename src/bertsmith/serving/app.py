@@ -18,7 +18,7 @@ from bertsmith import __version__
 from bertsmith.serving.access import Access
 from bertsmith.serving.bodies import read_json
 from bertsmith.serving.description import describe
-from bertsmith.serving.errors import AbandonedRequestError, RefusedRequest, overloaded
+from bertsmith.serving.errors import AbandonedRequestError, RefusedRequestError, overloaded
 from bertsmith.serving.routes import ROUTES, Asked, Route
 from bertsmith.serving.served import House
 from bertsmith.serving.static import add_page
@@ -26,7 +26,7 @@ from bertsmith.serving.static import add_page
 log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/docs", "/livez", "/readyz", "/openapi.json"})
-"""Without a key, and `/page/...`: they tell nothing of the models' texts, and a page has to be there to ask for a key."""
+"""Without a key, and `/page/...`: they tell nothing of texts, and a page has to be there to ask for a key."""
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 """Of every answer that does not say otherwise."""
 GONE = 499
@@ -55,7 +55,7 @@ def create_app(house: House, access: Access | None = None) -> FastAPI:
     _add_health(app, house)
     add_page(app)
     app.openapi = lambda: describe(app, house)  # type: ignore[method-assign]
-    app.add_exception_handler(RefusedRequest, _refused)
+    app.add_exception_handler(RefusedRequestError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(AbandonedRequestError, _abandoned)
     app.add_middleware(Door, house=house, access=access or Access(), state=app.state.server)
@@ -87,7 +87,7 @@ async def _while_there(request: Request, answering: Awaitable[bytes]) -> bytes:
         gone.cancel()
         if not work.done():
             work.cancel()
-            with suppress(asyncio.CancelledError, RefusedRequest):
+            with suppress(asyncio.CancelledError, RefusedRequestError):
                 await work
 
 
@@ -101,15 +101,17 @@ def _answer(content: bytes, status: int = 200, headers: Mapping[str, str] | None
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedRequest)
+    assert isinstance(error, RefusedRequestError)
     return _answer(json.dumps(error.body()).encode(), error.status, error.headers)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
-    message = f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}; /openapi.json lists what there is"
-    refused = RefusedRequest(error.status_code, kind, message, headers=error.headers or {})
+    message = (
+        f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}; /openapi.json lists what there is"
+    )
+    refused = RefusedRequestError(error.status_code, kind, message, headers=error.headers or {})
     return await _refused(request, refused)
 
 
@@ -169,7 +171,7 @@ class Door:
             # Its trace belongs into the log, which has no texts of requests; the client learns that it happened.
             log.exception("%s %s failed", scope["method"], _route_of(scope))
             if not has_begun:
-                failure = RefusedRequest(500, "failed", "the server failed at this request; its log says why")
+                failure = RefusedRequestError(500, "failed", "the server failed at this request; its log says why")
                 await _answer(json.dumps(failure.body()).encode(), 500)(scope, receive, count)
         finally:
             self.num_inside -= 1
@@ -179,7 +181,7 @@ class Door:
             self.house.measures.seconds.labels(route).observe(seconds)
             log.info("%s %s %d %.1f ms", scope["method"], route, status, 1000 * seconds)
 
-    def _refusal(self, scope: Scope) -> RefusedRequest | None:
+    def _refusal(self, scope: Scope) -> RefusedRequestError | None:
         """Why the request does not come in, if it does not."""
         path = scope["path"]
         if path in OPEN_PATHS or path.startswith("/page/"):
@@ -188,7 +190,7 @@ class Door:
             self.access.admit(_first_of_each(scope["headers"]), (scope.get("client") or ("",))[0])
             if self.num_inside > self.house.limits.max_connections:
                 raise overloaded("more requests at a time than this server takes", 1)
-        except RefusedRequest as error:
+        except RefusedRequestError as error:
             return error
         return None
 

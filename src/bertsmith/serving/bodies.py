@@ -11,7 +11,7 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from bertsmith.errors import nearest
-from bertsmith.serving.errors import AbandonedRequestError, RefusedRequest, bad_json, invalid, too_large
+from bertsmith.serving.errors import AbandonedRequestError, RefusedRequestError, bad_json, invalid, too_large
 from bertsmith.serving.limits import LimitSettings
 
 JSON_TYPES = ("application/json", "")
@@ -19,15 +19,19 @@ JSON_TYPES = ("application/json", "")
 
 
 async def read_json(request: Request, limits: LimitSettings) -> dict[str, Any]:
-    """The JSON object in the body. Raises `RefusedRequest` with 400, 408, 413 or 415."""
+    """The JSON object in the body. Raises `RefusedRequestError` with 400, 408, 413 or 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in JSON_TYPES and not content_type.endswith("+json"):
-        raise RefusedRequest(415, "wrong_type", f"expected a body of application/json, found {content_type[:80]!r}")
+        raise RefusedRequestError(
+            415, "wrong_type", f"expected a body of application/json, found {content_type[:80]!r}"
+        )
     try:
         async with asyncio.timeout(limits.body_seconds):
             body = await _read(request, limits.max_body_bytes)
     except TimeoutError:
-        raise RefusedRequest(408, "too_slow", f"the body took longer than {limits.body_seconds:g} seconds") from None
+        raise RefusedRequestError(
+            408, "too_slow", f"the body took longer than {limits.body_seconds:g} seconds"
+        ) from None
     except ClientDisconnect:
         raise AbandonedRequestError from None
     return parse(body, limits.max_depth)
@@ -144,9 +148,7 @@ def check_texts(value: Any, limits: LimitSettings, index: int | None = None) -> 
     """Refuses texts that are too long or hold half a character, wherever they are in an input."""
     for text in _strings(value):
         if len(text) > limits.max_characters:
-            raise too_large(
-                f"a text of {len(text):,} characters, at most {limits.max_characters:,} are taken", index
-            )
+            raise too_large(f"a text of {len(text):,} characters, at most {limits.max_characters:,} are taken", index)
         if not text.isascii():
             try:
                 text.encode()

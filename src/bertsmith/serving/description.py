@@ -1,4 +1,4 @@
-"""The description of the API, OpenAPI 3.1: made from the tasks' `Request` and `Prediction`, so that it cannot differ."""
+"""The description of the API, OpenAPI 3.1: made from the tasks' `Request` and `Prediction`, that it cannot differ."""
 
 from __future__ import annotations
 
@@ -46,12 +46,20 @@ FIXED: Mapping[str, Schema] = {
     "Truncation": {
         "type": "object",
         "required": ["num_cut_requests", "num_cut_tokens", "num_windowed_requests"],
-        "properties": dict.fromkeys(("num_cut_requests", "num_cut_tokens", "num_windowed_requests"), {"type": "integer"}),
+        "properties": {
+            "num_cut_requests": {"type": "integer"},
+            "num_cut_tokens": {"type": "integer"},
+            "num_windowed_requests": {"type": "integer"},
+        },
     },
     "Timing": {
         "type": "object",
         "required": ["total_ms"],
-        "properties": dict.fromkeys(("queue_ms", "inference_ms", "total_ms"), {"type": "number"}),
+        "properties": {
+            "queue_ms": {"type": "number"},
+            "inference_ms": {"type": "number"},
+            "total_ms": {"type": "number"},
+        },
     },
     "Usage": {"type": "object", "additionalProperties": {"type": "integer"}},
 }
@@ -189,7 +197,12 @@ ANSWERS: Mapping[str, Schema] = {
             "tokens": _list(
                 _list(
                     _object(
-                        {"id": {"type": "integer"}, "text": TEXT, "start": {"type": "integer"}, "end": {"type": "integer"}}
+                        {
+                            "id": {"type": "integer"},
+                            "text": TEXT,
+                            "start": {"type": "integer"},
+                            "end": {"type": "integer"},
+                        }
                     )
                 )
             ),
@@ -257,9 +270,9 @@ def describe(app: FastAPI, house: House) -> Schema:
 
 
 def _operation(route: Route, body: Schema | None, answer: Schema, served: Served | None = None) -> Schema:
-    of_model = "" if served is None else f" {served.name} ({served.task_name})"
+    summary = route.summary if served is None else f"What {served.name} ({served.task_name}) says of each input."
     operation: Schema = {
-        "summary": route.summary.removesuffix(".") + of_model,
+        "summary": summary.removesuffix("."),
         "operationId": f"{route.endpoint.__name__}{'' if served is None else '_' + served.name}",
         "responses": {
             "200": {"description": "the answer", "content": {"application/json": {"schema": answer}}},

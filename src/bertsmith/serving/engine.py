@@ -54,15 +54,15 @@ class Job:
     def is_given_up(self) -> bool:
         return self.result.done() or time.monotonic() > self.deadline
 
-    def take(self, room: int, *, at_least_one: bool) -> list[int]:
-        """Places of its next windows that fit into `room` tokens."""
+    def take(self, share: int, room: int) -> list[int]:
+        """Places of its next windows: one that fits into `room` tokens, and more while they are within its share."""
         taken: list[int] = []
+        size = 0
         while self.next_window < len(self.windows):
-            size = self.windows[self.next_window].num_tokens
-            if size > room and (taken or not at_least_one):
+            size += self.windows[self.next_window].num_tokens
+            if size > (share if taken else room):
                 break
             taken.append(self.next_window)
-            room -= size
             self.next_window += 1
         return taken
 
@@ -90,10 +90,10 @@ class Engine:
     def __init__(
         self,
         batch: BatchSettings,
-        max_waiting_tokens: int,
+        max_queue_seconds: float,
         on_batch: Callable[[int, int, float], None] = lambda tokens, windows, seconds: None,
     ):
-        self.batch, self.max_waiting_tokens, self.on_batch = batch, max_waiting_tokens, on_batch
+        self.batch, self.max_queue_seconds, self.on_batch = batch, max_queue_seconds, on_batch
         self.waiting_tokens = 0
         self.num_abandoned = 0
         self._tokens_per_second = 10_000.0
@@ -108,13 +108,11 @@ class Engine:
     # From outside
 
     def submit(self, job: Job) -> Future[list[Any]]:
-        """Its parts, some time. Raises `RefusedRequest` where too much waits already."""
+        """Its parts, some time. Raises `RefusedRequestError` where too much waits already."""
         with self._changed:
-            if self.waiting_tokens and self.waiting_tokens + job.num_tokens > self.max_waiting_tokens:
-                raise overloaded(
-                    f"{self.waiting_tokens:,} tokens wait for the model; try again later",
-                    self.waiting_tokens / self._tokens_per_second,
-                )
+            seconds = self.waiting_tokens / self._tokens_per_second
+            if seconds > self.max_queue_seconds:
+                raise overloaded(f"{self.waiting_tokens:,} tokens wait for the model; try again later", seconds)
             job.queued = time.monotonic()
             if not job.windows:
                 job.result.set_result([])
@@ -185,8 +183,9 @@ class Engine:
             if job.is_given_up:
                 self._leave(job)
                 continue
-            share = room if not queue else min(room, max(1, self.batch.max_tokens_per_batch // SHARES))
-            places = job.take(share, at_least_one=not taken)
+            share = min(room, self.batch.max_tokens_per_batch // SHARES) if queue else room
+            # A window longer than any batch is one by itself.
+            places = job.take(share, room if taken else max(room, job.windows[job.next_window].num_tokens))
             tried = 0 if places else tried + 1
             if places:
                 job.began = job.began or time.monotonic()

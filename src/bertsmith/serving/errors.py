@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class RefusedRequest(Exception):
+class RefusedRequestError(Exception):
     """index: of the input at fault, from 0, where there is one."""
 
     status: int
@@ -21,34 +21,34 @@ class RefusedRequest(Exception):
         return {"error": {"type": self.kind, "message": self.message, "index": self.index}}
 
 
-def bad_json(message: str) -> RefusedRequest:
-    return RefusedRequest(400, "bad_json", message)
+def bad_json(message: str) -> RefusedRequestError:
+    return RefusedRequestError(400, "bad_json", message)
 
 
-def invalid(message: str, index: int | None = None) -> RefusedRequest:
-    return RefusedRequest(422, "invalid", message, index)
+def invalid(message: str, index: int | None = None) -> RefusedRequestError:
+    return RefusedRequestError(422, "invalid", message, index)
 
 
-def too_large(message: str, index: int | None = None) -> RefusedRequest:
-    return RefusedRequest(413, "too_large", message, index)
+def too_large(message: str, index: int | None = None) -> RefusedRequestError:
+    return RefusedRequestError(413, "too_large", message, index)
 
 
-def not_found(message: str) -> RefusedRequest:
-    return RefusedRequest(404, "not_found", message)
+def not_found(message: str) -> RefusedRequestError:
+    return RefusedRequestError(404, "not_found", message)
 
 
-def overloaded(message: str, seconds: float) -> RefusedRequest:
+def overloaded(message: str, seconds: float) -> RefusedRequestError:
     """seconds: after which another try is worth it."""
-    return RefusedRequest(503, "overloaded", message, headers={"Retry-After": str(max(1, round(seconds)))})
+    return RefusedRequestError(503, "overloaded", message, headers={"Retry-After": str(max(1, round(seconds)))})
 
 
-def too_many(seconds: float) -> RefusedRequest:
+def too_many(seconds: float) -> RefusedRequestError:
     message = "more requests a second than this server takes from one client"
-    return RefusedRequest(429, "too_many", message, headers={"Retry-After": str(max(1, round(seconds)))})
+    return RefusedRequestError(429, "too_many", message, headers={"Retry-After": str(max(1, round(seconds)))})
 
 
-def too_late(seconds: float) -> RefusedRequest:
-    return RefusedRequest(504, "too_late", f"not answered within {seconds:g} seconds and given up")
+def too_late() -> RefusedRequestError:
+    return RefusedRequestError(504, "too_late", "not answered by its deadline, and given up")
 
 
 class AbandonedRequestError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -16,7 +17,7 @@ class Measures:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        named = {"registry": self.registry}
+        named: Any = {"registry": self.registry}
         self.requests = Counter("bertsmith_requests", "Answered requests.", ["route", "status"], **named)
         self.seconds = Histogram(
             "bertsmith_request_seconds", "From a request to its answer.", ["route"], buckets=SECONDS, **named

@@ -54,7 +54,9 @@ class Asked:
         return self.started + wanted / 1000
 
     def timing(self, outcome: Outcome | None = None) -> dict[str, float]:
-        parts = {} if outcome is None else {"queue_ms": outcome.queue_seconds, "inference_ms": outcome.inference_seconds}
+        parts = (
+            {} if outcome is None else {"queue_ms": outcome.queue_seconds, "inference_ms": outcome.inference_seconds}
+        )
         parts["total_ms"] = time.monotonic() - self.started
         return {name: round(1000 * seconds, 3) for name, seconds in parts.items()}
 
@@ -100,7 +102,9 @@ async def embeddings(asked: Asked) -> bytes:
     ]
     usage = {"prompt_tokens": outcome.num_tokens, "total_tokens": outcome.num_tokens}
     facts = _facts(asked, served, outcome)
-    return _json({"object": "list", "data": data, **facts, "model": served.name, "sha256": served.sha256, "usage": usage})
+    return _json(
+        {"object": "list", "data": data, **facts, "model": served.name, "sha256": served.sha256, "usage": usage}
+    )
 
 
 async def similarity(asked: Asked) -> bytes:
@@ -266,5 +270,3 @@ def _named(converses: Any) -> dict[str, Any]:
 
 def _json(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-

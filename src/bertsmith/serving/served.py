@@ -69,7 +69,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Outcome:
-    """predictions: one an input. queue_seconds, inference_seconds: until the first of it was computed, and from then."""
+    """predictions: one an input. queue_seconds, inference_seconds: before its first batch began, and after."""
 
     predictions: list[Any]
     truncation: Truncation
@@ -136,8 +136,7 @@ class House:
 
     async def answer(self, served: Served, requests: Sequence[Any], deadline: float | None = None) -> Outcome:
         """What the model says of each request, in their order. deadline: by the monotonic clock."""
-        limit = self.limits.deadline_seconds
-        deadline = time.monotonic() + limit if deadline is None else deadline
+        deadline = time.monotonic() + self.limits.deadline_seconds if deadline is None else deadline
         encoded = await self._encoded(served, requests)
         windows = [window for row in encoded for window in row]
         num_tokens = sum(window.num_tokens for window in windows)
@@ -149,10 +148,10 @@ class House:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 parts = iter(await result)
         except TimeoutError:
-            raise too_late(limit) from None
+            raise too_late() from None
         except asyncio.CancelledError:
             if result.cancelled() and time.monotonic() > deadline:
-                raise too_late(limit) from None
+                raise too_late() from None
             raise
         rows = [[next(parts) for _ in row] for row in encoded]
         predictions = [
@@ -171,7 +170,7 @@ class House:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await result
         except TimeoutError:
-            raise too_late(self.limits.deadline_seconds) from None
+            raise too_late() from None
         except BertsmithError as error:
             raise invalid(str(error)) from None
 

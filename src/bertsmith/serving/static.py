@@ -63,7 +63,7 @@ def page_files() -> dict[str, StaticFile]:
 
 
 def add_page(app: FastAPI) -> None:
-    """The page at `/`, that of the API at `/docs`, their other files at `/page/NAME`; neither is listed in the OpenAPI description."""
+    """The page at `/`, that of the API at `/docs`, their files at `/page/NAME`; the description lists none of them."""
     for name, file in page_files().items():
         path = PATHS.get(name, f"/page/{name}")
         app.add_api_route(path, _sender(file), methods=["GET", "HEAD"], include_in_schema=False)
