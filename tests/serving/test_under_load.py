@@ -144,7 +144,7 @@ def test_sigterm_under_load_answers_what_was_accepted(house: Path, known: dict[s
 
 def test_sigterm_loses_nothing_that_was_accepted(house: Path, known: dict[str, float], tmp_path: Path) -> None:
     texts = list(known)
-    with served([house / "model"], tmp_path / "log") as server, ExitStack() as stack:
+    with served([house / "model", "--max-queue-seconds", "60"], tmp_path / "log") as server, ExitStack() as stack:
         connections = [stack.enter_context(server.connect()) for _ in range(NUM_CLIENTS)]
         for connection in connections:
             connection.sendall(_raw(body(*texts * 5)))
