@@ -21,7 +21,7 @@ from bertsmith.inference.predictor import Predictor
 
 LONGEST = 3
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_BREAK = re.compile(r"[.,;:!?()\"\n]")
+_BREAK = re.compile(r"[.,;:!?()\"\n]|<[^<>]*>")
 LINKS = frozenset("a an the of and or to for in on at with by from my our your his her its their".split())
 """Stand within a phrase and not at its ends."""
 NEVER = frozenset(

@@ -2,7 +2,8 @@
 
     python examples/review_analysis/leave_last_out.py runs/reviews/reviews.jsonl --encoder MODEL
 
-Nothing from that day on is known: not the review itself, not what others have written of the item since.
+Nothing from that day on is known: not the review itself, not what others have written of the item since
+(the one exception: the mean of all vectors, which is taken off each).
 """
 
 from __future__ import annotations

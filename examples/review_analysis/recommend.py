@@ -35,11 +35,14 @@ class Recommendation:
 
 
 class Reviews:
-    """Reviews and their vectors [n, H] of length 1, and what may be known of them on a day."""
+    """Reviews and their vectors, and what may be known of them on a day.
+
+    vectors: [n, H] of length 1, without the mean of all: what every review has in common tells no taste from another.
+    """
 
     def __init__(self, reviews: Sequence[Review], vectors: Vectors):
         self.reviews = reviews
-        self.vectors = unit(vectors)
+        self.vectors = unit(vectors - vectors.mean(axis=0))
         self.items = sorted({review.item for review in reviews})
         self.users = sorted({review.user for review in reviews})
         item_number = {item: i for i, item in enumerate(self.items)}

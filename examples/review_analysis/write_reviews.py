@@ -73,10 +73,11 @@ class Sentence:
     labels: tuple[str, ...] = ()
 
 
-def make_world(seed: int, num_users: int, restaurants_per_kitchen: int) -> World:
-    """The same for the same arguments."""
+def make_world(seed: int, num_users: int, restaurants_per_kitchen: int, changing_fraction: float = 0.5) -> World:
+    """The same for the same arguments. changing_fraction: the chance that a user's tastes change after a year."""
     rng = Random(seed)
-    world = World(_restaurants(rng, restaurants_per_kitchen), [_user(rng, i) for i in range(num_users)])
+    users = [_user(rng, f"user {i + 1}", changing_fraction) for i in range(num_users)]
+    world = World(_restaurants(rng, restaurants_per_kitchen), users)
     for user in world.users:
         _visits(rng, user, world)
     world.reviews.sort(key=lambda review: (review["date"], review["user"]))
@@ -94,10 +95,9 @@ def _restaurants(rng: Random, per_kitchen: int) -> list[Restaurant]:
     return found
 
 
-def _user(rng: Random, number: int) -> User:
-    """Every second user has other tastes after half of the time."""
+def _user(rng: Random, name: str, changing_fraction: float) -> User:
     one, two, three, four = rng.sample(list(KITCHENS), 4)
-    return User(f"user {number + 1}", (one, two), (three, four) if number % 2 else (one, two))
+    return User(name, (one, two), (three, four) if rng.random() < changing_fraction else (one, two))
 
 
 def _visits(rng: Random, user: User, world: World) -> None:
@@ -198,9 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the files")
     parser.add_argument("--users", type=int, default=300, help="how many write reviews")
     parser.add_argument("--restaurants-per-kitchen", type=int, default=10, help=f"of each of {len(KITCHENS)} kitchens")
+    parser.add_argument("--changing-fraction", type=float, default=0.5, help="of users, whose tastes change after a year")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
-    world = make_world(asked.seed, asked.users, asked.restaurants_per_kitchen)
+    world = make_world(asked.seed, asked.users, asked.restaurants_per_kitchen, asked.changing_fraction)
     write(asked.output_dir, world, asked.seed)
     print(f"{len(world.reviews):,} reviews of {len(world.restaurants)} restaurants in {asked.output_dir}")
 
