@@ -77,7 +77,12 @@ class ByName:
     """
 
     def __init__(
-        self, encoder: Predictor, sentiment: Predictor, aspects: Sequence[str], closest: float = 0.2, surest: float = 0.7
+        self,
+        encoder: Predictor,
+        sentiment: Predictor,
+        aspects: Sequence[str],
+        closest: float = 0.2,
+        surest: float = 0.7,
     ):
         self.encoder, self.sentiment, self.aspects = encoder, sentiment, tuple(aspects)
         self.closest, self.surest = closest, surest

@@ -1,6 +1,6 @@
 """What is an item's key phrases: phrases of its reviews that are near to all of them together and unlike each other.
 
-    python examples/review_analysis/key_phrases.py runs/reviews/reviews.jsonl "bakery 1" --encoder MODEL
+python examples/review_analysis/key_phrases.py runs/reviews/reviews.jsonl "bakery 1" --encoder MODEL
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ from bertsmith.errors import BertsmithError, DataError
 from bertsmith.inference.predictor import Predictor
 
 LONGEST = 3
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _BREAK = re.compile(r"[.,;:!?()\"\n]|<[^<>]*>")
-LINKS = frozenset("a an the of and or to for in on at with by from my our your his her its their".split())
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LINKS = _words("a an the of and or to for in on at with by from my our your his her its their")
 """Stand within a phrase and not at its ends."""
-NEVER = frozenset(
+NEVER = _words(
     "i me we us you he him she it they them who what which this that these those there here myself "
     "am is are was were be been being do does did doing have has had having can could will would shall should may "
     "might must say said says get got go went not no nor never than then as if so but because until while although "
     "too very just only also once again more most much many some any all both each other another one two lot quite "
-    "about after before into off out over up down when where why how don't didn't isn't wasn't it's i'm".split()
+    "about after before into off out over up down when where why how don't didn't isn't wasn't it's i'm"
 )
 """End a phrase: the words that sentences hang together by, which say nothing of what a text is about."""
 
@@ -49,7 +55,7 @@ def candidates(texts: Sequence[str], min_fraction: float = 0.0) -> Counter[str]:
     >>> sorted(candidates(["They have a wall of clocks, and it is loud."]))
     ['clocks', 'loud', 'wall', 'wall of clocks']
     """
-    counts = Counter(phrase for text in texts for phrase in _phrases(text.lower()))
+    counts = Counter(phrase for text in texts for phrase in _phrases(text.lower().replace("’", "'")))
     return Counter({phrase: count for phrase, count in counts.items() if count >= min_fraction * len(texts)})
 
 

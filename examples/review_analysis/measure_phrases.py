@@ -1,6 +1,7 @@
 """Are key phrases any good? Beside the most frequent phrases, and those that TF-IDF picks among the same candidates.
 
-    python examples/review_analysis/measure_phrases.py runs/reviews/reviews.jsonl --truth runs/reviews/truth.json --encoder MODEL
+    python examples/review_analysis/measure_phrases.py runs/reviews/reviews.jsonl \\
+        --truth runs/reviews/truth.json --encoder MODEL
 
 Known phrases: the share of what each restaurant is known for (three dishes and a peculiarity, planted in its reviews)
 that is among its five phrases. Found again: the reciprocal rank of the text among all texts, by the cosine of its
@@ -42,7 +43,7 @@ class Quality:
 
 
 def measured(encoder: Predictor, texts: Texts, known: Mapping[str, set[str]] | None) -> dict[str, Quality]:
-    """By the name of each way to choose phrases, how good they are; texts, known: by the name of what they are about."""
+    """By the name of each way to choose phrases, how good they are. texts, known: by the name of what they tell of."""
     counts = {name: candidates(rows, 0.1) for name, rows in texts.items()}
     chosen: dict[str, Phrases] = {
         "most frequent": {name: _top(found, float) for name, found in counts.items()},
@@ -82,7 +83,8 @@ def _by_vectors(encoder: Predictor, texts: Texts, diversity: float) -> Phrases:
 def _found_again(encoder: Predictor, phrases: Sequence[str], vectors: Vectors) -> list[float]:
     """1 / the rank of each text for its own phrases."""
     cosines = unit(encoder.embed(phrases)) @ vectors.T
-    return (1 / (cosines >= np.diag(cosines)[:, None]).sum(axis=1)).tolist()
+    ranks = (cosines >= np.diag(cosines)[:, None]).sum(axis=1)
+    return [1 / int(rank) for rank in ranks]
 
 
 def planted(truth: Path) -> dict[str, set[str]]:

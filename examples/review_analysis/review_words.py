@@ -71,7 +71,11 @@ NEW_BAD = ("terrible", "dreadful", "horrible")
 
 ONE = ("{a} was {x}.", "I must say that {a} was {x}.", "As for {a}, it was {x}.", "Once more {a} was {x}.")
 NEW_ONE = ("We found {a} {x}.", "To be honest, {a} seemed {x} to us.")
-TWO = ("{a} was {x}, but {b} was {y}.", "{a} was {x}, {b} on the other hand was {y}.", "While {a} was {x}, {b} was {y}.")
+TWO = (
+    "{a} was {x}, but {b} was {y}.",
+    "{a} was {x}, {b} on the other hand was {y}.",
+    "While {a} was {x}, {b} was {y}.",
+)
 NEW_TWO = ("{a} being {x}, we forgot that {b} was {y}.", "We found {a} {x}; {b}, though, we found {y}.")
 """Of two aspects one is good and one is bad: whoever sees the words alone cannot say which."""
 NONE = (

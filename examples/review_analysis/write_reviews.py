@@ -2,7 +2,7 @@
 
     python examples/review_analysis/write_reviews.py --output-dir runs/reviews
 
-A file of reviews, three of sentences with the aspects that they judge, and `truth.json`, which the analysis never reads.
+A file of reviews, three of sentences with the aspects that they judge, and `truth.json`, for measuring alone.
 """
 
 from __future__ import annotations
@@ -154,11 +154,13 @@ def about(rng: Random, is_good: Mapping[str, bool], dish: str = "", *, new: bool
             subjects, said = parts.subjects or (dish,), (parts.good + GOOD if good else parts.bad + BAD)
         words |= {names[0]: rng.choice(subjects), names[1]: rng.choice(said)}
     text = rng.choice(forms[len(is_good) - 1]).format(**words)
-    return Sentence(text[0].upper() + text[1:], tuple(f"{a}: {'good' if good else 'bad'}" for a, good in is_good.items()))
+    return Sentence(
+        text[0].upper() + text[1:], tuple(f"{a}: {'good' if good else 'bad'}" for a, good in is_good.items())
+    )
 
 
 def new_sentences(seed: int, num: int) -> list[Sentence]:
-    """Sentences whose subjects, judgements and forms all differ from those of the reviews; a third judge two aspects."""
+    """Sentences whose subjects, judgements and forms are none of the reviews'; a third judge two aspects."""
     rng = Random(seed)
     found = []
     for i in range(num):
@@ -170,7 +172,8 @@ def new_sentences(seed: int, num: int) -> list[Sentence]:
 
 def split_sentences_of(world: World) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Each different sentence once: of four in five restaurants to train on, and those that only the others have."""
-    train, held_out = {}, {}
+    train: dict[str, dict[str, Any]] = {}
+    held_out: dict[str, dict[str, Any]] = {}
     for i, restaurant in enumerate(world.restaurants):
         for sentence in world.sentences.get(restaurant.name, ()):
             (held_out if i % 5 == 4 else train)[sentence["text"]] = sentence
@@ -198,7 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the files")
     parser.add_argument("--users", type=int, default=300, help="how many write reviews")
     parser.add_argument("--restaurants-per-kitchen", type=int, default=10, help=f"of each of {len(KITCHENS)} kitchens")
-    parser.add_argument("--changing-fraction", type=float, default=0.5, help="of users, whose tastes change after a year")
+    parser.add_argument(
+        "--changing-fraction", type=float, default=0.5, help="of users, whose tastes change after a year"
+    )
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     world = make_world(asked.seed, asked.users, asked.restaurants_per_kitchen, asked.changing_fraction)
