@@ -150,14 +150,15 @@ def agreement(reader: Reader, rows: Sequence[tuple[str, set[str]]]) -> Agreement
     read = reader.read([text for text, _ in rows])
     pairs = [({o.label for o in found}, known) for found, (_, known) in zip(read, rows, strict=True)]
     return Agreement(
-        _f1(pairs),
-        _f1([pair for pair in pairs if len(pair[1]) == 1]),
-        _f1([pair for pair in pairs if len(pair[1]) == 2]),
+        f1(pairs),
+        f1([pair for pair in pairs if len(pair[1]) == 1]),
+        f1([pair for pair in pairs if len(pair[1]) == 2]),
         len(pairs),
     )
 
 
-def _f1(pairs: Sequence[tuple[set[str], set[str]]]) -> float:
+def f1(pairs: Sequence[tuple[set[str], set[str]]]) -> float:
+    """Of all labels together; pairs: what is found and what is known."""
     both, either = sum(len(a & b) for a, b in pairs), sum(len(a) + len(b) for a, b in pairs)
     return 2 * both / max(1, either)
 
