@@ -5,7 +5,7 @@
 
     by name: no labels but names of aspects; vectors find the aspect, a model of sentiment what is said of it
     python examples/review_analysis/aspects.py runs/reviews/reviews.jsonl "bakery 1" \\
-        --aspects food service price noise waiting --encoder MODEL --sentiment runs/sentiment
+        --aspects "food=food and dishes" service price noise --encoder MODEL --sentiment runs/sentiment
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +73,7 @@ def _aspect_and_good(label: str) -> tuple[str, bool]:
 class ByName:
     """An aspect is what a clause is nearest to, by cosine, if near enough; good or bad is what the clause sounds like.
 
+    aspects: by name, the words that clauses are compared with; several words that describe it do better than its name.
     closest: the least cosine. surest: the least probability of good or of bad, below which a clause says neither.
     """
 
@@ -80,13 +81,13 @@ class ByName:
         self,
         encoder: Predictor,
         sentiment: Predictor,
-        aspects: Sequence[str],
+        aspects: Mapping[str, str],
         closest: float = 0.2,
         surest: float = 0.7,
     ):
         self.encoder, self.sentiment, self.aspects = encoder, sentiment, tuple(aspects)
         self.closest, self.surest = closest, surest
-        self.names = unit(encoder.embed(self.aspects))
+        self.described = unit(encoder.embed(list(aspects.values())))
         labels = sentiment.task.labels() or ()
         self.good, self.bad = (_named(labels, SENTIMENTS[side]) for side in ("good", "bad"))
 
@@ -96,7 +97,7 @@ class ByName:
         found: list[list[Opinion]] = [[] for _ in sentences]
         if not texts:
             return found
-        cosines = unit(self.encoder.embed(texts)) @ self.names.T
+        cosines = unit(self.encoder.embed(texts)) @ self.described.T
         for (i, text), row, said in zip(clauses, cosines, self.sentiment.predict(texts), strict=True):
             good = said.scores[self.good] >= said.scores[self.bad]
             score = said.scores[self.good if good else self.bad]
@@ -178,7 +179,8 @@ def reader_of(asked: argparse.Namespace) -> Reader:
         return Taught(bertsmith.load(asked.taught))
     if not (asked.aspects and asked.encoder and asked.sentiment):
         raise SettingsError("give --taught, or --aspects with --encoder and --sentiment")
-    return ByName(bertsmith.load(asked.encoder), bertsmith.load(asked.sentiment), asked.aspects)
+    described = {name: words or name for name, _, words in (text.partition("=") for text in asked.aspects)}
+    return ByName(bertsmith.load(asked.encoder), bertsmith.load(asked.sentiment), described)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -186,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="table of reviews; with no item, of sentences with their labels")
     parser.add_argument("item", nargs="?", help="of which reviews; without it, what is found is compared with labels")
     parser.add_argument("--taught", type=Path, help="multi-label model, labels as 'service: good'")
-    parser.add_argument("--aspects", nargs="+", help="names of aspects")
+    parser.add_argument("--aspects", nargs="+", help="names, each with = and words for it if you like")
     parser.add_argument("--encoder", type=Path, help="model that makes vectors")
     parser.add_argument("--sentiment", type=Path, help="model with a label for good and one for bad")
     asked = parser.parse_args(arguments)

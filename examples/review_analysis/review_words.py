@@ -77,7 +77,7 @@ TWO = (
     "While {a} was {x}, {b} was {y}.",
 )
 NEW_TWO = ("{a} being {x}, we forgot that {b} was {y}.", "We found {a} {x}; {b}, though, we found {y}.")
-"""Of two aspects one is good and one is bad: whoever sees the words alone cannot say which."""
+"""Of two aspects one is good and one is bad; where what is said is said of any aspect, only the order tells which."""
 NONE = (
     "We came on a Tuesday with my sister.",
     "It lies two streets from the river.",

@@ -145,7 +145,7 @@ def test_held_out_sentences_were_not_trained_on(written: Written) -> None:
 
 
 def test_a_taught_model_is_right_on_held_out_sentences(written: Written) -> None:
-    """Of two aspects too, one good and one bad, where words alone leave it to chance which is which."""
+    """Of two aspects too, of which one is good and one is bad."""
     found = aspects.agreement(
         aspects.Taught(bertsmith.load(written.taught)),
         aspects.read_labelled(written.data / "sentences-held-out.jsonl"),
@@ -183,16 +183,18 @@ def test_by_name_each_clause_is_judged_by_itself(written: Written, tmp_path: Pat
         },
     )
     sentiment = bertsmith.load(tmp_path / "sentiment")
-    reader = aspects.ByName(bertsmith.load(written.encoder), sentiment, ["the naan", "the ramen"], closest=0.1)
+    reader = aspects.ByName(
+        bertsmith.load(written.encoder), sentiment, {"Indian": "the naan", "Japanese": "the ramen"}, closest=0.1
+    )
     found = reader.read(["The naan was delicious, but the ramen was greasy.", "", "The naan was bland."])
     assert [[opinion.label for opinion in row] for row in found] == [
-        ["the naan: good", "the ramen: bad"],
+        ["Indian: good", "Japanese: bad"],
         [],
-        ["the naan: bad"],
+        ["Indian: bad"],
     ]
     assert reader.read([]) == []
     with pytest.raises(SettingsError, match=r"has the labels .*food: bad.*; none is 'good'"):
-        aspects.ByName(bertsmith.load(written.encoder), bertsmith.load(written.taught), ["the naan"])
+        aspects.ByName(bertsmith.load(written.encoder), bertsmith.load(written.taught), {"Indian": "the naan"})
 
 
 # Key phrases
