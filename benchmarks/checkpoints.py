@@ -3,7 +3,8 @@
     python benchmarks/checkpoints.py [--size base] [--rounds 4]
 
 Steps with no checkpoint, and steps of which the first one starts one, in turns, until it is written; the share is what
-the second kind take longer, of a minute. Prints a line for docs/reliability.md.
+the second kind take longer, of a minute. The first few, whose files are new, are left out. Prints a line for
+docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bertsmith.training.optimizer import OptimizerSettings, build_optimizer
 from bertsmith.training.step import backward, make_step
 
 VOCAB_SIZE, LENGTH, BATCH_SIZE = 30_522, 128, 16
+WARM_UP = 4
+"""Checkpoints until each one is written over another: what a run of many does from then on."""
 
 
 def main() -> int:
@@ -57,11 +60,11 @@ def main() -> int:
         Checkpoints(Path(name, "run.checkpoints"), {}, 2, print) as checkpoints,
     ):
         extra, blocked, writing = [], [], []
-        for number in range(arguments.rounds):
+        for number in range(-WARM_UP, arguments.rounds):
             usual = statistics.median(one_step() for _ in range(8))
             started = time.perf_counter()
             tensors = {"model": network.state_dict(), "optimizer": optimizer.tensors_of(network)}
-            checkpoints.save(number + 1, {}, tensors)
+            checkpoints.save(WARM_UP + number + 1, {}, tensors)
             blocked.append(time.perf_counter() - started)
             num_steps = 0
             while not checkpoints.is_idle:
@@ -70,7 +73,9 @@ def main() -> int:
             spent = time.perf_counter() - started
             writing.append(spent)
             extra.append(spent - num_steps * usual)
-        size = sum(file.stat().st_size for file in Path(name).rglob("*.safetensors")) / 2
+        newest = checkpoints.folder / f"step-{WARM_UP + arguments.rounds:08d}"
+        size = sum(file.stat().st_size for file in newest.glob("*.safetensors"))
+    blocked, writing, extra = (times[WARM_UP:] for times in (blocked, writing, extra))
     share = [seconds / 60 for seconds in extra]
     print(
         f"{arguments.size}: {size / 1e6:,.0f} MB a checkpoint, written in {statistics.median(writing):.1f} s; training "

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,17 @@ def main() -> int:
             os._exit(9)
 
     if how[0] == "half":
-        real = checkpoint_file._write_synced
+        real = checkpoint_file.write_synced
 
-        def half(path: Path, content: bytes) -> dict[str, object]:
+        def half(path: Path, parts: Iterable[bytes]) -> dict[str, object]:
             seen[0] += 1
             if seen[0] == int(how[1]):
+                content = b"".join(parts)
                 path.write_bytes(content[: len(content) // 2])
                 os._exit(9)
-            return real(path, content)
+            return real(path, parts)
 
-        checkpoint_file._write_synced = half
+        checkpoint_file.write_synced = half
     elif how[0] == "seconds":
         timer = threading.Timer(float(how[1]), lambda: os.kill(os.getpid(), signal.SIGKILL))
         timer.daemon = True

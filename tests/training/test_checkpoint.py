@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bertsmith.errors import FileFormatError, SettingsError
-from bertsmith.training.checkpoint import Checkpoint, Checkpoints, has_checkpoints
+from bertsmith.training.checkpoint import SPARE, Checkpoint, Checkpoints, has_checkpoints
 
 IDENTITY = {"task": {"name": "toy"}, "rate": 0.5}
 TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}, "optimizer": {}}
@@ -44,7 +44,8 @@ def save(kept: Kept, *steps: int) -> None:
 
 
 def names(kept: Kept) -> list[str]:
-    return sorted(entry.name for entry in kept.checkpoints.folder.iterdir())
+    """Of what lies there, but for the hidden room of the next checkpoint."""
+    return sorted(entry.name for entry in kept.checkpoints.folder.iterdir() if entry.name != SPARE)
 
 
 def newest(kept: Kept) -> Checkpoint:
@@ -66,6 +67,41 @@ def test_what_is_read_is_what_was_written(kept: Kept) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {oct(0o666 & ~mask)}
+
+
+def test_a_checkpoint_is_written_over_one_that_is_no_longer_kept(kept: Kept) -> None:
+    save(kept, 1, 2, 3)
+    spare = kept.checkpoints.folder / SPARE
+    place = (spare / "model.safetensors").stat().st_ino
+    save(kept, 4)
+    assert (kept.checkpoints.folder / "step-00000004" / "model.safetensors").stat().st_ino == place
+    assert newest(kept).step == 4
+    assert torch.equal(newest(kept).tensors["model"]["a"], TENSORS["model"]["a"])
+    assert names(kept) == ["lock", "step-00000003", "step-00000004"]
+
+
+def test_a_file_with_a_second_name_is_not_written_over(kept: Kept, tmp_path: Path) -> None:
+    save(kept, 1)
+    copy = tmp_path / "mine.safetensors"
+    copy.hardlink_to(kept.checkpoints.folder / "step-00000001" / "model.safetensors")
+    before = copy.read_bytes()
+    for step in (2, 3, 4):
+        kept.checkpoints.save(step, {}, {"model": {"a": torch.full((2, 3), float(step))}, "optimizer": {}})
+    kept.checkpoints.wait()
+    assert copy.read_bytes() == before
+    assert newest(kept).step == 4
+
+
+def test_no_spare_checkpoint_stays_behind(tmp_path: Path) -> None:
+    made = Kept(tmp_path / "run.checkpoints")
+    with made.checkpoints:
+        save(made, 1, 2, 3)
+        assert (made.checkpoints.folder / SPARE).is_dir()
+    assert names(made) == ["lock", "step-00000002", "step-00000003"]
+    assert not (made.checkpoints.folder / SPARE).exists()
+    (made.checkpoints.folder / SPARE).mkdir()  # a run that was killed
+    with made.checkpoints:
+        assert not (made.checkpoints.folder / SPARE).exists()
 
 
 def test_values_are_copied_when_they_are_saved(kept: Kept) -> None:

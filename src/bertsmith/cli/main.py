@@ -34,6 +34,8 @@ VERBS = {
     "compare": ("bertsmith.cli.compare:run", "Compare two models on the same examples."),
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
+    "index": ("bertsmith.cli.index:run", "Put documents into an index that can be searched and asked."),
+    "search": ("bertsmith.cli.search:run", "Find the passages of an index that suit a query."),
     "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),
     "datasets": ("bertsmith.cli.datasets:run", "List the public data sets that are known by name."),

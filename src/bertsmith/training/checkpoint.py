@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,12 +24,11 @@ from typing import Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from bertsmith.errors import FileFormatError, SettingsError
 from bertsmith.files import read_json, sync, take_lock, umask
 from bertsmith.runtime.processes import processes
+from bertsmith.training.tensor_files import Copies, Tensors, safetensors_parts, write_synced
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -36,8 +36,9 @@ LOCK = "lock"
 JOB = "job"
 """The file with the name of the launcher's job that writes there, which may start its processes many times."""
 FORMAT_VERSION = 2
+SPARE = ".step-spare"
+"""A checkpoint that is no longer kept, whose files the next one is written over."""
 _NAME = re.compile(r"step-(\d{8,})")
-Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         self._lock: int | None = None
         self._is_whole: dict[int, bool] = {}  # by step, of those that were written or read here
+        self._copies: dict[str, Copies] = {}
 
     def __enter__(self) -> Self:
         first, *others = self._group.gather(self.identity)
@@ -117,6 +119,7 @@ class Checkpoints:
         self._writer.shutdown()
         if self._lock is None:  # not the first process
             return
+        shutil.rmtree(self.folder / SPARE, ignore_errors=True)
         os.close(self._lock)
         if not _steps_in(self.folder):  # a run too short to have any leaves nothing behind
             (self.folder / LOCK).unlink(missing_ok=True)
@@ -129,10 +132,7 @@ class Checkpoints:
         if not self._group.is_first:
             return
         self.wait()
-        copies = {
-            file: {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named.items()}
-            for file, named in tensors.items()
-        }
+        copies = {name: self._copies.setdefault(name, Copies()).take(named) for name, named in tensors.items()}
         text = json.dumps(state)  # a metric may be NaN, which Python's JSON writes and reads
         self._writing = self._writer.submit(self._write, step, text, copies)
 
@@ -221,16 +221,15 @@ class Checkpoints:
         if self._is_whole.get(step):  # the one that the run went on from, asked to stop before another step
             return
         target = self.folder / _name(step)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
+        temporary = self._folder_for(target)
         try:
-            contents = {STATE: state.encode()}
-            files = {STATE: _write_synced(temporary / STATE, contents[STATE])}
+            files = {STATE: write_synced(temporary / STATE, [state.encode()])}
             for name, named in tensors.items():
                 file = f"{name}.safetensors"
-                files[file] = _write_synced(temporary / file, save_tensors(dict(named)))
+                files[file] = write_synced(temporary / file, safetensors_parts(named))
             manifest = {"format_version": FORMAT_VERSION, "step": step, "identity": self.identity, "files": files}
             sealed = manifest | {"sha256": _seal(manifest)}
-            _write_synced(temporary / MANIFEST, json.dumps(sealed, indent=1).encode())
+            write_synced(temporary / MANIFEST, [json.dumps(sealed, indent=1).encode()])
             temporary.chmod(0o777 & ~umask())
             sync(temporary)
             if target.exists():  # a damaged one that was passed over
@@ -242,16 +241,32 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
         self._retire(step)
 
-    def _retire(self, newest: int) -> None:
-        """Deletes the oldest beyond the limit. Damaged ones do not count, and go too once a newer one is whole.
+    def _folder_for(self, target: Path) -> Path:
+        """Where a checkpoint is written before it has its name: the spare one, or a new folder."""
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
+        with suppress(OSError):  # there is no spare one
+            (self.folder / SPARE).rename(temporary)
+            # Vouched for no longer; and a file that has a second name, in somebody's copy, is not to be written over.
+            (temporary / MANIFEST).unlink(missing_ok=True)
+            for file in temporary.iterdir():
+                if file.stat().st_nlink > 1:
+                    file.unlink()
+        return temporary
 
-        Later ones than the newest are of a way that was left, for an earlier checkpoint or in a rollback: they go.
+    def _retire(self, newest: int) -> None:
+        """Deletes the oldest beyond the limit, or leaves it as the spare one.
+
+        Damaged ones do not count, and go too once a newer one is whole. Later ones than the newest are of a way that
+        was left, for an earlier checkpoint or in a rollback: they go.
         """
         whole = 0
         for step in reversed(_steps_in(self.folder)):
             folder = self.folder / _name(step)
-            if step <= newest and whole < self.limit and self._is_whole.get(step, True) and _looks_whole(folder):
+            is_good = step <= newest and self._is_whole.get(step, True) and _looks_whole(folder)
+            if is_good and whole < self.limit:
                 whole += 1
+            elif is_good and not (self.folder / SPARE).exists():
+                folder.rename(self.folder / SPARE)
             else:
                 _delete(folder)
 
@@ -310,15 +325,6 @@ def _looks_whole(folder: Path) -> bool:
 def _delete(folder: Path) -> None:
     """Nameless first: a process that dies within leaves no half of a checkpoint that looks like a damaged one."""
     shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.gone")), ignore_errors=True)
-
-
-def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
-    """What the manifest says of the file. The hash is of what was meant, not of what may have reached the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _remove_if_empty(folder: Path) -> None:

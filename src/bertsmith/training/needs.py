@@ -53,7 +53,7 @@ class MemoryNeeds:
 
     process: what was held before, the weights among it. gradients, moments: of what is trained. activations: what a
     forward and a backward pass of one micro-batch hold beside them, fixed_bytes + bytes_per_token * tokens. gaps: what
-    the allocator loses, as a share of them. libraries: what these keep. saving: copies while a checkpoint is written.
+    the allocator loses, as a share of them. libraries: what these keep. saving: a checkpoint's copy of everything.
     free: what may still be taken; None where the system does not tell.
     """
 
@@ -180,8 +180,7 @@ def memory_needs(
         longest,
         GAPS if device.type == "cpu" else 0.0,
         LIBRARIES_BYTES if device.type == "cpu" else 0,
-        # A copy of everything, and of the larger file its bytes.
-        weights + 2 * moments if saves and device.type == "cpu" else 0,
+        weights + moments if saves and device.type == "cpu" else 0,
         _free(device),
     )
 
