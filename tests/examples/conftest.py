@@ -8,6 +8,6 @@ from pathlib import Path
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 if EXAMPLES.is_dir():
-    sys.path.insert(0, str(EXAMPLES / "review_analysis"))
+    sys.path[:0] = [str(EXAMPLES / "review_analysis"), str(EXAMPLES / "support_desk")]
 else:
     collect_ignore_glob = ["test_*.py"]

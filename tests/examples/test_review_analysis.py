@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import random
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import recommend
 import torch
 import write_reviews
+from page_commands import commands
 from reviews import Review, read_reviews, unit
 
 import bertsmith
@@ -326,7 +326,7 @@ def test_the_commands_of_the_readme(
     """As they stand, with a small model for MiniLM, a smaller world and fewer steps."""
     monkeypatch.chdir(tmp_path)
     ran = []
-    for command in _commands((FOLDER / "README.md").read_text(encoding="utf-8")):
+    for command in commands(FOLDER / "README.md"):
         if any(word in command for word in ("--dataset", "--sentiment", "IMDB")):
             continue  # these read data sets that the repository has not
         words = shlex.split(command.replace("$MODEL", str(written.encoder)).replace("--report-dir", "#"), comments=True)
@@ -341,10 +341,3 @@ def test_the_commands_of_the_readme(
     said = capsys.readouterr().out
     assert "| profile and popularity |" in said
     assert "because user 8 wrote of" in said
-
-
-def _commands(page: str) -> list[str]:
-    """The lines of all bash blocks, those that go on put together; without comments and variables."""
-    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith(("python ", "bertsmith "))]
