@@ -123,12 +123,13 @@ def test_only_the_index_knows_the_hugging_face_shaped_classes() -> None:
 
 ROOM_EXTRAS = {"serving": ("serve",), "search": ("search", "qdrant")}
 """Rooms that import what these extras bring; others ask for a package by name where they need it."""
-BROUGHT_ALONG = {"fastapi": "starlette"}
+BROUGHT_ALONG = {"fastapi": "starlette", "pydantic": "pydantic_core"}
 
 
 def test_only_what_an_installation_brings_is_imported() -> None:
     required = [Requirement(line) for line in requires("bertsmith") or ()]
     core = {requirement.name.replace("-", "_") for requirement in required if requirement.marker is None}
+    core |= {BROUGHT_ALONG[name] for name in core & BROUGHT_ALONG.keys()}
     core = core - {"scikit_learn"} | {"sklearn", "bertsmith"} | sys.stdlib_module_names
     for module, imported in IMPORTS.items():
         extras = ROOM_EXTRAS.get(room(module), ())

@@ -6,7 +6,6 @@ A function takes the house, the body and what hangs on the request, and returns 
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import with_settings
@@ -269,4 +269,4 @@ def _named(converses: Any) -> dict[str, Any]:
 
 
 def _json(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return to_json(values)
