@@ -17,6 +17,8 @@ from bertsmith.serving.app import State
 
 log = logging.getLogger(__name__)
 BACKLOG = 2_048
+IDLE_SECONDS = 75
+"""That a connection is kept without a request: clients keep theirs a shorter time, and would send into a closed one."""
 GRACE_SECONDS = 5.0
 """Beyond the longest that a request may take, before connections are cut."""
 
@@ -85,6 +87,7 @@ def serve(
         server_header=False,
         date_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=IDLE_SECONDS,
         lifespan="off",
         timeout_graceful_shutdown=round(deadline_seconds + GRACE_SECONDS),
     )
