@@ -100,7 +100,9 @@ def open_answerer(
     loaded = reader if isinstance(reader, Predictor) else load(_path(place), device=device)
     if kept is not None and (place is None or fingerprint(place, loaded) == kept.reader_sha256):
         return Answerer(searcher, loaded, kept.rule, num_passages or kept.num_passages), ()
-    untuned = "confidence and threshold are not fitted to this reader; --tune FILE does that, with questions and answers"
+    untuned = (
+        "confidence and threshold are not fitted to this reader; --tune FILE does that, with questions and answers"
+    )
     return Answerer(searcher, loaded, AnswerRule(), num_passages or NUM_PASSAGES), (untuned,)
 
 
@@ -150,5 +152,3 @@ def _answers(row: Row) -> list[str]:
     if not isinstance(value, Sequence) or not all(isinstance(part, str) for part in value):
         raise DataError(f"{row.where}: {name}: expected a text or a list of texts, found {value!r:.60}")
     return list(value)
-
-

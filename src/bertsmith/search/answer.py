@@ -120,7 +120,9 @@ class Answerer:
         self, searcher: Searcher, reader: Predictor, rule: AnswerRule | None = None, num_passages: int = NUM_PASSAGES
     ):
         if reader.task.name != "question_answering":
-            raise SettingsError(f"reader: a model for question_answering is expected, this one is for {reader.task.name}")
+            raise SettingsError(
+                f"reader: a model for question_answering is expected, this one is for {reader.task.name}"
+            )
         self.searcher, self.reader, self.rule = searcher, reader, rule or AnswerRule()
         self.num_passages = num_passages
 
@@ -175,7 +177,9 @@ def _found(hits: list[Hit], predictions: Sequence[Any]) -> Found:
         answers.append(Candidate(best.answer, best.score, citation))
         # A reader that always answers has no odds over none; how it shares its certainty among spans is the next best.
         certain = min(max(best.score, 1e-9), 1 - 1e-9)
-        odds.append(math.log(certain / (1 - certain)) if prediction.no_answer_odds is None else -prediction.no_answer_odds)
+        odds.append(
+            math.log(certain / (1 - certain)) if prediction.no_answer_odds is None else -prediction.no_answer_odds
+        )
         ranks.append(rank)
     return Found(hits, answers, np.array(odds), np.array(ranks, dtype=np.float64))
 
@@ -268,4 +272,6 @@ class KeptAnswers:
         try:
             return cls(**{**values, "rule": AnswerRule(**values["rule"])})
         except (KeyError, TypeError) as error:
-            raise FileFormatError(f"{folder / FILE}: not what bertsmith ask keeps: {error}; --tune makes it anew") from None
+            raise FileFormatError(
+                f"{folder / FILE}: not what bertsmith ask keeps: {error}; --tune makes it anew"
+            ) from None
