@@ -39,6 +39,7 @@ VERBS = {
     "index": ("bertsmith.cli.index:run", "Put documents into an index that can be searched and asked."),
     "search": ("bertsmith.cli.search:run", "Find the passages of an index that suit a query."),
     "ask": ("bertsmith.cli.ask:run", "Answer questions from the documents of an index, with where it stands."),
+    "chat": ("bertsmith.cli.chat:run", "Talk with an assistant that says when it does not know."),
     "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),
     "datasets": ("bertsmith.cli.datasets:run", "List the public data sets that are known by name."),

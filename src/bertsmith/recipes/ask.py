@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from bertsmith.data.lines import Reading
-from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
+from bertsmith.data.readers import Row, read_table
 from bertsmith.data.squad import read_squad
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import bare_suffix
@@ -18,8 +18,8 @@ from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.search import filters_of
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.answer import NUM_PASSAGES, Answered, Answerer, AnswerRule, KeptAnswers, Tuned, tuned
-from bertsmith.search.encoder import TextEncoder, fingerprint
-from bertsmith.search.searcher import open_index
+from bertsmith.search.encoder import fingerprint
+from bertsmith.search.searcher import Searcher, open_index
 from bertsmith.settings import Settings
 
 _ANSWER_NAMES = ("answers", "answer", "label")
@@ -85,13 +85,15 @@ def open_answerer(
     reader: Path | Predictor | None = None,
     num_passages: int | None = None,
     model: Path | None = None,
-    encoder: TextEncoder | None = None,
-    reranker: Predictor | None = None,
+    searcher: Searcher | None = None,
     device: str = "auto",
 ) -> tuple[Answerer, tuple[str, ...]]:
-    """The index with its reader and its rule, and what a user should know of them."""
+    """The index with its reader and its rule, and what a user should know of them. searcher: the index, if it is open.
+
+    Raises `SettingsError` where no reader is known.
+    """
     kept = KeptAnswers.read(folder)
-    searcher = open_index(folder, encoder=encoder, model=model, reranker=reranker)
+    searcher = searcher or open_index(folder, model=model)
     if reader is None and kept is None:
         raise SettingsError(f"{folder}: no reader is known; name a model for question_answering with --reader")
     place = reader if isinstance(reader, Path) else None if reader is not None or kept is None else Path(kept.reader)
@@ -128,8 +130,7 @@ def read_questions(path: Path) -> list[tuple[str, list[str]]]:
     """Questions with their known answers, none for those that nothing answers: SQuAD's JSON, or a table."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    is_table = bare_suffix(path) in TABLE_SUFFIXES
-    rows = read_table(path) if is_table else read_squad(path, Reading())
+    rows = read_squad(path, Reading()) if bare_suffix(path) == ".json" else read_table(path)
     return [(_question(row), _answers(row)) for row in rows]
 
 

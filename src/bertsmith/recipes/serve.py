@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,11 @@ from bertsmith.artifact import load_artifact
 from bertsmith.errors import SettingsError
 from bertsmith.inference.together import predictors_of
 from bertsmith.model.safe_weights import WEIGHTS
+from bertsmith.recipes.chat import open_assistant
+from bertsmith.recipes.served_indexes import open_indexes
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
+from bertsmith.search.encoder import TextEncoder, fingerprint
 from bertsmith.serving.limits import BatchSettings, LimitSettings
 from bertsmith.serving.uncertain import UncertainFile
 from bertsmith.settings import Settings
@@ -31,7 +34,15 @@ EXTRA = "serve needs packages of its own: pip install 'bertsmith[serve]'"
 class ServeSettings(Settings):
     """One server."""
 
-    folders: tuple[str, ...] = Field(min_length=1, description="saved models; NAME=FOLDER gives one another name")
+    folders: tuple[str, ...] = Field((), description="saved models; NAME=FOLDER gives one another name")
+    index: tuple[str, ...] = Field(
+        (), description="indexes to search in, and to ask where a reader is known; NAME=FOLDER gives one another name"
+    )
+    reader: Path | None = Field(
+        None, description="model for question_answering; None: for each index the one that it was tuned with"
+    )
+    reranker: Path | None = Field(None, description="model for reranking, which puts the hits of indexes in order")
+    assistant: Path | None = Field(None, description="settings of an assistant, as bertsmith chat takes them")
     host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0 for all of this machine's")
     port: int = Field(8000, ge=0, le=65_535, description="port to listen at; 0: a free one")
     api_keys_file: Path | None = Field(
@@ -103,13 +114,43 @@ def _house(settings: ServeSettings, stack: ExitStack, progress: Progress) -> Hou
     from bertsmith.serving.measures import Measures
     from bertsmith.serving.served import House
 
+    if not (settings.folders or settings.index or settings.assistant):
+        raise SettingsError("serve needs a saved model, an --index or an --assistant")
     models = _models(settings, progress)
+    indexes = open_indexes(
+        dict(map(_named, settings.index)),
+        _encoders(settings, models) if settings.index else {},
+        reader=settings.reader,
+        reranker=settings.reranker,
+        device=settings.device,
+        progress=progress,
+    )
+    assistant = None if settings.assistant is None else open_assistant(settings.assistant, device=settings.device)
     measures = Measures()
     engine = Engine(settings.batch, settings.limits.max_queue_seconds, measures.batch)
     stack.callback(engine.close)
     measures.watch("bertsmith_waiting_tokens", "Tokens that wait for the model.", lambda: engine.waiting_tokens)
     keeps = _keeps(settings, stack)
-    return House({served.name: served for served in models}, engine, settings.limits, measures, keeps=keeps)
+    return House(
+        {served.name: served for served in models},
+        engine,
+        settings.limits,
+        measures,
+        indexes.searchers,
+        indexes.answerers,
+        assistant,
+        keeps,
+    )
+
+
+def _encoders(settings: ServeSettings, models: Sequence[Served]) -> dict[str, TextEncoder]:
+    """Of the models that give vectors, by the hash by which an index knows its own."""
+    found = {}
+    for text, served in zip(settings.folders, models, strict=True):
+        if served.embeds:
+            encoder = TextEncoder.of(served.predictor, fingerprint(_named(text)[1], served.predictor))
+            found[encoder.sha256] = encoder
+    return found
 
 
 def _keeps(settings: ServeSettings, stack: ExitStack) -> UncertainFile | None:
@@ -128,6 +169,8 @@ def _keeps(settings: ServeSettings, stack: ExitStack) -> UncertainFile | None:
 def _models(settings: ServeSettings, progress: Progress) -> list[Served]:
     from bertsmith.serving.served import Served
 
+    if not settings.folders:
+        return []
     named = [_named(text) for text in settings.folders]
     names = [name for name, _ in named]
     for name in names:

@@ -197,8 +197,8 @@ def tuned(found: Sequence[Found], known: Sequence[Sequence[str]], wanted_risk: f
         for one, answers in zip(found, known, strict=True)
     ]
     features = np.concatenate([np.column_stack([one.odds, np.log(one.ranks)]) for one in found if one.answers])
-    fitted = _logistic(features, np.concatenate(right))
-    rule = AnswerRule(*fitted, num_questions=len(found))
+    odds_weight, rank_weight, bias = _logistic(features, np.concatenate(right))
+    rule = AnswerRule(odds_weight, rank_weight, bias, num_questions=len(found))
     best = [_best(rule, one, is_right) for one, is_right in zip(found, right, strict=True)]
     logits, is_right = np.array([logit for logit, _ in best]), np.array([is_it for _, is_it in best])
     slope, offset = _logistic(logits[:, None], is_right)

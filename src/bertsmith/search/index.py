@@ -264,6 +264,14 @@ class Index:
             self.notes.append(f"{error}; the search is exact, and slower, until bertsmith index makes the graph anew")
 
 
+def encoder_of(folder: Path) -> str | None:
+    """The hash of the encoder that an index was made with; None without vectors. Raises as `Index.open` does."""
+    store = Store(folder)
+    found: str | None = store.facts["encoder"]
+    store.close()
+    return found
+
+
 def embedded_text(title: str, text: str) -> str:
     """What the encoder reads of a passage."""
     return f"{title} {text}" if title else text

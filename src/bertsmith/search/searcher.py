@@ -138,8 +138,9 @@ class Searcher:
         nothing: list[Ranked] = [[] for _ in queries]
         words = meaning = nothing
         if mode != "dense":
-            pieces = self.index.tokenizer.pieces_batch(list(queries))
-            words = [self.index.by_words(row.tolist(), depth, conditions) for row in pieces]
+            unknown = self.index.tokenizer.unk_id  # which says nothing of what was written
+            rows = [row[row != unknown].tolist() for row in self.index.tokenizer.pieces_batch(list(queries))]
+            words = [self.index.by_words(row, depth, conditions) for row in rows]
         if mode != "bm25":
             meaning = self.index.by_vectors(self.encoder.vectors(list(queries)), depth, conditions)
         return words, meaning

@@ -61,7 +61,7 @@ class RerankingSettings(WindowSettings):
 class RerankingRequest:
     """A query and the passages to put in order. id: what tells queries of the same text apart, in a file of them.
 
-    query: a text; or the turns of a dialogue, the last one the other speaker's, whose possible replies the passages are.
+    query: a text; or the turns of a dialogue, the last one the other speaker's, to which the passages may reply.
     """
 
     query: str | tuple[str, ...]
@@ -342,7 +342,9 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         """BM25, with the words' weights of all passages, each counted once."""
         requests = [example.request for example in (*train, *test)]
         bm25 = Bm25(list(dict.fromkeys(passage for request in requests for passage in request.passages)))
-        scores = [bm25.scores(" ".join(_turns(example.request.query)), example.request.passages).tolist() for example in test]
+        scores = [
+            bm25.scores(" ".join(_turns(example.request.query)), example.request.passages).tolist() for example in test
+        ]
         return {"BM25": [_ranked(row, row, 0, 1) for row in scores]}
 
 
