@@ -69,7 +69,7 @@ class Predictor:
         precision: PredictionPrecision = "auto",
         batch_invariant: bool = False,
     ) -> Self:
-        """The artifact's predictor. On a CPU that multiplies bf16 it computes through a frozen copy of the network.
+        """The artifact's predictor. Where bf16 is multiplied in hardware it computes through a frozen copy.
 
         batch_invariant: a prediction is the same, to the bit, whatever else is asked beside it. Where the compiled
         kernels do all products that costs nothing; elsewhere each text is computed by itself.
@@ -77,7 +77,7 @@ class Predictor:
         where = pick_device(device)
         network = artifact.network.to(where).eval()
         picked = pick_precision(precision, where)
-        if picked != "fp32" and where.type == "cpu" and (has_bf16(where) or picked == "int8"):
+        if picked != "fp32" and (has_bf16(where) or picked == "int8"):
             network = frozen(network, picked, batch_invariant=batch_invariant)
         predictor = cls(artifact.task, network, artifact.tokenizer, precision)
         if batch_invariant and not is_batch_invariant(network):

@@ -95,7 +95,15 @@ class Layout:
     @cached_property
     def offsets(self) -> tuple[Tensor, Tensor]:
         """The starts of queries and keys once more, int32 and on the device, as FlashAttention reads them."""
-        return self.query_starts.to(self.device, torch.int32), self.key_starts.to(self.device, torch.int32)
+        queries = self._on_device(self.query_starts)
+        return queries, queries if self.key_starts is self.query_starts else self._on_device(self.key_starts)
+
+    def _on_device(self, starts: Tensor) -> Tensor:
+        starts = starts.int()
+        if self.device is None or self.device.type != "cuda":
+            return starts.to(self.device)
+        # Pinned: from other memory a copy would first wait for all that the GPU has been given to do.
+        return starts.pin_memory().to(self.device, non_blocking=True)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

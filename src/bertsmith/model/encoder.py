@@ -16,6 +16,7 @@ from bertsmith.model.feedforward import build_feed_forward
 from bertsmith.model.normalization import Residual, build_norm
 from bertsmith.model.packed import Packed
 from bertsmith.model.positions import Rotation, build_positions
+from bertsmith.runtime.device import sent
 
 
 class EncoderLayer(nn.Module):
@@ -64,9 +65,9 @@ class Encoder(nn.Module):
     def forward(self, packed: Packed, capture: Capture | None = None, at: Tensor | None = None) -> Tensor:
         """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer.
 
-        at: rising places, one or more of each sequence, that alone are wanted: [M, H]. The last layer then computes no
-        others, but for the keys and values that they look at. Raises `DataError` for a sequence that is longer than the
-        model has positions for.
+        at: rising places, on the CPU, one or more of each sequence, that alone are wanted: [M, H]. The last layer then
+        computes no others, but for the keys and values that they look at. Raises `DataError` for a sequence that is
+        longer than the model has positions for.
         """
         limit = self.positions.num_positions
         if limit is not None and max(packed.lengths) > limit:
@@ -74,6 +75,7 @@ class Encoder(nn.Module):
         sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
         # Before the layers: it is drawn on the CPU, and a GPU is then not waited for in their midst.
         wanted = None if at is None or sees_all else packed.layout_at(at)
+        at = None if at is None else sent(at, packed.input_ids.device)
         hidden: Tensor = self.embeddings(packed, self.positions)
         rotation = self.positions.rotation(packed.position_ids)
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None

@@ -202,7 +202,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The mean of the start's and the end's cross-entropy over all tokens of a window, added up."""
-        logits = batch.packed.split(network(batch.packed).float())
+        logits = batch.packed.split(network(batch.packed).float().cpu())
         rows = pad_sequence(logits, batch_first=True, padding_value=-torch.inf)
         return {"span": F.cross_entropy(rows, batch.targets["places"], reduction="sum") / 2}
 
