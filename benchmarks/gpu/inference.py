@@ -1,0 +1,208 @@
+"""Vectors of texts on a GPU: from ids and from text, bertsmith and transformers' best, each in turn.
+
+Both get all rows at once and give back float32 vectors on the CPU, mean pooled, of length 1. bertsmith packs rows up to
+a budget of tokens; transformers pads batches of rows sorted by length, of the size that it is fastest with.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from speed.measure import in_turns, median, ratio
+from torch import Tensor
+
+import bertsmith
+from bertsmith.artifact import load_artifact
+from bertsmith.data.order import sample_rng
+from bertsmith.inference.predictor import Predictor
+from bertsmith.runtime.device import pick_precision
+from bertsmith.text.tokenizer import Tokenizer
+
+Vectors = NDArray[np.float32]
+SHAPES = {
+    "MiniLM, 6 x 384": {
+        "num_hidden_layers": 6,
+        "hidden_size": 384,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
+    "base, 12 x 768": {
+        "num_hidden_layers": 12,
+        "hidden_size": 768,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
+}
+VOCAB_SIZE = 30_522
+MAX_LENGTH = 512
+BATCH_SIZES = (64, 256, 1024)
+"""Of transformers, of which the fastest is measured."""
+BUDGETS = (8192, 32_768)
+"""Tokens a batch of bertsmith's."""
+OURS = f"bertsmith, {BUDGETS[0]:,} tokens a batch"
+NUM_COMPARED = 512
+
+
+def measure_inference(device: torch.device, rounds: int, small: bool) -> list[dict[str, Any]]:
+    """Rows of each shape, way and system."""
+    texts = mixed_texts(200 if small else 4096)
+    found = []
+    for shape, sizes in SHAPES.items():
+        changes = {"num_hidden_layers": 1} if small else {}
+        with tempfile.TemporaryDirectory() as folder:
+            random_model(Path(folder), **sizes | changes)
+            found += _rows(shape, Path(folder), texts, device, rounds)
+    return found
+
+
+def mixed_texts(count: int) -> list[str]:
+    """Made-up words, one piece each; lengths log-normal, 47 tokens in the mean, from 3 to 300."""
+    rng, words = random.Random(0), vocabulary()[5:]
+    lengths = [int(min(300, max(3, rng.lognormvariate(3.47, 0.8)))) for _ in range(count)]
+    return [" ".join(rng.choices(words, k=length)) for length in lengths]
+
+
+def random_model(folder: Path, **changes: Any) -> None:
+    """A BERT with random weights, BERT's vocabulary size and a tokenizer of made-up words."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=VOCAB_SIZE, **changes)).save_pretrained(folder)
+    Tokenizer.from_vocab(vocabulary()).save(folder)
+
+
+def vocabulary() -> list[str]:
+    syllables = [first + second for first in "bcdfghklmnprstvz" for second in "aeiou"]
+    words = ["".join(parts) for number in (2, 3) for parts in product(syllables, repeat=number)]
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words][:VOCAB_SIZE]
+
+
+def _rows(shape: str, folder: Path, texts: list[str], device: torch.device, rounds: int) -> list[dict[str, Any]]:
+    from transformers import AutoTokenizer
+
+    predictor = bertsmith.load(folder, device=device.type, precision=pick_precision("bf16", device))
+    settings = predictor.task.settings.model_copy(update={"max_length": MAX_LENGTH, "truncation": "head"})
+    predictor = replace(predictor, task=type(predictor.task)(settings))
+    ids = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+    peers = {
+        "transformers": Peer(folder, device, torch.bfloat16),
+        "transformers, torch.compile": Peer(folder, device, torch.bfloat16, compiled=device.type == "cuda"),
+    }
+    size = peers["transformers"].take_best_size(ids)
+    peers["transformers, torch.compile"].batch_size = size
+
+    by_ids: dict[str, Callable[[], Vectors]] = {
+        f"bertsmith, {budget:,} tokens a batch": _from_windows(replace(predictor, max_tokens_per_batch=budget), texts)
+        for budget in BUDGETS
+    }
+    by_ids |= {f"{name}, batches of {size}": lambda p=peer: p.vectors(ids) for name, peer in peers.items()}
+    by_text: dict[str, Callable[[], Vectors]] = {
+        f"bertsmith, {budget:,} tokens a batch": lambda b=budget: replace(predictor, max_tokens_per_batch=b).embed(
+            texts
+        )
+        for budget in BUDGETS
+    }
+    by_text |= {f"{name}, batches of {size}": lambda p=peer: p.embed(texts) for name, peer in peers.items()}
+    exact = Peer(folder, device, torch.float32).vectors(ids[:NUM_COMPARED])
+    num_tokens = sum(map(len, ids))
+    flops_per_token = 2.0 * sum(weight.numel() for weight in _layers(folder) if weight.ndim == 2)
+    found = []
+    for way, work in (("ids", by_ids), ("text", by_text)):
+        seconds = in_turns(work, rounds, warm_up=2)
+        for name, run in work.items():
+            cosines = (run()[:NUM_COMPARED] * exact).sum(axis=1)
+            row = {
+                "shape": shape,
+                "from": way,
+                "system": name,
+                "tokens_per_second": num_tokens / median(seconds[name]).middle,
+                "flops_per_token": flops_per_token,
+                "to_bertsmith": str(ratio(seconds[name], seconds[OURS])),
+                "lowest_cosine": float(cosines.min()),
+            }
+            print(row, flush=True)
+            found.append(row)
+    return found
+
+
+def _layers(folder: Path) -> list[Tensor]:
+    """Their weights, as they were saved."""
+    return list(load_artifact(folder).network.encoder.layers.parameters())
+
+
+def _from_windows(predictor: Predictor, texts: Sequence[str]) -> Callable[[], Vectors]:
+    """Encoded once; what is timed packs, computes and decodes."""
+    task = predictor.task
+    requests = [task.request({"text": text}, "a text") for text in texts]
+    encoded = [task.encode(each, predictor.tokenizer, sample_rng(0, 0, n)) for n, each in enumerate(requests)]
+
+    @torch.inference_mode()
+    def run() -> Vectors:
+        parts = predictor._forward(encoded, lambda _: None)
+        return np.stack([row[0].vector for row in parts])
+
+    return run
+
+
+class Peer:
+    """`AutoModel` in one type throughout, with SDPA, pooled on the GPU; it gets every batch before any is read."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, compiled: bool = False):
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.device = device
+        self.batch_size = BATCH_SIZES[0]
+        model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").to(device).eval()
+        self.model: Any = torch.compile(model, dynamic=True) if compiled else model
+
+    def take_best_size(self, ids: Sequence[Sequence[int]]) -> int:
+        """The fastest of BATCH_SIZES, which it then has."""
+        taken = {}
+        for size in BATCH_SIZES:
+            self.batch_size = size
+            self.vectors(ids)
+            started = time.perf_counter()
+            self.vectors(ids)
+            taken[size] = time.perf_counter() - started
+        self.batch_size = min(taken, key=taken.__getitem__)
+        return self.batch_size
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self.vectors(self.tokenizer(list(texts), truncation=True, max_length=MAX_LENGTH)["input_ids"])
+
+    @torch.inference_mode()
+    def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        parts = [
+            self._batch([ids[row] for row in order[at : at + self.batch_size]])
+            for at in range(0, len(order), self.batch_size)
+        ]
+        sorted_vectors = torch.cat(parts).cpu().numpy()
+        vectors = np.empty_like(sorted_vectors)
+        vectors[order] = sorted_vectors
+        return vectors
+
+    def _batch(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        lengths = np.array([len(row) for row in rows])
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        padded = np.zeros(mask.shape, dtype=np.int64)
+        padded[mask] = np.concatenate([np.asarray(row) for row in rows])
+        input_ids, attention_mask = self._sent(padded), self._sent(mask.astype(np.int64))
+        states = self.model(input_ids=input_ids, attention_mask=attention_mask)[0].float()
+        return F.normalize((states * attention_mask[..., None]).sum(1), dim=-1)
+
+    def _sent(self, values: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
