@@ -1,6 +1,6 @@
 """Speed on a GPU beside transformers, in one run, taking turns; no data sets are needed, texts and weights are made up.
 
-    python benchmarks/gpu.py [--rounds 7] [--parts inference,pretraining] [--small]
+    python benchmarks/gpu.py [--rounds 7] [--parts minilm,base,pretraining] [--small]
 
 Writes benchmarks/results/gpu.json, a part at a time, and with it docs/performance.md; needs the extra `peers`.
 `--small` is a smoke test on whatever device there is, written to runs/gpu-small, no figures to believe.
@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from bertsmith.runtime.products import gemm_rate
 HERE = Path(__file__).resolve().parent
 SMALL = HERE.parent / "runs/gpu-small"
 PARTS: dict[str, Callable[[torch.device, int, bool], Any]] = {
-    "inference": measure_inference,
+    "minilm": partial(measure_inference, "MiniLM, 6 x 384"),
+    "base": partial(measure_inference, "base, 12 x 768"),
     "pretraining": measure_pretraining,
 }
 

@@ -54,16 +54,12 @@ OURS = f"bertsmith, {BUDGETS[0]:,} tokens a batch"
 NUM_COMPARED = 512
 
 
-def measure_inference(device: torch.device, rounds: int, small: bool) -> list[dict[str, Any]]:
-    """Rows of each shape, way and system."""
+def measure_inference(shape: str, device: torch.device, rounds: int, small: bool) -> list[dict[str, Any]]:
+    """Rows of each way and system."""
     texts = mixed_texts(200 if small else 4096)
-    found = []
-    for shape, sizes in SHAPES.items():
-        changes = {"num_hidden_layers": 1} if small else {}
-        with tempfile.TemporaryDirectory() as folder:
-            random_model(Path(folder), **sizes | changes)
-            found += _rows(shape, Path(folder), texts, device, rounds)
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        random_model(Path(folder), **SHAPES[shape] | ({"num_hidden_layers": 1} if small else {}))
+        return _rows(shape, Path(folder), texts, device, rounds)
 
 
 def mixed_texts(count: int) -> list[str]:

@@ -35,13 +35,14 @@ def gpu_sections(record: dict[str, Any]) -> list[str]:
         return []
     facts = next(iter(record.values()))
     parts = [HEAD.format(rate=facts["gemm_per_second"] / 1e12)]
-    for name, section in (("inference", _inference), ("pretraining", _pretraining)):
-        if name in record:
-            parts += [section(record[name]), f"\n{_where(record[name])}\n"]
+    if shapes := [record[name] for name in ("minilm", "base") if name in record]:
+        parts += [INFERENCE, _inference(shapes), f"\n{_where(shapes[-1])}\n"]
+    if found := record.get("pretraining"):
+        parts += [PRETRAINING, _pretraining(found), f"\n{_where(found)}\n"]
     return parts
 
 
-def _inference(facts: dict[str, Any]) -> str:
+def _inference(shapes: list[dict[str, Any]]) -> str:
     rows = [
         [
             row["shape"],
@@ -52,10 +53,11 @@ def _inference(facts: dict[str, Any]) -> str:
             f"{row['lowest_cosine']:.5f}",
             row["to_bertsmith"],
         ]
+        for facts in shapes
         for row in facts["rows"]
     ]
     head = ["shape", "from", "system", "tokens/s", "share of products", "lowest cosine", "to bertsmith"]
-    return f"{INFERENCE}\n{table(head, rows)}"
+    return table(head, rows)
 
 
 def _pretraining(facts: dict[str, Any]) -> str:
@@ -72,7 +74,7 @@ def _pretraining(facts: dict[str, Any]) -> str:
         for row in facts["rows"]
     ]
     head = ["size", "tokens", "system", "tokens/s", "share of products", "losses", "to bertsmith"]
-    return f"{PRETRAINING}\n{table(head, rows)}"
+    return table(head, rows)
 
 
 def _where(facts: dict[str, Any]) -> str:
