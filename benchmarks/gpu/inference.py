@@ -19,11 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from speed.measure import in_turns, median, ratio
+from speed.measure import median, ratio
 from torch import Tensor
 
 import bertsmith
 from bertsmith.artifact import load_artifact
+from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng
 from bertsmith.inference.predictor import Predictor
 from bertsmith.runtime.device import pick_precision
@@ -50,21 +51,23 @@ BATCH_SIZES = (64, 256, 1024)
 """Of transformers, of which the fastest is measured."""
 BUDGETS = (8192, 32_768)
 """Tokens a batch of bertsmith's."""
-OURS = f"bertsmith, {BUDGETS[0]:,} tokens a batch"
+OURS = f"bertsmith, {BUDGETS[-1]:,} tokens a batch"
+"""As it comes on a GPU."""
+WARM_UP = 2
 NUM_COMPARED = 512
 
 
 def measure_inference(shape: str, device: torch.device, rounds: int, small: bool) -> list[dict[str, Any]]:
     """Rows of each way and system."""
-    texts = mixed_texts(200 if small else 4096)
+    texts = [mixed_texts(200 if small else 4096, number) for number in range(WARM_UP + rounds)]
     with tempfile.TemporaryDirectory() as folder:
         random_model(Path(folder), **SHAPES[shape] | ({"num_hidden_layers": 1} if small else {}))
-        return _rows(shape, Path(folder), texts, device, rounds)
+        return _rows(shape, Path(folder), texts, device)
 
 
-def mixed_texts(count: int) -> list[str]:
+def mixed_texts(count: int, seed: int = 0) -> list[str]:
     """Made-up words, one piece each; lengths log-normal, 47 tokens in the mean, from 3 to 300."""
-    rng, words = random.Random(0), vocabulary()[5:]
+    rng, words = random.Random(seed), vocabulary()[5:]
     lengths = [int(min(300, max(3, rng.lognormvariate(3.47, 0.8)))) for _ in range(count)]
     return [" ".join(rng.choices(words, k=length)) for length in lengths]
 
@@ -84,48 +87,54 @@ def vocabulary() -> list[str]:
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words][:VOCAB_SIZE]
 
 
-def _rows(shape: str, folder: Path, texts: list[str], device: torch.device, rounds: int) -> list[dict[str, Any]]:
+def _rows(shape: str, folder: Path, rounds: Sequence[list[str]], device: torch.device) -> list[dict[str, Any]]:
+    """rounds: the texts of each, new ones every time, as they are in life; those of the first are not timed."""
     from transformers import AutoTokenizer
 
     predictor = bertsmith.load(folder, device=device.type, precision=pick_precision("bf16", device))
     settings = predictor.task.settings.model_copy(update={"max_length": MAX_LENGTH, "truncation": "head"})
     predictor = replace(predictor, task=type(predictor.task)(settings))
-    ids = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"] for texts in rounds]
+    windows = [_windows(predictor, texts) for texts in rounds]
     peers = {
         "transformers": Peer(folder, device, torch.bfloat16),
         "transformers, torch.compile": Peer(folder, device, torch.bfloat16, compiled=device.type == "cuda"),
     }
-    size = peers["transformers"].take_best_size(ids)
+    size = peers["transformers"].take_best_size(ids[0])
     peers["transformers, torch.compile"].batch_size = size
 
-    by_ids: dict[str, Callable[[], Vectors]] = {
-        f"bertsmith, {budget:,} tokens a batch": _from_windows(replace(predictor, max_tokens_per_batch=budget), texts)
-        for budget in BUDGETS
+    ours = {f"bertsmith, {n:,} tokens a batch": replace(predictor, max_tokens_per_batch=n) for n in BUDGETS}
+    theirs = {f"{name}, batches of {size}": peer for name, peer in peers.items()}
+    by_ids: dict[str, Callable[[int], Vectors]] = {
+        **{name: lambda number, one=one: _vectors(one, windows[number]) for name, one in ours.items()},
+        **{name: lambda number, peer=peer: peer.vectors(ids[number]) for name, peer in theirs.items()},
     }
-    by_ids |= {f"{name}, batches of {size}": lambda p=peer: p.vectors(ids) for name, peer in peers.items()}
-    by_text: dict[str, Callable[[], Vectors]] = {
-        f"bertsmith, {budget:,} tokens a batch": lambda b=budget: replace(predictor, max_tokens_per_batch=b).embed(
-            texts
-        )
-        for budget in BUDGETS
+    by_text: dict[str, Callable[[int], Vectors]] = {
+        **{name: lambda number, one=one: one.embed(rounds[number]) for name, one in ours.items()},
+        **{name: lambda number, peer=peer: peer.embed(rounds[number]) for name, peer in theirs.items()},
     }
-    by_text |= {f"{name}, batches of {size}": lambda p=peer: p.embed(texts) for name, peer in peers.items()}
-    exact = Peer(folder, device, torch.float32).vectors(ids[:NUM_COMPARED])
-    num_tokens = sum(map(len, ids))
+    exact = Peer(folder, device, torch.float32).vectors(ids[0][:NUM_COMPARED])
+    num_tokens = np.array([sum(map(len, rows)) for rows in ids[WARM_UP:]])
     flops_per_token = 2.0 * sum(weight.numel() for weight in _layers(folder) if weight.ndim == 2)
     found = []
     for way, work in (("ids", by_ids), ("text", by_text)):
-        seconds = in_turns(work, rounds, warm_up=2)
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        for number in range(len(rounds)):
+            for name, run in work.items():
+                started = time.perf_counter()
+                run(number)
+                seconds[name].append(time.perf_counter() - started)
+        timed = {name: taken[WARM_UP:] for name, taken in seconds.items()}
         for name, run in work.items():
-            cosines = (run()[:NUM_COMPARED] * exact).sum(axis=1)
             row = {
                 "shape": shape,
                 "from": way,
                 "system": name,
-                "tokens_per_second": num_tokens / median(seconds[name]).middle,
+                "tokens_per_second": median(num_tokens / timed[name]).middle,
                 "flops_per_token": flops_per_token,
-                "to_bertsmith": str(ratio(seconds[name], seconds[OURS])),
-                "lowest_cosine": float(cosines.min()),
+                "to_bertsmith": str(ratio(timed[name], timed[OURS])),
+                "lowest_cosine": float((run(0)[:NUM_COMPARED] * exact).sum(axis=1).min()),
             }
             print(row, flush=True)
             found.append(row)
@@ -137,18 +146,16 @@ def _layers(folder: Path) -> list[Tensor]:
     return list(load_artifact(folder).network.encoder.layers.parameters())
 
 
-def _from_windows(predictor: Predictor, texts: Sequence[str]) -> Callable[[], Vectors]:
-    """Encoded once; what is timed packs, computes and decodes."""
+def _windows(predictor: Predictor, texts: Sequence[str]) -> list[list[Window]]:
     task = predictor.task
     requests = [task.request({"text": text}, "a text") for text in texts]
-    encoded = [task.encode(each, predictor.tokenizer, sample_rng(0, 0, n)) for n, each in enumerate(requests)]
+    return [task.encode(each, predictor.tokenizer, sample_rng(0, 0, n)) for n, each in enumerate(requests)]
 
-    @torch.inference_mode()
-    def run() -> Vectors:
-        parts = predictor._forward(encoded, lambda _: None)
-        return np.stack([row[0].vector for row in parts])
 
-    return run
+@torch.inference_mode()
+def _vectors(predictor: Predictor, windows: Sequence[Sequence[Window]]) -> Vectors:
+    """What is left of `embed` where texts are encoded already."""
+    return np.stack([row[0].vector for row in predictor._forward(windows, lambda _: None)])
 
 
 class Peer:

@@ -32,8 +32,8 @@ from bertsmith.training.trainer import TrainingSettings, train
 from gpu.inference import VOCAB_SIZE, vocabulary
 
 BATCH_SIZE, BLOCK_STEPS = 256, 4
-BUDGETS = (8192, 32_768)
-"""Tokens of a micro-batch of bertsmith's; the default and what a step holds."""
+BUDGETS = (32_768, 8192)
+"""Tokens of a micro-batch of bertsmith's: what a step holds, in turns with the peers, and the default, apart."""
 
 
 class MadeUpCorpus:
@@ -70,41 +70,48 @@ def measure_pretraining(device: torch.device, rounds: int, small: bool) -> list[
     task = Pretraining(PretrainingSettings(max_length=128))
     passages = Passages(MadeUpCorpus(), max_tokens=125)
     found = []
-    for size in ("mini",) if small else ("base", "mini"):
-        for budget in BUDGETS:
-            settings = TrainingSettings(
-                max_steps=(rounds + 2) * BLOCK_STEPS,
-                per_device_train_batch_size=8 if small else BATCH_SIZE,
-                max_tokens_per_micro_batch=budget,
-                learning_rate=1e-4,
-                logging_steps=1,
-                precision="bf16",
-                device=device.type,
-            )
-            job = Job(task, tokenizer, passages, settings, settings.max_steps or 0)
-            found += _rows(job, size, budget, device, small)
+    size, peers_of = "mini" if small else "base", True
+    for budget in BUDGETS:
+        settings = TrainingSettings(
+            max_steps=(rounds + 2) * BLOCK_STEPS,
+            per_device_train_batch_size=8 if small else BATCH_SIZE,
+            max_tokens_per_micro_batch=budget,
+            learning_rate=1e-4,
+            logging_steps=1,
+            precision="bf16",
+            device=device.type,
+        )
+        job = Job(task, tokenizer, passages, settings, settings.max_steps or 0)
+        found += _rows(job, size, device, with_peers=peers_of)
+        peers_of = False
     return found
 
 
-def _rows(job: Job, size: str, budget: int, device: torch.device, small: bool) -> list[dict[str, Any]]:
+def _rows(job: Job, size: str, device: torch.device, *, with_peers: bool) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     network = job.task.build(preset(size, vocab_size=VOCAB_SIZE))
+    peers: dict[str, GpuPeer] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_json(Path(folder) / CONFIG, config_to_hugging_face(network))
         save_weights(network, Path(folder))
-        peers = {"transformers": GpuPeer(job, Path(folder), device)}
-        if device.type == "cuda":
+        if with_peers:
+            peers["transformers"] = GpuPeer(job, Path(folder), device)
+        if with_peers and device.type == "cuda":
             peers["transformers, torch.compile"] = GpuPeer(job, Path(folder), device, compiled=True)
     with Progress().phase("in turns", total=job.num_steps, unit="steps") as phase:
         turns = SettledTurns(phase, list(peers.values()), BLOCK_STEPS)
         result = train(job.task, network, job.tokenizer, job.passages, job.settings, progress=turns)
-    tokens = np.add.reduceat(peers["transformers"].num_tokens, range(0, job.num_steps, BLOCK_STEPS))[2:]
+    counted = [sum(window.num_tokens for window in job.windows(step)) for step in range(job.num_steps)]
+    tokens = np.add.reduceat(counted, range(0, job.num_steps, BLOCK_STEPS))[2:]
     ours = np.array(turns.own_seconds[2:])
     own_losses = [values["mlm"] + values["next"] for _, values in result.history]
-    rows = [_row("bertsmith", size, budget, tokens, ours, ours, own_losses)]
+    budget = job.settings.max_tokens_per_micro_batch
+    rows = [_row(f"bertsmith, {budget:,} tokens a micro-batch", size, tokens, ours, ours, own_losses)]
     rows[0] |= {"of_the_limit": turns.share, "stalled_seconds": result.stalled_seconds, "seconds": result.seconds}
+    if not with_peers:
+        rows[0]["to_bertsmith"] = "apart"
     for (name, peer), seconds in zip(peers.items(), turns.peer_seconds, strict=True):
-        rows.append(_row(name, size, budget, tokens, np.array(seconds[2:]), ours, peer.losses))
+        rows.append(_row(name, size, tokens, np.array(seconds[2:]), ours, peer.losses))
     for row in rows:
         print(row, flush=True)
     return rows
@@ -113,7 +120,6 @@ def _rows(job: Job, size: str, budget: int, device: torch.device, small: bool) -
 def _row(
     name: str,
     size: str,
-    budget: int,
     tokens: NDArray[Any],
     seconds: NDArray[Any],
     ours: NDArray[Any],
@@ -121,7 +127,6 @@ def _row(
 ) -> dict[str, Any]:
     return {
         "size": size,
-        "budget": budget,
         "system": name,
         "tokens_per_second": median(tokens / seconds).middle,
         "to_bertsmith": str(ratio(seconds.tolist(), ours.tolist())),
@@ -157,12 +162,17 @@ class GpuPeer(Peer):
             self.model = torch.compile(self.model, dynamic=True)
 
     def run(self, num_steps: int) -> float:
+        # bertsmith's steps are the same bits every time; nobody asks that of these.
+        mode = torch.get_deterministic_debug_mode()
+        torch.use_deterministic_algorithms(False)
         _settle()
         started = time.perf_counter()
         for _ in range(num_steps):
             next(self.steps)
         _settle()
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        torch.set_deterministic_debug_mode(mode)
+        return seconds
 
     def _step(self, batches: Sequence[Mapping[str, Tensor]], learning_rate: float) -> float:
         (batch,) = batches
@@ -179,4 +189,4 @@ class GpuPeer(Peer):
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())

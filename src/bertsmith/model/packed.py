@@ -68,11 +68,19 @@ class Packed:
         """The layout of self-attention over these sequences, drawn once for all layers."""
         return draw_layout(self.lengths, device=self.input_ids.device)
 
-    def layout_at(self, places: Tensor) -> Layout:
-        """As `layout`, where the tokens at these places, [M] and rising, are all that ask."""
+    def layout_with(self, num_spare: int) -> Layout:
+        """As `layout`, with one more sequence behind the others, of rows that nobody wants."""
+        return draw_layout((*self.lengths, num_spare), device=self.input_ids.device)
+
+    def layout_at(self, places: Tensor, num_spare: int = 0) -> Layout:
+        """As `layout`, where the tokens at these places, [M] and rising, are all that ask.
+
+        num_spare: rows behind the last sequence, which nobody asks for.
+        """
         ends = torch.tensor(list(accumulate(self.lengths)))
         counts = torch.searchsorted(places.cpu(), ends).diff(prepend=torch.zeros(1, dtype=torch.int64))
-        return draw_layout(counts.tolist(), self.lengths, device=self.input_ids.device)
+        spare = ((0,), (num_spare,)) if num_spare else ((), ())
+        return draw_layout((*counts.tolist(), *spare[0]), (*self.lengths, *spare[1]), device=self.input_ids.device)
 
     @cached_property
     def causal_layout(self) -> Layout:

@@ -202,14 +202,14 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The mean of the start's and the end's cross-entropy over all tokens of a window, added up."""
-        logits = batch.packed.split(network(batch.packed).float().cpu())
+        logits = batch.packed.split(network(batch.packed).float())
         rows = pad_sequence(logits, batch_first=True, padding_value=-torch.inf)
         return {"span": F.cross_entropy(rows, batch.targets["places"], reduction="sum") / 2}
 
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return batch.packed.split(network(batch.packed).float())
+        return batch.packed.split(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> SpanPart:
         """The best spans within the context that this window answers for."""
