@@ -6,27 +6,24 @@ from typing import Any
 
 from speed.tables import table
 
-HEAD = """
-## On a GPU
+HEAD = """## On a GPU
 
 Made by `python benchmarks/gpu.py`, on a machine with a GPU: texts and weights are made up, systems take turns. Ratios
 are as above: how many times as long they take as bertsmith (below 1: bertsmith is slower). `share of products` is of
 {rate:.0f} TFLOP/s, a large bf16 product measured in the same run.
 """
-INFERENCE = """
-### Vectors of texts
+INFERENCE = """### Vectors of texts
 
 4,096 texts a round, new ones in each, of 3 to 300 tokens, 47 in the mean; from token ids, or from text, to vectors on
 the CPU. transformers gets them sorted by length, in bf16 through SDPA, in the batches that it is fastest with. The
 cosine is the lowest with its vectors in fp32.
 """
-PRETRAINING = """
-### A step of pre-training
+PRETRAINING = """### A step of pre-training
 
 256 pairs of at most 128 tokens, masked tokens and next sentence, dropout 0.1, vocabulary 30,522; transformers'
 `BertForPreTraining` in a plain loop through SDPA, both with bf16 products and fused AdamW, windows encoded a step
-ahead. The tokens of bertsmith's micro-batch are `--max-tokens-per-micro-batch`; losses are the means of the first and the last
-4 steps. A row `apart` was measured after the others.
+ahead. The tokens of bertsmith's micro-batch are `--max-tokens-per-micro-batch`; losses are the means of the first and
+the last 4 steps. A row `apart` was measured after the others.
 """
 
 
