@@ -16,7 +16,8 @@ INFERENCE = """### Vectors of texts
 
 4,096 texts a round, new ones in each, of 3 to 300 tokens, 47 in the mean; from token ids, or from text, to vectors on
 the CPU. transformers gets them sorted by length, in bf16 through SDPA, in the batches that it is fastest with. The
-cosine is the lowest with its vectors in fp32.
+cosine is the lowest with its vectors in fp32. Rows from text come second and meet each round's lengths again, to which
+the GPU's library then knows the way ([log.md](log.md)).
 """
 PRETRAINING = """### A step of pre-training
 
@@ -25,6 +26,9 @@ PRETRAINING = """### A step of pre-training
 ahead. The tokens of bertsmith's micro-batch are `--max-tokens-per-micro-batch`; losses are the means of the first and
 the last 4 steps. A row `apart` was measured after the others.
 """
+
+
+PARTS = ("minilm", "base", "pretraining")
 
 
 def gpu_sections(record: dict[str, Any]) -> list[str]:
@@ -37,6 +41,10 @@ def gpu_sections(record: dict[str, Any]) -> list[str]:
         parts += [INFERENCE, _inference(shapes), f"\n{_where(shapes[-1])}\n"]
     if found := record.get("pretraining"):
         parts += [PRETRAINING, _pretraining(found), f"\n{_where(found)}\n"]
+    if missing := [name for name in PARTS if name not in record]:
+        parts.append(
+            f"Not measured yet: {', '.join(missing)}. `python benchmarks/gpu.py --parts {','.join(missing)}`.\n"
+        )
     return parts
 
 

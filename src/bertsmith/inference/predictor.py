@@ -208,14 +208,13 @@ class Predictor:
         batches = micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch)
 
         def compute(batch: Sequence[tuple[int, int, Window]]) -> int:
+            raise_if_asked()
             for (i, j, _), part in zip(batch, self.parts_of([window for _, _, window in batch]), strict=True):
                 parts[i][j] = part
             return sum(j == 0 for _, j, _ in batch)
 
-        raise_if_asked()
         for num_begun in _mapped(compute, batches, 1 if self.device.type == "cpu" else GPU_THREADS):
             advance(num_begun)
-            raise_if_asked()
         return parts
 
 
