@@ -25,7 +25,7 @@ from load.capacity import Plan, measure
 from load.servers import commands, running
 from speed.made_up import made_up_data
 from speed.measure import machine
-from speed.page import write_page
+from speed.page import found_in, write_page
 from speed.texts import mixed, prose
 
 from bertsmith.files import atomic_file, read_json, write_json
@@ -78,9 +78,8 @@ def _keep(row: dict[str, Any], arguments: argparse.Namespace) -> None:
     rows = [old for old in record.get("load", {}).get("rows", []) if old["server"] != row["server"]]
     with atomic_file(arguments.results) as partial:
         write_json(partial, {"load": facts | {"rows": [*rows, row]}})
-    speed = arguments.results.with_name("speed.json")
-    parts = read_json(speed) if speed.is_file() else {}
-    write_page(parts | read_json(arguments.results), arguments.page)
+    speed, on_gpu = (arguments.results.with_name(name) for name in ("speed.json", "gpu.json"))
+    write_page(found_in(speed) | read_json(arguments.results), arguments.page, found_in(on_gpu))
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.files import atomic_file
+from gpu.page import gpu_sections
+
+from bertsmith.files import atomic_file, read_json
+from speed.tables import table as _table
 
 ABSENT = "not here"
 """In place of what needs the compiled kernels, where there are none."""
@@ -17,14 +20,21 @@ turns: how many times as long they take as bertsmith, the median over rounds wit
 is slower). Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is
 shared. How the kernels work stands in [kernels.md](kernels.md).
 
-What has not been run: anything on a GPU, and any processor with AMX tiles. There the products are PyTorch's.
+What has not been run: any processor with AMX tiles. There the products are PyTorch's. What a GPU does stands at
+[the end](#on-a-gpu), made by `benchmarks/gpu.py` on a machine of its own.
 """
 LOAD = "load"
 """The section that `benchmarks/load.py` measures."""
 MISSING = "Parts without figures yet: {}. `make bench ARGS='--parts {}'` makes them.\n"
 
 
-def write_page(record: dict[str, Any], path: Path) -> None:
+def found_in(results: Path) -> dict[str, Any]:
+    """What a file of results holds; nothing where it is not there."""
+    return read_json(results) if results.is_file() else {}
+
+
+def write_page(record: dict[str, Any], path: Path, on_gpu: dict[str, Any] | None = None) -> None:
+    """on_gpu: what `benchmarks/gpu.py` found, as `record` what `benchmarks/speed.py` did."""
     parts = [HEAD]
     for name, section in SECTIONS.items():
         if name in record:
@@ -34,6 +44,7 @@ def write_page(record: dict[str, Any], path: Path) -> None:
         parts.append(MISSING.format(", ".join(missing), ",".join(missing)))
     if LOAD not in record:
         parts.append("Under load: no figures yet. `python benchmarks/load.py` makes them.\n")
+    parts += gpu_sections(on_gpu or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
@@ -318,11 +329,6 @@ SECTIONS: dict[str, Callable[[dict[str, Any], Any], list[str]]] = {
     "corpora": _corpora,
     LOAD: _load,
 }
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _where(facts: dict[str, Any]) -> str:

@@ -168,7 +168,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
         return {"classification": values.sum()}
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(network(batch.packed).float())
+        return list(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> list[float]:
         """The logits."""

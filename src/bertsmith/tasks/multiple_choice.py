@@ -183,7 +183,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(network(batch.packed).float())
+        return list(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> ChoicePart:
         assert isinstance(window, ChoiceWindow)

@@ -119,7 +119,7 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         if sentences:
             targets["sentences"] = torch.tensor(sentences)
             counts[self.settings.sentence_task] = len(sentences)
-        return Batch(packed, targets, counts)
+        return Batch(packed, targets, counts, stays={"places"})
 
     def build(self, config: EncoderConfig) -> PretrainingNetwork:
         return PretrainingNetwork(config, sentence_pairs=self.settings.sentence_task != "none")
@@ -136,8 +136,8 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
         """For each window its [m, V] log-probabilities and, with a sentence task, the class it takes the pair for."""
         logits = network(batch.packed, batch.targets["places"])
-        starts = torch.tensor([*batch.packed.starts.tolist(), batch.packed.num_tokens])
-        numbers = torch.diff(torch.searchsorted(batch.targets["places"].cpu(), starts)).tolist()
+        starts = batch.packed.layout.query_starts
+        numbers = torch.diff(torch.searchsorted(batch.targets["places"], starts)).tolist()
         tokens = torch.split(logits.tokens.float().log_softmax(-1), numbers)
         if logits.sentences is None:
             return [(rows, None) for rows in tokens]

@@ -209,7 +209,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return batch.packed.split(network(batch.packed).float())
+        return batch.packed.split(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> SpanPart:
         """The best spans within the context that this window answers for."""

@@ -285,7 +285,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(self._logits(network, batch))
+        return list(self._logits(network, batch).cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> PassagePart:
         return PassagePart(window.targets["passage"], float(outputs))

@@ -77,11 +77,11 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         targets = {"frame": torch.tensor([windows[0].targets["first"], windows[0].targets["last"]])}
         ids = [window.targets["target"] for window in windows if "target" in window.targets]
         if not ids:
-            return Batch(pack(windows), targets, {"seq2seq": 0})
+            return Batch(pack(windows), targets, {"seq2seq": 0}, stays={"frame"})
         # The decoder reads all but the last token and predicts all but the first.
         targets["labels"] = torch.from_numpy(concatenate(row[1:] for row in ids))
         decoder = Packed.of([row[:-1] for row in ids])
-        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder)
+        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder, stays={"frame"})
 
     def build(self, config: EncoderConfig) -> Seq2SeqNetwork:
         return Seq2SeqNetwork(config)

@@ -247,7 +247,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     @abstractmethod
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        """What the network says of each window, in order: one forward pass, or a generation loop."""
+        """What the network says of each window, in order: one forward pass, or a generation loop.
+
+        What is small comes from a GPU at once, before it is cut into windows: each transfer waits for all work before.
+        """
 
     @abstractmethod
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> Any:

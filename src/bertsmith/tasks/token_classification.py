@@ -261,7 +261,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         else:
             targets["labels"] = concatenate(window.targets["labels"] for window in labelled)
         tensors = {name: torch.from_numpy(values) for name, values in targets.items()}
-        return Batch(packed, tensors, {"tagging": len(tensors["labels"])})
+        return Batch(packed, tensors, {"tagging": len(tensors["labels"])}, stays={"lengths"})
 
     def build(self, config: EncoderConfig) -> TokenNetwork | CrfTokenNetwork:
         network = CrfTokenNetwork if self.settings.crf else TokenNetwork
@@ -283,7 +283,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[TokenOutputs]:
-        logits = batch.packed.split(network(batch.packed).float())
+        logits = batch.packed.split(network(batch.packed).float().cpu())
         chain = None
         if isinstance(network, CrfTokenNetwork):
             learned = network.crf.chain()
@@ -293,8 +293,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def decode(self, window: Window, outputs: TokenOutputs, tokenizer: Tokenizer) -> PieceScores:
         """The logits of the pieces that the window answers for."""
         assert isinstance(window, TagWindow)
-        logits = outputs.logits[torch.from_numpy(window.places).to(outputs.logits.device)]
-        return PieceScores(window.words, logits.detach().cpu().numpy(), outputs.chain)
+        logits = outputs.logits[torch.from_numpy(window.places)]
+        return PieceScores(window.words, logits.detach().numpy(), outputs.chain)
 
     def merge(self, request: TagRequest, parts: Sequence[PieceScores], num_cut_tokens: int) -> TagPrediction:
         words = separated(request)

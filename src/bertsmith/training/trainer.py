@@ -19,7 +19,7 @@ from torch import nn
 
 from bertsmith.data.batch import Truncation
 from bertsmith.data.order import step_seed, steps_per_epoch
-from bertsmith.runtime.device import Precision, pick_device
+from bertsmith.runtime.device import Precision, pick_device, repeatable
 from bertsmith.runtime.interruption import InterruptedRunError, asked, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import processes
@@ -200,7 +200,7 @@ def train(
     )
     if start is not None:
         run.restore(start)
-    with stoppable():
+    with stoppable(), repeatable(device):
         try:
             while not run.is_over:
                 try:
