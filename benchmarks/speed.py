@@ -118,7 +118,7 @@ def main() -> None:
         from speed.made_up import made_up_data
 
         arguments.data_dir = made_up_data(SMALL / "data")
-    from speed.page import write_page
+    from speed.page import found_in, write_page
 
     for part in arguments.parts:
         started = time.perf_counter()
@@ -133,7 +133,8 @@ def main() -> None:
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(arguments.results) as partial:
             write_json(partial, record)
-        write_page(record, arguments.page)
+        load, on_gpu = (arguments.results.with_name(name) for name in ("load.json", "gpu.json"))
+        write_page(record | found_in(load), arguments.page, found_in(on_gpu))
         print(f"{part}: {time.perf_counter() - started:.0f} s, {arguments.page}", flush=True)
 
 

@@ -121,11 +121,26 @@ def test_only_the_index_knows_the_hugging_face_shaped_classes() -> None:
     assert {room(module) for module, others in INNER.items() if "hf" in map(room, others)} <= {"hf", "__init__"}
 
 
+ROOM_EXTRAS = {"serving": ("serve",), "search": ("search", "qdrant")}
+"""Rooms that import what these extras bring; others ask for a package by name where they need it."""
+BROUGHT_ALONG = {"fastapi": "starlette", "pydantic": "pydantic_core"}
+
+
 def test_only_what_an_installation_brings_is_imported() -> None:
     required = [Requirement(line) for line in requires("bertsmith") or ()]
     core = {requirement.name.replace("-", "_") for requirement in required if requirement.marker is None}
-    taken = {name.split(".")[0] for imported in IMPORTS.values() for name in imported}
-    assert taken - sys.stdlib_module_names - {"bertsmith"} <= core - {"scikit_learn"} | {"sklearn"}
+    core |= {BROUGHT_ALONG[name] for name in core & BROUGHT_ALONG.keys()}
+    core = core - {"scikit_learn"} | {"sklearn", "bertsmith"} | sys.stdlib_module_names
+    for module, imported in IMPORTS.items():
+        extras = ROOM_EXTRAS.get(room(module), ())
+        more = {
+            requirement.name.replace("-", "_")
+            for requirement in required
+            for extra in extras
+            if requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
+        }
+        more |= {BROUGHT_ALONG[name] for name in more & BROUGHT_ALONG.keys()}
+        assert {name.split(".")[0] for name in imported} <= core | more, module
 
 
 def test_no_drawer_for_everything() -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.files import atomic_file
+from gpu.page import gpu_sections
+
+from bertsmith.files import atomic_file, read_json
+from speed.tables import table as _table
 
 ABSENT = "not here"
 """In place of what needs the compiled kernels, where there are none."""
@@ -17,19 +20,31 @@ turns: how many times as long they take as bertsmith, the median over rounds wit
 is slower). Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is
 shared. How the kernels work stands in [kernels.md](kernels.md).
 
-What has not been run: anything on a GPU, and any processor with AMX tiles. There the products are PyTorch's.
+What has not been run: any processor with AMX tiles. There the products are PyTorch's. What a GPU does stands at
+[the end](#on-a-gpu), made by `benchmarks/gpu.py` on a machine of its own.
 """
+LOAD = "load"
+"""The section that `benchmarks/load.py` measures."""
 MISSING = "Parts without figures yet: {}. `make bench ARGS='--parts {}'` makes them.\n"
 
 
-def write_page(record: dict[str, Any], path: Path) -> None:
+def found_in(results: Path) -> dict[str, Any]:
+    """What a file of results holds; nothing where it is not there."""
+    return read_json(results) if results.is_file() else {}
+
+
+def write_page(record: dict[str, Any], path: Path, on_gpu: dict[str, Any] | None = None) -> None:
+    """on_gpu: what `benchmarks/gpu.py` found, as `record` what `benchmarks/speed.py` did."""
     parts = [HEAD]
     for name, section in SECTIONS.items():
         if name in record:
             facts = record[name]
             parts += [*section(facts, facts["rows"]), f"\n{_where(facts)}\n"]
-    if missing := [name for name in SECTIONS if name not in record]:
+    if missing := [name for name in SECTIONS if name not in record and name != LOAD]:
         parts.append(MISSING.format(", ".join(missing), ",".join(missing)))
+    if LOAD not in record:
+        parts.append("Under load: no figures yet. `python benchmarks/load.py` makes them.\n")
+    parts += gpu_sections(on_gpu or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
@@ -263,6 +278,44 @@ def _corpora(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _load(facts: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    ours = next((row["capacity"] for row in rows if row["server"] == "bertsmith"), 0.0)
+    bound = rows[0]["bound_ms"]
+    return [
+        "## Under load, MiniLM-L6 over HTTP\n",
+        "One text of mixed length a request at `/v1/embeddings`, by `python benchmarks/load.py`. Requests leave at",
+        "random times of a given rate whether or not earlier ones are answered, and latency counts from those times;",
+        "who asks is a process on the same cores. The capacity of a server is the highest rate that it answers with a",
+        f"99th percentile below {bound:.0f} ms, at most one request in a thousand failing.\n",
+        _table(
+            ["server", "requests/s", "bertsmith to it"],
+            [
+                [row["server"], f"{row['capacity']:,.0f}", f"{ours / row['capacity']:.2f}" if row["capacity"] else ""]
+                for row in rows
+            ],
+        ),
+        "\nAt half of its own capacity, at it, and at twice: answered a second, latency, what was refused (429, 503)",
+        "or got no answer in 10 s, resident memory from the start to the end, and the cores that server and client",
+        "took.\n",
+        _table(
+            ["server", "load", "answered/s", "p50 ms", "p99 ms", "refused", "unanswered", "MiB", "cores"],
+            [
+                [
+                    row["server"],
+                    f"{level['level']:g}x",
+                    f"{level['throughput']:,.0f}",
+                    *("" if level[name] is None else f"{level[name]:,.0f}" for name in ("p50_ms", "p99_ms")),
+                    *(f"{level[name] / level['num_sent']:.1%}" for name in ("num_rejected", "num_unanswered")),
+                    "{:,.0f} to {:,.0f}".format(*level["memory_mib"]),
+                    f"{level['server_cpu_cores']:.2f} + {level['client_cpu_cores']:.2f}",
+                ]
+                for row in rows
+                for level in row["levels"]
+            ],
+        ),
+    ]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any], Any], list[str]]] = {
     "inference": _inference,
     "latency": _latency,
@@ -274,12 +327,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any], Any], list[str]]] = {
     "products": _products,
     "starting": _starting,
     "corpora": _corpora,
+    LOAD: _load,
 }
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _where(facts: dict[str, Any]) -> str:

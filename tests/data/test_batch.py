@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.data.batch import Window, blocks, concatenate, micro_batches, pack
+from bertsmith.data.batch import Batch, Window, blocks, concatenate, micro_batches, pack
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 80))
@@ -32,3 +33,11 @@ def test_windows_are_packed_one_after_another() -> None:
 
 def test_nothing_concatenated_is_an_empty_array() -> None:
     assert concatenate([]).tolist() == []
+
+
+def test_targets_that_the_cpu_reads_stay_there() -> None:
+    targets = {"labels": torch.tensor([1]), "places": torch.tensor([0])}
+    moved = Batch(pack([Window([2, 3], [0, 0])]), targets, {}, stays={"places"}).to(torch.device("meta"))
+    assert moved.packed.input_ids.is_meta
+    assert moved.targets["labels"].is_meta
+    assert not moved.targets["places"].is_meta

@@ -12,7 +12,7 @@ from toys import toy_config, toy_task, toy_tokenizer
 from bertsmith.artifact import Artifact
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference import predictor as module
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Predictor, _mapped
 from bertsmith.kernels.library import engine
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.tasks import TASKS
@@ -137,3 +137,27 @@ def test_int8_without_kernels_says_what_is_missing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("bertsmith.kernels.native_ops.is_available", lambda: False)
     with pytest.raises(SettingsError, match="int8 needs the compiled kernels"):
         Predictor.of(artifact_of("classification"), precision="int8")
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_work_in_threads_keeps_its_order_and_ends_with_the_first_error(num_threads: int) -> None:
+    assert list(_mapped(lambda number: number * number, range(20), num_threads)) == [n * n for n in range(20)]
+
+    def fails(number: int) -> int:
+        if number == 4:
+            raise DataError("the fifth")
+        return number
+
+    got = []
+    with pytest.raises(DataError, match="the fifth"):
+        got.extend(_mapped(fails, range(1000), num_threads))
+
+
+def test_several_threads_predict_and_encode_what_one_does(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = TEXTS * 40
+    alone = predictor.predict(requests)
+    mapped = module._mapped
+    monkeypatch.setattr(module, "_mapped", lambda work, over, _: mapped(work, over, 3))
+    assert predictor.predict(requests) == alone

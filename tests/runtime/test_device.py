@@ -7,7 +7,7 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.errors import SettingsError
-from bertsmith.runtime.device import autocast, has_bf16, pick_device, pick_precision
+from bertsmith.runtime.device import autocast, has_bf16, pick_device, pick_precision, repeatable, sent
 from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.trainer import train
 
@@ -47,3 +47,10 @@ def test_training_in_bf16_follows_training_in_fp32(name: str) -> None:
         losses[precision] = train(toy.task, toy.task.build(toy_config()), toy_tokenizer(), toy.samples, settings)
     # bf16 keeps 8 bits: a relative error of 2^-8 a product, which 20 steps may add up to some percent.
     assert losses["bf16"].final_loss == pytest.approx(losses["fp32"].final_loss, rel=0.05)
+
+
+def test_on_a_cpu_nothing_is_sent_and_all_is_repeatable_as_it_is() -> None:
+    tensor = torch.arange(3)
+    assert sent(tensor, CPU) is tensor
+    with repeatable(CPU):
+        assert not torch.are_deterministic_algorithms_enabled()

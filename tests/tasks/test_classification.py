@@ -95,3 +95,11 @@ def test_a_model_of_pairs_is_not_asked_with_one_text_nor_the_other_way_round() -
         Classification().fitted(examples("a", "b")).request(("ba", "be"))
     mixed = Classification().fitted([*pairs, *examples("a")])
     assert mixed.request("ba") == TextRequest("ba")
+
+
+def test_the_least_sure_of_several_labels_counts() -> None:
+    task = Classification(ClassificationSettings(problem_type="multi_label", labels=("a", "b", "c")))
+    decided = task.decided(LabelPrediction("a", 0.9, {"a": 0.9, "b": 0.4, "c": 0.05}, labels=("a",)))
+    assert (decided.labels, decided.confidence) == (("a",), 0.6)
+    number = Classification(ClassificationSettings(problem_type="regression"))
+    assert number.decided(LabelPrediction(None, 3.5, {})).confidence is None

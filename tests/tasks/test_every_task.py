@@ -143,3 +143,12 @@ def test_a_target_is_one_number_that_depends_on_the_network(name: str) -> None:
     target.backward()  # type: ignore[no-untyped-call]
     assert target.ndim == 0
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_what_a_prediction_decided_is_known_without_the_answer(name: str) -> None:
+    toy = toy_task(name)
+    for prediction in predictor_for(toy, network_for(toy.task)).predict(toy.requests):
+        decided = toy.task.decided(prediction)
+        assert all(isinstance(label, str) for label in decided.labels)
+        assert (decided.confidence is None) == (name == "embedding")
+        assert decided.confidence is None or 0 < decided.confidence <= 1

@@ -14,7 +14,7 @@ from bertsmith.data.readers import Row
 from bertsmith.errors import DataError
 
 NUM_OTHERS = 30
-_QUERIES, _ABSTRACTS, _JUDGEMENTS = "cran.qry", "cran.all.1400", "cranqrel"
+QUERIES, ABSTRACTS, JUDGEMENTS = "cran.qry", "cran.all.1400", "cranqrel"
 _TEST_EVERY = 3
 _OWN_SOURCE = -1  # the paper that a question was written from, judged apart from the grades 1 (best) to 4
 _MOST_RELEVANT = 5
@@ -28,12 +28,12 @@ def _share(*, test: bool) -> Callable[[Path, Reading], Iterator[Row]]:
     """
 
     def read(path: Path, reading: Reading) -> Iterator[Row]:
-        abstracts = {number: text for number, text in _texts(_beside(path, _ABSTRACTS), reading) if text}
+        abstracts = {number: text for number, text in read_texts(_beside(path, ABSTRACTS), reading) if text}
         words = {number: set(words_of(text)) for number, text in abstracts.items()}
         holding = Counter(word for own in words.values() for word in own)
-        grades = _grades(_beside(path, _JUDGEMENTS), reading)
+        grades = read_grades(_beside(path, JUDGEMENTS), reading)
         # Judgements know a query by its place in the file, whatever the number that it carries there.
-        for place, (_, query) in enumerate(_texts(path, reading), start=1):
+        for place, (_, query) in enumerate(read_texts(path, reading), start=1):
             if (place % _TEST_EVERY == 0) != test:
                 continue
             judged = {number: grade for number, grade in grades.get(place, {}).items() if number in abstracts}
@@ -55,7 +55,7 @@ def _share(*, test: bool) -> Callable[[Path, Reading], Iterator[Row]]:
     return read
 
 
-def _texts(path: Path, reading: Reading) -> Iterator[tuple[int, str]]:
+def read_texts(path: Path, reading: Reading) -> Iterator[tuple[int, str]]:
     """Number and text of each record: what follows `.W` after `.I number`."""
     number, lines, in_text = 0, list[str](), False
     for line in read_lines(path, reading):
@@ -72,7 +72,7 @@ def _texts(path: Path, reading: Reading) -> Iterator[tuple[int, str]]:
     yield number, " ".join(" ".join(lines).split())
 
 
-def _grades(path: Path, reading: Reading) -> dict[int, dict[int, int]]:
+def read_grades(path: Path, reading: Reading) -> dict[int, dict[int, int]]:
     """Relevance from 1 to 5 of abstracts, by query and abstract; those that are absent count as 0."""
     grades: dict[int, dict[int, int]] = {}
     for line in read_lines(path, reading):
@@ -95,7 +95,7 @@ def _whole(text: str, where: str) -> int:
 
 def _beside(path: Path, name: str) -> Path:
     """The file `name` in the folder of the queries, packed as they are."""
-    return path.with_name(path.name.replace(_QUERIES, name))
+    return path.with_name(path.name.replace(QUERIES, name))
 
 
 CRANFIELD = DataSet(
@@ -106,7 +106,7 @@ CRANFIELD = DataSet(
     licence="none stated; a public test collection",
     source="https://ir.dcs.gla.ac.uk/resources/test_collections/cran/",
     splits={
-        split: Files((f"retrieval/cranfield/{_QUERIES}",), _share(test=split == "test")) for split in ("train", "test")
+        split: Files((f"retrieval/cranfield/{QUERIES}",), _share(test=split == "test")) for split in ("train", "test")
     },
     task_settings={"max_length": 384},
     notes=(

@@ -5,15 +5,17 @@ Shapes: T tokens, n sequences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.model.packed import Packed
+from bertsmith.runtime.device import sent
 from bertsmith.text.windows import TextWindow
 
 Row = TypeVar("Row")
@@ -77,18 +79,22 @@ class Batch:
     rows or their weight; they are added up over all micro-batches of a step before the first backward pass:
     accumulation equals the large batch.
     decoder: the target side, for tasks that have one.
+    stays: the names of targets that are read on the CPU, and stay there.
     """
 
     packed: Packed
     targets: Mapping[str, Tensor]
     counts: Mapping[str, float]
     decoder: Packed | None = None
+    stays: Set[str] = frozenset()
 
-    def to(self, device: Any) -> Batch:
+    def to(self, device: torch.device) -> Batch:
         return replace(
             self,
             packed=self.packed.to(device),
-            targets={name: tensor.to(device, non_blocking=True) for name, tensor in self.targets.items()},
+            targets={
+                name: tensor if name in self.stays else sent(tensor, device) for name, tensor in self.targets.items()
+            },
             decoder=None if self.decoder is None else self.decoder.to(device),
         )
 

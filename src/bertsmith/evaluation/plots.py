@@ -85,8 +85,13 @@ class Points:
     is_large: bool = False
 
 
-def curves(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, percent: bool = False) -> Markup:
-    """Lines over a common axis, each named at its right end. `percent`: the y axis holds fractions."""
+def curves(
+    lines: Sequence[Line], *, title: str, x_label: str, y_label: str, percent: bool = False, whole: bool = True
+) -> Markup:
+    """Lines over a common axis, each named at its right end.
+
+    percent: the y axis holds fractions. whole: the x axis counts something.
+    """
     assert lines, "a plot needs at least one line"
 
     def draw(axes: Axes) -> None:
@@ -96,8 +101,8 @@ def curves(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, per
             else:
                 axes.plot(line.xs, line.ys, color=SERIES[line.series])
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.xaxis.set_major_locator(_few_ticks())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if whole else f"{value:g}")
+        axes.xaxis.set_major_locator(_few_ticks(whole))
         if percent:
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.margins(x=0)
@@ -199,10 +204,10 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], *, title: s
     return _svg(draw, title, height_inches=min(5.2, 1.3 + 0.45 * num))
 
 
-def _few_ticks() -> Any:
+def _few_ticks(whole: bool) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=5, integer=True)
+    return MaxNLocator(nbins=5, integer=whole)
 
 
 def _name_at_the_end(axes: Axes, lines: Sequence[Line]) -> None:

@@ -5,11 +5,13 @@ Knows `Task`, never a task. Outputs are reduced batch by batch, so memory does n
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +29,17 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 
+Result = TypeVar("Result")
+
 BLOCK_REQUESTS = 4096
 """Requests encoded at a time: enough to find neighbours of like length, few enough to bound memory."""
+CPU_TOKENS, GPU_TOKENS = 8192, 32_768
+"""Of a batch. A GPU computes few of them in less time than it takes to ask for that (docs/performance.md)."""
+GPU_THREADS = 2
+"""That ask a GPU: one packs and reads results while it computes for the other."""
+NUM_ENCODERS = min(8, os.cpu_count() or 1)
+"""Threads that encode for a GPU; beside a CPU's they would not count."""
+ENCODED_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Predictor:
     network: Network
     tokenizer: Tokenizer
     precision: PredictionPrecision = "auto"
-    max_tokens_per_batch: int = 8192
+    max_tokens_per_batch: int = CPU_TOKENS
 
     @classmethod
     def of(
@@ -69,7 +80,7 @@ class Predictor:
         precision: PredictionPrecision = "auto",
         batch_invariant: bool = False,
     ) -> Self:
-        """The artifact's predictor. On a CPU that multiplies bf16 it computes through a frozen copy of the network.
+        """The artifact's predictor. Where bf16 is multiplied in hardware it computes through a frozen copy.
 
         batch_invariant: a prediction is the same, to the bit, whatever else is asked beside it. Where the compiled
         kernels do all products that costs nothing; elsewhere each text is computed by itself.
@@ -77,9 +88,10 @@ class Predictor:
         where = pick_device(device)
         network = artifact.network.to(where).eval()
         picked = pick_precision(precision, where)
-        if picked != "fp32" and where.type == "cpu" and (has_bf16(where) or picked == "int8"):
+        if picked != "fp32" and (has_bf16(where) or picked == "int8"):
             network = frozen(network, picked, batch_invariant=batch_invariant)
-        predictor = cls(artifact.task, network, artifact.tokenizer, precision)
+        budget = CPU_TOKENS if where.type == "cpu" else GPU_TOKENS
+        predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget)
         if batch_invariant and not is_batch_invariant(network):
             return replace(predictor, max_tokens_per_batch=1)
         return predictor
@@ -143,37 +155,79 @@ class Predictor:
         self.network.eval()
         with (progress or Progress()).phase("predicting", total=total, unit="requests") as phase:
             for block in blocks(items, BLOCK_REQUESTS):
-                encoded = [
-                    self.task.encode(
-                        item, self.tokenizer, sample_rng(seed, 0, number if numbers is None else numbers[number])
-                    )
-                    for number, item in enumerate(block, start=len(results))
-                ]
+                own = range(len(results), len(results) + len(block))
+                encoded = self._encoded(block, seed, own if numbers is None else [numbers[place] for place in own])
                 parts = self._forward(encoded, phase.advance)
                 kept += parts if keep_parts else []
                 for item, windows, row in zip(block, encoded, parts, strict=True):
                     cut = sum(window.num_cut_tokens for window in windows)
-                    request = item.request if isinstance(item, Example) else item
-                    results.append(self.task.merge(request, row, cut))
+                    results.append(self.merge(item, windows, row))
                     num_tokens += sum(window.num_tokens for window in windows)
                     num_cut, num_cut_tokens = num_cut + (cut > 0), num_cut_tokens + cut
                     num_windowed += any(window.continues for window in windows)
         return Predictions(results, num_tokens, num_cut, num_cut_tokens, num_windowed, kept)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def encode(self, item: Any, seed: int = 0, number: int = 0) -> list[Window]:
+        """The first step of `run`: the windows of a request or an example, `number` being its place among others."""
+        return self.task.encode(item, self.tokenizer, sample_rng(seed, 0, number))
+
+    @torch.inference_mode()
+    def parts_of(self, windows: Sequence[Window]) -> list[Any]:
+        """The second step: what the network says of each window, all of them in one batch."""
+        batch = self.task.collate(windows).to(self.device)
+        with autocast(self.precision, self.device):
+            outputs = self.task.outputs(self.network, batch)
+        return [
+            self.task.decode(window, output, self.tokenizer) for window, output in zip(windows, outputs, strict=True)
+        ]
+
+    def merge(self, item: Any, windows: Sequence[Window], parts: Sequence[Any]) -> Any:
+        """The last step: the prediction for a request, or for an example, from its windows' parts, in order."""
+        request = item.request if isinstance(item, Example) else item
+        return self.task.merge(request, parts, sum(window.num_cut_tokens for window in windows))
+
+    def _encoded(self, items: Sequence[Any], seed: int, numbers: Sequence[int]) -> list[list[Window]]:
+        """The windows of each item, which draws its random numbers by its number."""
+
+        def encode(start: int) -> list[list[Window]]:
+            rows = range(start, min(start + ENCODED_TOGETHER, len(items)))
+            return [self.encode(items[row], seed, numbers[row]) for row in rows]
+
+        starts = range(0, len(items), ENCODED_TOGETHER)
+        num_threads = 1 if self.device.type == "cpu" else NUM_ENCODERS
+        return [windows for part in _mapped(encode, starts, num_threads) for windows in part]
+
     def _forward(self, encoded: Sequence[Sequence[Window]], advance: Callable[[int], None]) -> list[list[Any]]:
         """For each item its windows' decoded parts, in order, whatever batches they were computed in."""
-        device = next(self.network.parameters()).device
         parts: list[list[Any]] = [[None] * len(windows) for windows in encoded]
         places = [(i, j, window) for i, windows in enumerate(encoded) for j, window in enumerate(windows)]
-        for batch in micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch):
+        batches = micro_batches(places, lambda place: place[2].num_tokens, self.max_tokens_per_batch)
+
+        def compute(batch: Sequence[tuple[int, int, Window]]) -> int:
             raise_if_asked()
-            collated = self.task.collate([window for _, _, window in batch]).to(device)
-            with autocast(self.precision, device):
-                outputs = self.task.outputs(self.network, collated)
-            for (i, j, window), output in zip(batch, outputs, strict=True):
-                parts[i][j] = self.task.decode(window, output, self.tokenizer)
-            advance(sum(j == 0 for _, j, _ in batch))
+            for (i, j, _), part in zip(batch, self.parts_of([window for _, _, window in batch]), strict=True):
+                parts[i][j] = part
+            return sum(j == 0 for _, j, _ in batch)
+
+        for num_begun in _mapped(compute, batches, 1 if self.device.type == "cpu" else GPU_THREADS):
+            advance(num_begun)
         return parts
+
+
+def _mapped(work: Callable[[Any], Result], over: Sequence[Any], num_threads: int) -> Iterator[Result]:
+    """What `work` makes of each, in order; by this thread if it is to be one, and after an error no more is begun."""
+    if num_threads == 1 or len(over) == 1:
+        yield from map(work, over)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            yield from pool.map(work, over)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def load(

@@ -95,7 +95,15 @@ class Layout:
     @cached_property
     def offsets(self) -> tuple[Tensor, Tensor]:
         """The starts of queries and keys once more, int32 and on the device, as FlashAttention reads them."""
-        return self.query_starts.to(self.device, torch.int32), self.key_starts.to(self.device, torch.int32)
+        queries = self._on_device(self.query_starts)
+        return queries, queries if self.key_starts is self.query_starts else self._on_device(self.key_starts)
+
+    def _on_device(self, starts: Tensor) -> Tensor:
+        starts = starts.int()
+        if self.device is None or self.device.type != "cuda":
+            return starts.to(self.device)
+        # Pinned: from other memory a copy would first wait for all that the GPU has been given to do.
+        return starts.pin_memory().to(self.device, non_blocking=True)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -159,15 +167,17 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
         out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
         return out
     if fits_flash(query, key, value):
-        return flash_attention(query, key, value, layout, dropout)
+        return _repeatable(flash_attention(query, key, value, layout, dropout))
     outputs = [
         group.queries.put(
-            F.scaled_dot_product_attention(
-                group.queries.take(query),
-                group.keys.take(key),
-                group.keys.take(value),
-                attn_mask=group.mask,
-                dropout_p=dropout,
+            _repeatable(
+                F.scaled_dot_product_attention(
+                    group.queries.take(query),
+                    group.keys.take(key),
+                    group.keys.take(value),
+                    attn_mask=group.mask,
+                    dropout_p=dropout,
+                )
             )
         )
         for group in layout.groups
@@ -228,6 +238,19 @@ def fits_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and torch.backends.cuda.is_flash_attention_available()
         and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
     )
+
+
+def _repeatable(out: Tensor) -> Tensor:
+    """`out` of attention, whose gradients are the same bits every time where PyTorch was asked for that on a GPU.
+
+    Of an operation that has both ways, its kernels of attention alone take the other one while PyTorch is to warn
+    where there is none, as `runtime.device.repeatable` has it. So it is to refuse, for the length of this operation.
+    """
+    node = out.grad_fn
+    if node is not None and out.is_cuda and torch.is_deterministic_algorithms_warn_only_enabled():
+        node.register_prehook(lambda _: torch.use_deterministic_algorithms(True))
+        node.register_hook(lambda *_: torch.use_deterministic_algorithms(True, warn_only=True))
+    return out
 
 
 def _lies_well(heads: Tensor) -> bool:

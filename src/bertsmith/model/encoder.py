@@ -5,6 +5,8 @@ Shapes: T tokens, M of them whose states are wanted, H hidden size.
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.errors import DataError
@@ -15,7 +17,12 @@ from bertsmith.model.embeddings import Embeddings
 from bertsmith.model.feedforward import build_feed_forward
 from bertsmith.model.normalization import Residual, build_norm
 from bertsmith.model.packed import Packed
-from bertsmith.model.positions import Rotation, build_positions
+from bertsmith.model.positions import Rotary, Rotation, build_positions
+from bertsmith.runtime.device import sent
+
+GPU_MULTIPLE = 256
+"""Of tokens that a GPU predicts from at once: its library looks anew for a way to multiply at each number of rows, for
+longer than a small product takes (docs/log.md)."""
 
 
 class EncoderLayer(nn.Module):
@@ -64,36 +71,49 @@ class Encoder(nn.Module):
     def forward(self, packed: Packed, capture: Capture | None = None, at: Tensor | None = None) -> Tensor:
         """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer.
 
-        at: rising places, one or more of each sequence, that alone are wanted: [M, H]. The last layer then computes no
-        others, but for the keys and values that they look at. Raises `DataError` for a sequence that is longer than the
-        model has positions for.
+        at: rising places, on the CPU, one or more of each sequence, that alone are wanted: [M, H]. The last layer then
+        computes no others, but for the keys and values that they look at. Raises `DataError` for a sequence that is
+        longer than the model has positions for.
         """
         limit = self.positions.num_positions
         if limit is not None and max(packed.lengths) > limit:
             raise DataError(f"a sequence of {max(packed.lengths)} tokens exceeds the model's {limit} positions: cut it")
         sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
         # Before the layers: it is drawn on the CPU, and a GPU is then not waited for in their midst.
-        wanted = None if at is None or sees_all else packed.layout_at(at)
+        spare = 0 if capture is not None else self._num_spare(packed)
+        layout = packed.layout if not spare else packed.layout_with(spare)
+        wanted = None if at is None or sees_all else packed.layout_at(at, spare)
+        at = None if at is None else sent(at, packed.input_ids.device)
         hidden: Tensor = self.embeddings(packed, self.positions)
         rotation = self.positions.rotation(packed.position_ids)
+        if spare:
+            hidden = F.pad(hidden, (0, 0, 0, spare))
         keep = capture.hidden_states.append if capture is not None and capture.want_hidden_states else None
         if keep:
             keep(hidden)
         for i in range(self.config.num_hidden_layers - 1):
-            hidden = self.layers[layer_index(self.config, i)](hidden, packed.layout, rotation, capture)
+            hidden = self.layers[layer_index(self.config, i)](hidden, layout, rotation, capture)
             if keep:
                 keep(hidden)
         last = self.layers[layer_index(self.config, self.config.num_hidden_layers - 1)]
         if at is not None and wanted is not None:
             hidden = last(hidden, wanted, rotation, capture, at)
         else:
-            hidden = last(hidden, packed.layout, rotation, capture)
+            hidden = last(hidden, layout, rotation, capture)
             if keep:
                 keep(hidden)
             if at is not None:
                 hidden = hidden[at]
+            elif spare:
+                hidden = hidden[: packed.num_tokens]
         out: Tensor = self.final_norm(hidden)
         return out
+
+    def _num_spare(self, packed: Packed) -> int:
+        """How many rows of zeros, a sequence of their own, make a GPU's tokens a multiple, where it predicts."""
+        if packed.input_ids.device.type != "cuda" or torch.is_grad_enabled() or isinstance(self.positions, Rotary):
+            return 0
+        return -packed.num_tokens % GPU_MULTIPLE
 
 
 def num_distinct_layers(config: EncoderConfig) -> int:

@@ -1,7 +1,8 @@
-"""A network's copy for prediction on a CPU, its weights laid out as the products read them. Never trained or saved.
+"""A network's copy for prediction, its weights laid out as the products read them. Never trained or saved.
 
-Which part becomes what is decided here, once: layers of BERT's shape go whole to the compiled kernels, in bf16 or int8;
-other linear layers to the compiled product; without kernels to oneDNN's, whose AMX tiles are faster where they are.
+Which part becomes what is decided here, once. On a CPU layers of BERT's shape go whole to the compiled kernels, in bf16
+or int8; other linear layers to the compiled product; without kernels to oneDNN's, whose AMX tiles are faster where they
+are. On a GPU layers of BERT's shape become bf16 throughout, and the rest stays.
 """
 
 from __future__ import annotations
@@ -20,14 +21,11 @@ from bertsmith.kernels.linear import HAS_TILES, LANES, FrozenLinear
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.attention import Capture
 from bertsmith.model.encoder import Encoder, EncoderLayer
-from bertsmith.model.feedforward import Plain
-from bertsmith.model.linear import Linear
+from bertsmith.model.half_layer import PLAIN, HalfLayer, fits_half
 from bertsmith.model.networks import VocabularyHead
 from bertsmith.model.positions import Rotary, Rotation
 
 Module = TypeVar("Module", bound=nn.Module)
-PLAIN = (nn.Linear, Linear)
-"""Layers that are their weights and no more; an adapted one is not."""
 
 
 class FrozenLayer(nn.Module):
@@ -64,10 +62,14 @@ class FrozenLayer(nn.Module):
 def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = False) -> Module:
     """A copy of `network` that computes the same, rounded to `number`; it shares all weights that stay as they are.
 
+    It computes on the device that the network is on.
+
     For prediction alone: what is trained, saved or explained is the original, which stays as it is. batch_invariant:
     prefer what gives the same bits in any batch. Raises `SettingsError` for int8 without the compiled kernels, or
     where no layer has BERT's shape.
     """
+    if next(network.parameters()).device.type == "cuda":
+        return cast(Module, _Halver().freeze(network))
     if number == "int8" and not native_ops.is_available():
         raise SettingsError(f"precision int8 needs the compiled kernels: {engine().reason}")
     tiles = HAS_TILES and number == "bf16" and not batch_invariant
@@ -84,18 +86,18 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
 
 def is_batch_invariant(network: nn.Module) -> bool:
     """Whether all products of this network are the compiled ones: then a text's result is the same in any batch."""
-    others = (nn.Linear, FrozenLinear, EncoderLayer, VocabularyHead)
+    others = (nn.Linear, FrozenLinear, EncoderLayer, HalfLayer, VocabularyHead)
     return not any(isinstance(part, others) for part in network.modules())
 
 
 def frozen_parts(network: nn.Module) -> list[str]:
     """The names of the parts whose weights are no parameters any more."""
-    kinds = (FrozenLayer, FrozenLinear, PackedLinear)
+    kinds = (FrozenLayer, FrozenLinear, HalfLayer, PackedLinear)
     return [name for name, part in network.named_modules() if isinstance(part, kinds)]
 
 
 class _Freezer:
-    """done: what a part has become, by its id, since a part may stand in two places."""
+    """For a CPU. done: what a part has become, by its id, since a part may stand in two places."""
 
     def __init__(self, number: Number, with_kernels: bool):
         self.number: Number = number
@@ -106,17 +108,21 @@ class _Freezer:
         """turns: whether the part belongs to an encoder whose queries and keys are turned by their positions."""
         turns = turns or (isinstance(part, Encoder) and isinstance(part.positions, Rotary))
         if id(part) not in self.done:
-            if type(part) in PLAIN:
-                self.done[id(part)] = self._linear(cast(nn.Linear, part))
-            elif isinstance(part, EncoderLayer) and self.with_kernels and not turns and _fits(part):
-                self.done[id(part)] = FrozenLayer(part, self.number)
-            else:
-                twin = self.done[id(part)] = copy(part)
+            self.done[id(part)] = twin = self.replaced(part, turns) or copy(part)
+            if type(twin) is type(part):
                 twin._modules = {
                     name: None if child is None else self.freeze(child, turns=turns)
                     for name, child in part._modules.items()
                 }
         return self.done[id(part)]
+
+    def replaced(self, part: nn.Module, turns: bool) -> nn.Module | None:
+        """What stands in the copy for this part and all within it; None where its parts are looked at one by one."""
+        if type(part) in PLAIN:
+            return self._linear(cast(nn.Linear, part))
+        if isinstance(part, EncoderLayer) and self.with_kernels and not turns and _fits(part):
+            return FrozenLayer(part, self.number)
+        return None
 
     def _linear(self, part: nn.Linear) -> nn.Module:
         if self.with_kernels and part.in_features % LANES == 0:
@@ -124,16 +130,23 @@ class _Freezer:
         return FrozenLinear(part.weight, part.bias)
 
 
+class _Halver(_Freezer):
+    """For a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__("bf16", with_kernels=False)
+
+    def replaced(self, part: nn.Module, turns: bool) -> nn.Module | None:
+        return HalfLayer(part) if isinstance(part, EncoderLayer) and not turns and fits_half(part) else None
+
+
 def _fits(layer: EncoderLayer) -> bool:
     """Whether the compiled kernels compute this layer whole."""
     attention, feed_forward = layer.attention, layer.feed_forward
-    if type(feed_forward) is not Plain or feed_forward.activation != "gelu":
-        return False
     linears = (attention.query, attention.key, attention.value, attention.output, feed_forward.up, feed_forward.down)
-    residuals = (layer.attention_residual, layer.feed_forward_residual)
     return (
-        all(type(part) in PLAIN for part in linears)
+        fits_half(layer)
+        and feed_forward.activation == "gelu"
         and all(part.in_features % LANES == part.out_features % LANES == 0 for part in linears)
-        and all(part.placement == "post" and type(part.norm) is nn.LayerNorm for part in residuals)
         and attention.heads_shape[1] % 32 == 0
     )

@@ -21,6 +21,7 @@ from bertsmith.model.encoder import Encoder, initialize
 from bertsmith.model.feedforward import Activation, activate
 from bertsmith.model.normalization import build_norm
 from bertsmith.model.packed import Packed
+from bertsmith.runtime.device import sent
 
 Pooling: TypeAlias = Literal["mean", "cls", "max"]
 
@@ -105,14 +106,16 @@ class PretrainingNetwork(Network):
         initialize(self, config.initializer_range)
 
     def forward(self, packed: Packed, at: Tensor | None = None, capture: Capture | None = None) -> PretrainingLogits:
-        """`at`: [M] places that want logits over the vocabulary, the costly part of the head; None for all."""
+        """at: [M], on the CPU: places that want logits over the vocabulary, the costly part of the head; None: all."""
         if at is None:
             masked = hidden = self.encoder(packed, capture)
             first = hidden[packed.starts]
         else:
-            wanted, places = torch.unique(torch.cat([packed.starts, at]), return_inverse=True)
+            firsts = packed.first_places
+            wanted, found = torch.unique(torch.cat([firsts, at.cpu()]), return_inverse=True)
             hidden = self.encoder(packed, capture, wanted)
-            first, masked = hidden[places[: len(packed.starts)]], hidden[places[len(packed.starts) :]]
+            places = sent(found, hidden.device)
+            first, masked = hidden[places[: len(firsts)]], hidden[places[len(firsts) :]]
         tokens = sentences = None
         if self.vocabulary_head is not None:
             tokens = self.vocabulary_head(masked)
@@ -132,7 +135,7 @@ class SequenceNetwork(Network):
         initialize(self, config.initializer_range)
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
-        first = self.encoder(packed, capture, packed.starts)
+        first = self.encoder(packed, capture, packed.first_places)
         logits: Tensor = self.classifier(self.dropout(self.pooler(first)))
         return logits
 
@@ -161,11 +164,12 @@ class EmbeddingNetwork(Network):
 
     def forward(self, packed: Packed, capture: Capture | None = None) -> Tensor:
         if self.pooling == "cls":
-            vectors = self.encoder(packed, capture, packed.starts).float()
+            vectors = self.encoder(packed, capture, packed.first_places).float()
         else:
             hidden: Tensor = self.encoder(packed, capture)
-            lengths = torch.tensor(packed.lengths, device=hidden.device)
-            vectors = torch.segment_reduce(hidden.float(), self.pooling, lengths=lengths, axis=0)
+            lengths = sent(torch.tensor(packed.lengths), hidden.device)
+            # unsafe: that the lengths add up is known, and a GPU would be waited for to check it.
+            vectors = torch.segment_reduce(hidden.float(), self.pooling, lengths=lengths, axis=0, unsafe=True)
         return F.normalize(vectors, dim=-1) if self.normalize else vectors
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.kernels.attention import Layout, draw_layout
+from bertsmith.runtime.device import sent
 
 Ids = Sequence[int] | NDArray[Any]
 
@@ -55,18 +56,31 @@ class Packed:
     @cached_property
     def starts(self) -> Tensor:
         """[n] int64: the place of each sequence's first token."""
-        return torch.tensor(list(accumulate(self.lengths[:-1], initial=0)), device=self.input_ids.device)
+        return sent(self.first_places, self.input_ids.device)
+
+    @property
+    def first_places(self) -> Tensor:
+        """As `starts`, on the CPU."""
+        return self.layout.query_starts[:-1]
 
     @cached_property
     def layout(self) -> Layout:
         """The layout of self-attention over these sequences, drawn once for all layers."""
         return draw_layout(self.lengths, device=self.input_ids.device)
 
-    def layout_at(self, places: Tensor) -> Layout:
-        """As `layout`, where the tokens at these places, [M] and rising, are all that ask."""
+    def layout_with(self, num_spare: int) -> Layout:
+        """As `layout`, with one more sequence behind the others, of rows that nobody wants."""
+        return draw_layout((*self.lengths, num_spare), device=self.input_ids.device)
+
+    def layout_at(self, places: Tensor, num_spare: int = 0) -> Layout:
+        """As `layout`, where the tokens at these places, [M] and rising, are all that ask.
+
+        num_spare: rows behind the last sequence, which nobody asks for.
+        """
         ends = torch.tensor(list(accumulate(self.lengths)))
         counts = torch.searchsorted(places.cpu(), ends).diff(prepend=torch.zeros(1, dtype=torch.int64))
-        return draw_layout(counts.tolist(), self.lengths, device=self.input_ids.device)
+        spare = ((0,), (num_spare,)) if num_spare else ((), ())
+        return draw_layout((*counts.tolist(), *spare[0]), (*self.lengths, *spare[1]), device=self.input_ids.device)
 
     @cached_property
     def causal_layout(self) -> Layout:
@@ -78,11 +92,12 @@ class Packed:
         return list(torch.split(values, list(self.lengths)))
 
     def to(self, device: torch.device | str) -> Packed:
-        if self.input_ids.device == torch.device(device):
+        device = torch.device(device)
+        if self.input_ids.device == device:
             return self
         return replace(
             self,
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            token_type_ids=self.token_type_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
+            input_ids=sent(self.input_ids, device),
+            token_type_ids=sent(self.token_type_ids, device),
+            position_ids=sent(self.position_ids, device),
         )

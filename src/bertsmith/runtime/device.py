@@ -6,11 +6,14 @@ would be emulated, slower than fp32.
 
 from __future__ import annotations
 
+import os
 import re
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, overload
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, overload
 
 import torch
+from torch import Tensor
 
 from bertsmith.errors import SettingsError
 
@@ -56,3 +59,35 @@ def autocast(precision: PredictionPrecision, device: torch.device) -> AbstractCo
     if pick_precision(precision, device) != "fp32":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; from the CPU to a GPU through pinned memory, so that neither waits for the other.
+
+    From memory that the system may move, a copy first waits for all that the GPU has been given to do.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Within it the same work on one kind of GPU gives the same bits: a run then goes on to what it would have been.
+
+    FlashAttention's backward pass and sums into rows otherwise add in whatever order threads finish. PyTorch warns of
+    an operation that it has no such way of computing. On a CPU nothing changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+    memory: Any = torch.utils.deterministic
+    mode, fills = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # nobody reads what was not written, and all would be written twice
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        memory.fill_uninitialized_memory = fills

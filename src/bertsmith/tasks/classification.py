@@ -23,7 +23,7 @@ from bertsmith.tasks.foreign_model import adopt, labels_of
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
-from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, Task
+from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
 
@@ -168,7 +168,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
         return {"classification": values.sum()}
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(network(batch.packed).float())
+        return list(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> list[float]:
         """The logits."""
@@ -201,6 +201,15 @@ class Classification(Task[TextRequest, LabelPrediction]):
             case "multi_label":
                 return [e.answer for e in examples], [p.labels for p in predictions]
         return [], []
+
+    def decided(self, prediction: LabelPrediction) -> Decided:
+        match self.settings.problem_type:
+            case "single_label":
+                return Decided((str(prediction.label),), prediction.score)
+            case "multi_label":
+                scores = prediction.scores.values()
+                return Decided(prediction.labels, min((max(p, 1 - p) for p in scores), default=None))
+        return Decided()
 
     def tuned(self, examples: Sequence[Example[TextRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         logits = np.array([self._merged(part) for part in parts])

@@ -242,10 +242,10 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(self.represent(network, batch))
+        return list(self.represent(network, batch).cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> TextPart:
-        return TextPart(window.targets["role"], window.num_tokens, outputs.cpu().numpy())
+        return TextPart(window.targets["role"], window.num_tokens, outputs.numpy())
 
     def merge(self, request: EmbeddingRequest, parts: Sequence[TextPart], num_cut_tokens: int) -> EmbeddingPrediction:
         by_role: dict[int, list[TextPart]] = {}

@@ -28,7 +28,7 @@ from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import ChoiceNetwork
 from bertsmith.tasks.foreign_model import adopt
-from bertsmith.tasks.task import Adopted, Coupling, Example, FoundColumns, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Coupling, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -183,7 +183,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(network(batch.packed).float())
+        return list(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> ChoicePart:
         assert isinstance(window, ChoiceWindow)
@@ -220,6 +220,9 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
         """The places of the known and of the given choice, from 1: a model may prefer a place."""
         known: list[Labels] = [(f"choice {example.answer + 1}",) for example in examples]
         return known, [(f"choice {prediction.label + 1}",) for prediction in predictions]
+
+    def decided(self, prediction: ChoicePrediction) -> Decided:
+        return Decided((f"choice {prediction.label + 1}",), prediction.score)
 
     def tuned(self, examples: Sequence[Example[ChoiceRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         """The temperature under which the known choices are likeliest."""

@@ -27,7 +27,7 @@ from bertsmith.errors import DataError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Marks, Prepared, Task
+from bertsmith.tasks.task import Decided, Example, Marks, Prepared, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 Ids = NDArray[Any]
@@ -119,7 +119,7 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         if sentences:
             targets["sentences"] = torch.tensor(sentences)
             counts[self.settings.sentence_task] = len(sentences)
-        return Batch(packed, targets, counts)
+        return Batch(packed, targets, counts, stays={"places"})
 
     def build(self, config: EncoderConfig) -> PretrainingNetwork:
         return PretrainingNetwork(config, sentence_pairs=self.settings.sentence_task != "none")
@@ -136,8 +136,8 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
         """For each window its [m, V] log-probabilities and, with a sentence task, the class it takes the pair for."""
         logits = network(batch.packed, batch.targets["places"])
-        starts = torch.tensor([*batch.packed.starts.tolist(), batch.packed.num_tokens])
-        numbers = torch.diff(torch.searchsorted(batch.targets["places"].cpu(), starts)).tolist()
+        starts = batch.packed.layout.query_starts
+        numbers = torch.diff(torch.searchsorted(batch.targets["places"], starts)).tolist()
         tokens = torch.split(logits.tokens.float().log_softmax(-1), numbers)
         if logits.sentences is None:
             return [(rows, None) for rows in tokens]
@@ -168,6 +168,11 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         """The log-probability of the likeliest token at the first [MASK], or of token id `choice`."""
         rows: Tensor = outputs[0]
         return rows[0].max() if choice is None else rows[0, choice]
+
+    def decided(self, prediction: FillMaskPrediction) -> Decided:
+        """The likeliest token of each [MASK]."""
+        best = [fills[0] for fills in prediction.fills if fills]
+        return Decided(tuple(fill.token for fill in best), min((fill.score for fill in best), default=None))
 
     def marks(self, examples: Sequence[Any], predictions: Sequence[FillMaskPrediction]) -> Marks:
         """A row: masked tokens, those guessed right, the sum of log-probabilities, pairs judged, those judged right."""

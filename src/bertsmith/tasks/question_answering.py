@@ -35,7 +35,7 @@ from bertsmith.tasks.answer_records import (
     to_squad,
 )
 from bertsmith.tasks.foreign_model import adopt
-from bertsmith.tasks.task import Adopted, Example, Labels, Marks, RowReader, Task, Writer
+from bertsmith.tasks.task import Adopted, Decided, Example, Labels, Marks, RowReader, Task, Writer
 from bertsmith.text.align import pieces_within
 from bertsmith.text.sentences import split_sentences
 from bertsmith.text.spans import best_spans
@@ -209,7 +209,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return batch.packed.split(network(batch.packed).float())
+        return batch.packed.split(network(batch.packed).float().cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> SpanPart:
         """The best spans within the context that this window answers for."""
@@ -303,6 +303,9 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         kinds: tuple[Labels, Labels] = (("no answer",), ("answer",))
         known = [kinds[bool(example.answer)] for example in examples]
         return known, [kinds[bool(prediction.answer)] for prediction in predictions]
+
+    def decided(self, prediction: AnswerPrediction) -> Decided:
+        return Decided(("answer" if prediction.answer else "no answer",), prediction.score)
 
     def tuned(self, examples: Sequence[Example[QuestionRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         """The threshold with the highest F1 where the text may lack the answer; then the temperature."""

@@ -29,9 +29,10 @@ from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
-from bertsmith.tasks.task import Coupling, Example, FoundColumns, Marks, RowReader, Task, by_place
+from bertsmith.tasks.task import Coupling, Decided, Example, FoundColumns, Marks, RowReader, Task, by_place
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
+from bertsmith.text.turns import cut_turns
+from bertsmith.text.windows import WindowSettings, pieces_of
 
 # Column names are compared in lower case, without signs; the first one that is there is taken.
 # A column `id` is not among them: it may number the rows.
@@ -58,9 +59,12 @@ class RerankingSettings(WindowSettings):
 
 @dataclass(frozen=True, slots=True)
 class RerankingRequest:
-    """A query and the passages to put in order. id: what tells queries of the same text apart, in a file of them."""
+    """A query and the passages to put in order. id: what tells queries of the same text apart, in a file of them.
 
-    query: str
+    query: a text; or the turns of a dialogue, the last one the other speaker's, to which the passages may reply.
+    """
+
+    query: str | tuple[str, ...]
     passages: tuple[str, ...]
     id: str = ""
 
@@ -131,6 +135,8 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         request = super().request(record, where)
         if not request.passages:
             raise DataError(f"{where}: no passages to put in order")
+        if not request.query and not isinstance(request.query, str):
+            raise DataError(f"{where}: a dialogue without a turn; a query is a text, or a list of turns")
         return request
 
     def example(self, record: Mapping[str, Any], where: str) -> Example[RerankingRequest]:
@@ -161,7 +167,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
 
         Rows of one text and one `id` are one query; `notices` counts them.
         """
-        by_query: dict[tuple[str, str], list[Example[RerankingRequest]]] = {}
+        by_query: dict[tuple[str | tuple[str, ...], str], list[Example[RerankingRequest]]] = {}
         for example in examples:
             by_query.setdefault((example.request.query, example.request.id), []).append(example)
         return [
@@ -175,11 +181,11 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         ]
 
     def texts(self, request: RerankingRequest) -> list[str]:
-        return [request.query, *request.passages]
+        return [*_turns(request.query), *request.passages]
 
     def split_key(self, request: RerankingRequest) -> str:
         """What is asked: its passages may stand under other queries too."""
-        return request.query
+        return "\0".join(_turns(request.query))
 
     def notices(self, examples: Sequence[Example[RerankingRequest]]) -> list[str]:
         """What was put together, and queries of which there is nothing to find, or nothing to compare."""
@@ -235,13 +241,15 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     ) -> list[Window]:
         """The windows of each passage beside the query, one passage after another."""
         request, where = (item.request, item.where) if isinstance(item, Example) else (item, "passage")
-        query, *passages = pieces_of(tokenizer, [request.query, *request.passages])
+        turns = _turns(request.query)
+        pieces = pieces_of(tokenizer, [*turns, *request.passages])
+        asked, passages = pieces[: len(turns)], pieces[len(turns) :]
         windows: list[Window] = []
         for place, passage in enumerate(passages):
             targets: dict[str, Any] = {"passage": place}
             if isinstance(item, Example):
                 targets |= {"label": item.answer[place], "comparable": _differ(item)}
-            windows += rows_of(cut_windows(tokenizer, [query, passage], self.settings, slide=1, where=where), targets)
+            windows += rows_of(cut_turns(tokenizer, asked, passage, self.settings, where=where), targets)
         return windows
 
     def collate(self, windows: Sequence[Window]) -> Batch:
@@ -277,7 +285,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        return list(self._logits(network, batch))
+        return list(self._logits(network, batch).cpu())
 
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> PassagePart:
         return PassagePart(window.targets["passage"], float(outputs))
@@ -312,6 +320,13 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
             return super().confidences(examples, predictions)
         return np.maximum(scores, 1 - scores), ((scores >= 0.5) == (labels == 1)).astype(np.float64)
 
+    def decided(self, prediction: RankingPrediction) -> Decided:
+        """Whether the best passage is relevant; nothing where only the order was trained."""
+        if self.settings.objective != "pointwise" or not prediction.scores:
+            return Decided()
+        best = max(prediction.scores)
+        return Decided(("relevant" if best >= 0.5 else "none relevant",), max(best, 1 - best))
+
     def tuned(self, examples: Sequence[Example[RerankingRequest]], parts: Sequence[Sequence[PassagePart]]) -> Self:
         """The temperature for which scores are the best bet on relevance; 1 where only the order was trained."""
         if self.settings.objective != "pointwise" or not examples:
@@ -327,7 +342,9 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         """BM25, with the words' weights of all passages, each counted once."""
         requests = [example.request for example in (*train, *test)]
         bm25 = Bm25(list(dict.fromkeys(passage for request in requests for passage in request.passages)))
-        scores = [bm25.scores(example.request.query, example.request.passages).tolist() for example in test]
+        scores = [
+            bm25.scores(" ".join(_turns(example.request.query)), example.request.passages).tolist() for example in test
+        ]
         return {"BM25": [_ranked(row, row, 0, 1) for row in scores]}
 
 
@@ -380,3 +397,7 @@ def _ranked(
 ) -> RankingPrediction:
     order = sorted(range(len(logits)), key=lambda place: -logits[place])
     return RankingPrediction(tuple(scores), tuple(order), num_cut_tokens, num_windows)
+
+
+def _turns(query: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (query,) if isinstance(query, str) else query

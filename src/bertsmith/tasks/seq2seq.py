@@ -19,7 +19,7 @@ from bertsmith.model.generation import greedy
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.settings import Settings
-from bertsmith.tasks.task import Example, Marks, Task
+from bertsmith.tasks.task import Decided, Example, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -77,11 +77,11 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         targets = {"frame": torch.tensor([windows[0].targets["first"], windows[0].targets["last"]])}
         ids = [window.targets["target"] for window in windows if "target" in window.targets]
         if not ids:
-            return Batch(pack(windows), targets, {"seq2seq": 0})
+            return Batch(pack(windows), targets, {"seq2seq": 0}, stays={"frame"})
         # The decoder reads all but the last token and predicts all but the first.
         targets["labels"] = torch.from_numpy(concatenate(row[1:] for row in ids))
         decoder = Packed.of([row[:-1] for row in ids])
-        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder)
+        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder, stays={"frame"})
 
     def build(self, config: EncoderConfig) -> Seq2SeqNetwork:
         return Seq2SeqNetwork(config)
@@ -111,6 +111,9 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
         (generated,) = parts
         return replace(generated, num_cut_tokens=num_cut_tokens)
+
+    def decided(self, prediction: GeneratedText) -> Decided:
+        return Decided((), prediction.score)
 
     def marks(self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]) -> Marks:
         """Whether the target was reproduced, white space and case aside."""

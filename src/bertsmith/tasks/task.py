@@ -89,6 +89,17 @@ class Adopted:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one prediction decided, whatever is right. labels: of its decisions, where they have names.
+
+    confidence: the probability of its least sure decision; None for a task without probabilities.
+    """
+
+    labels: Labels = ()
+    confidence: float | None = None
+
+
 class Task(ABC, Generic[RequestT, PredictionT]):
     """One kind of problem. Subclasses name the four types, and set the columns that hold an example's answer.
 
@@ -236,7 +247,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
 
     @abstractmethod
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
-        """What the network says of each window, in order: one forward pass, or a generation loop."""
+        """What the network says of each window, in order: one forward pass, or a generation loop.
+
+        What is small comes from a GPU at once, before it is cut into windows: each transfer waits for all work before.
+        """
 
     @abstractmethod
     def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> Any:
@@ -286,6 +300,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     ) -> tuple[list[Labels], list[Labels]]:
         """The known and the given labels of each decision: one each, or any number; empty for a task without labels."""
         return [], []
+
+    def decided(self, prediction: PredictionT) -> Decided:
+        """What a prediction decided and how sure it is: all that can be said of requests without known answers."""
+        return Decided()
 
     def tuned(self, examples: Sequence[Example[RequestT]], parts: Sequence[Sequence[Any]]) -> Self:
         """This task with its temperature and thresholds fitted to held-out examples.

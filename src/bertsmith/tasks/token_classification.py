@@ -48,7 +48,7 @@ from bertsmith.tasks.tag_records import (
 )
 from bertsmith.tasks.tag_settings import TokenClassificationSettings
 from bertsmith.tasks.tag_windows import TagWindow, TagWindows, chain_targets, read_words
-from bertsmith.tasks.task import Adopted, Example, FoundColumns, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Scheme, detect_scheme, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -199,7 +199,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         else:
             targets["labels"] = concatenate(window.targets["labels"] for window in labelled)
         tensors = {name: torch.from_numpy(values) for name, values in targets.items()}
-        return Batch(packed, tensors, {"tagging": len(tensors["labels"])})
+        return Batch(packed, tensors, {"tagging": len(tensors["labels"])}, stays={"lengths"})
 
     def build(self, config: EncoderConfig) -> TokenNetwork | CrfTokenNetwork:
         network = CrfTokenNetwork if self.settings.crf else TokenNetwork
@@ -221,7 +221,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     # Prediction
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[TokenOutputs]:
-        logits = batch.packed.split(network(batch.packed).float())
+        logits = batch.packed.split(network(batch.packed).float().cpu())
         chain = None
         if isinstance(network, CrfTokenNetwork):
             learned = network.crf.chain()
@@ -231,8 +231,8 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     def decode(self, window: Window, outputs: TokenOutputs, tokenizer: Tokenizer) -> PieceScores:
         """The logits of the pieces that the window answers for."""
         assert isinstance(window, TagWindow)
-        logits = outputs.logits[torch.from_numpy(window.places).to(outputs.logits.device)]
-        return PieceScores(window.words, logits.detach().cpu().numpy(), outputs.chain)
+        logits = outputs.logits[torch.from_numpy(window.places)]
+        return PieceScores(window.words, logits.detach().numpy(), outputs.chain)
 
     def merge(self, request: TagRequest, parts: Sequence[PieceScores], num_cut_tokens: int) -> TagPrediction:
         words = separated(request)
@@ -281,6 +281,10 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         pairs = [(word.score, word.tag == tag) for word, tag in zip(given, known, strict=True) if word.score > 0]
         rows = np.array(pairs, dtype=np.float64).reshape(-1, 2)
         return rows[:, 0], rows[:, 1]
+
+    def decided(self, prediction: TagPrediction) -> Decided:
+        """The tags of all words, and the probability of the least sure one that was read."""
+        return Decided(prediction.tags, min((word.score for word in prediction.words if word.score > 0), default=None))
 
     def confusion(
         self, examples: Sequence[Example[TagRequest]], predictions: Sequence[TagPrediction]

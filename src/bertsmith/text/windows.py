@@ -110,13 +110,13 @@ def cut_windows(
     is owned whole. where: names the text in errors. Raises `DataError` under the policy `error`, and `SettingsError`
     where a window has no room at all.
     """
-    assert len(texts) in (1, 2)
     assert slide is None or 0 <= slide < len(texts)
     lengths = [len(text) for text in texts]
     room = settings.max_length - 1 - len(texts)
     if sum(lengths) <= room:
         kept = tuple(np.arange(length, dtype=np.int32) for length in lengths)
         return [_window(tokenizer, texts, kept, slid=_slid(lengths, slide))]
+    assert len(texts) in (1, 2), "more texts than a pair are the turns of a dialogue, see `turns.py`"
     if settings.truncation == "error":
         raise DataError(
             f"{where}: {sum(lengths) + 1 + len(texts)} tokens with the special ones, more than max_length "
@@ -244,7 +244,8 @@ def _window(
         input_ids[end] = tokenizer.sep_id
         place = end + 1
     token_type_ids = np.zeros(len(input_ids), dtype=np.int32)
-    if len(kept) == 2:
-        token_type_ids[starts[1] :] = 1
+    # Of a pair the second text is of type 1; of a dialogue so is every other turn, counted back from the last.
+    for place in range(len(kept) - 1, -1, -2) if len(kept) > 1 else ():
+        token_type_ids[starts[place] : starts[place] + len(kept[place]) + 1] = 1
     owned = np.ones(len(kept[slid]), dtype=np.bool_)
     return TextWindow(input_ids, token_type_ids, kept, tuple(starts), owned, num_cut_tokens, slid)

@@ -66,7 +66,8 @@ class AdamW(torch.optim.AdamW):
             for _, parameter in owners:
                 if parameter.grad.is_sparse:
                     parameter.grad = parameter.grad.to_dense()
-            torch._foreach_mul_([parameter.grad for _, parameter in owners], self.gradient_scale)
+            if self.gradient_scale != 1.0:
+                torch._foreach_mul_([parameter.grad for _, parameter in owners], self.gradient_scale)
             super().step()
         self.gradient_scale = 1.0
 

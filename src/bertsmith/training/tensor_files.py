@@ -46,15 +46,18 @@ class Copies:
     def take(self, tensors: Tensors) -> Tensors:
         """The values of now; they hold until the next call."""
         self._held = {
-            name: _room_for(tensor, self._held.get(name)).copy_(tensor.detach()) for name, tensor in tensors.items()
+            name: _room_for(tensor, self._held.get(name)).copy_(tensor.detach(), non_blocking=True)
+            for name, tensor in tensors.items()
         }
+        for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
+            torch.cuda.synchronize(device)
         return self._held
 
 
 def _room_for(tensor: Tensor, held: Tensor | None) -> Tensor:
     if held is not None and held.shape == tensor.shape and held.dtype == tensor.dtype:
         return held
-    return torch.empty(tensor.shape, dtype=tensor.dtype)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
 
 
 def safetensors_parts(tensors: Tensors) -> Iterator[memoryview]:

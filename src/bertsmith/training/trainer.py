@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from bertsmith.data.order import step_seed, steps_per_epoch
-from bertsmith.runtime.device import pick_device
+from bertsmith.runtime.device import pick_device, repeatable
 from bertsmith.runtime.interruption import InterruptedRunError, asked, common, raise_if, raise_if_asked, stoppable
 from bertsmith.runtime.memory import keep_few_products, keep_freed_memory
 from bertsmith.runtime.processes import processes
@@ -92,7 +92,7 @@ def train(
     run = _Run(task, model, optimizer, encoder, settings, judge, reporter, checkpoints)
     if start is not None:
         run.restore(start)
-    with stoppable():
+    with stoppable(), repeatable(device):
         try:
             while not run.is_over:
                 try:

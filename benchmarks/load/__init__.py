@@ -1,0 +1,1 @@
+"""A server under load beside others: who asks, who answers, and how much each of them can take."""

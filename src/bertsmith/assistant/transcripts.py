@@ -1,0 +1,83 @@
+"""Conversations in an SQLite file: a message and its reply are kept together or not at all. Or nowhere."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import RLock
+
+from bertsmith.assistant.dialogue import Turn
+from bertsmith.errors import DataError, FileFormatError
+
+BUSY_SECONDS = 10
+MOST_CONVERSATIONS = 10_000
+"""That are remembered where nothing is kept; the one that was used longest ago is forgotten first."""
+SCHEMA = """CREATE TABLE IF NOT EXISTS turns (
+    number INTEGER PRIMARY KEY, conversation TEXT NOT NULL, time TEXT NOT NULL, speaker TEXT NOT NULL,
+    text TEXT NOT NULL, facts TEXT NOT NULL
+)"""
+INDEX = "CREATE INDEX IF NOT EXISTS turns_of_conversation ON turns (conversation, number)"
+
+
+class TranscriptFile:
+    """The file, made where it is not there. Raises `FileFormatError` for one that is something else."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = RLock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", SCHEMA, INDEX):
+                self._connection.execute(statement)
+            self._connection.execute("SELECT conversation, time, speaker, text, facts FROM turns LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise FileFormatError(f"{path}: not a file of transcripts: {error}") from None
+
+    def turns(self, conversation: str) -> list[Turn]:
+        """In the order in which they were said."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT speaker, text, facts FROM turns WHERE conversation = ? ORDER BY number", (conversation,)
+            ).fetchall()
+        return [Turn(speaker, text, json.loads(facts)) for speaker, text, facts in rows]
+
+    def add(self, conversation: str, turns: Sequence[Turn]) -> None:
+        """All of them, on the disk when this returns. Raises `DataError` where they cannot be written."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        rows = [(conversation, now, turn.speaker, turn.text, json.dumps(dict(turn.facts))) for turn in turns]
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT INTO turns (conversation, time, speaker, text, facts) VALUES (?, ?, ?, ?, ?)", rows
+                )
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._connection.rollback()
+                raise DataError(f"{self.path}: the conversation could not be kept: {error}") from None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+class RememberedTranscripts:
+    """In memory alone, until the process ends."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
+
+    def turns(self, conversation: str) -> list[Turn]:
+        return list(self._turns.get(conversation, ()))
+
+    def add(self, conversation: str, turns: Sequence[Turn]) -> None:
+        self._turns.setdefault(conversation, []).extend(turns)
+        self._turns.move_to_end(conversation)
+        if len(self._turns) > MOST_CONVERSATIONS:
+            self._turns.popitem(last=False)

@@ -1,0 +1,80 @@
+"""Queries to an index, as one function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from bertsmith.errors import SettingsError
+from bertsmith.inference.predictor import load
+from bertsmith.runtime.progress import Progress
+from bertsmith.search.searcher import Hit, Mode, open_index
+from bertsmith.settings import Settings
+
+
+class SearchSettings(Settings):
+    """One search."""
+
+    folder: Path = Field(description="index, as bertsmith index makes it")
+    query: tuple[str, ...] = Field(min_length=1, description="what to look for; several are searched one by one")
+    limit: int = Field(10, ge=1, le=1_000, description="passages for each query")
+    mode: Mode | None = Field(
+        None, description="bm25: by words; dense: by meaning; hybrid: by both; None: hybrid where there are vectors"
+    )
+    filter: tuple[str, ...] = Field(
+        (), description="NAME=VALUE or NAME>=VALUE (also <=, <, >) that a document's metadata must meet; several: all"
+    )
+    per_document: int | None = Field(None, ge=1, description="passages of one document at most; None: any number")
+    model: Path | None = Field(None, description="the index's model, where it moved")
+    reranker: Path | None = Field(None, description="model for reranking, which puts the best passages in order")
+    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+
+
+def search(settings: SearchSettings, progress: Progress | None = None) -> list[list[Hit]]:
+    """The hits of each query. Raises `SettingsError` for what cannot be asked, `FileFormatError` without an index."""
+    reranker = None if settings.reranker is None else load(settings.reranker, device=settings.device)
+    searcher = open_index(settings.folder, model=settings.model, reranker=reranker)
+    return searcher.search(
+        settings.query,
+        limit=settings.limit,
+        mode=settings.mode,
+        filters=filters_of(settings.filter),
+        per_document=settings.per_document,
+    )
+
+
+def filters_of(texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """`year>=2020` and `language=en` as a mapping; a name given several times with `=` may be any of the values.
+
+    >>> filters_of(("year>=2020", "language=en", "language=de"))
+    {'year': {'gte': 2020}, 'language': ['en', 'de']}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        sign = next((sign for sign in (">=", "<=", ">", "<", "=") if sign in text), None)
+        if sign is None:
+            raise SettingsError(f"filter: {text!r:.60} has no =, >=, <=, > or <")
+        name, _, value = (part.strip() for part in text.partition(sign))
+        if not name:
+            raise SettingsError(f"filter: {text!r:.60} has no name before {sign}")
+        if sign == "=":
+            found[name] = [*found.get(name, []), _value(value)]
+        else:
+            border = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}[sign]
+            found[name] = {**found.get(name, {}), border: _value(value)}
+    return {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in found.items()
+    } or None
+
+
+def _value(text: str) -> str | int | float | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

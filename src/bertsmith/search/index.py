@@ -1,0 +1,290 @@
+"""An index in a folder: the store, its tokenizer, its vectors in memory, and the graph beside them.
+
+D/index.sqlite    documents, passages, words, vectors
+D/tokenizer/      the pieces that words are searched by
+D/graph.*         made from the vectors, and made again where it does not fit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertsmith.data.batch import blocks
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.files import atomic_folder
+from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.runtime.progress import Progress
+from bertsmith.search.documents import Document, check_document
+from bertsmith.search.encoder import TextEncoder
+from bertsmith.search.filters import Condition
+from bertsmith.search.graph import Graph, GraphSettings
+from bertsmith.search.passages import PassageSettings, cut_document
+from bertsmith.search.store import FILE, NewPassage, Store, StoredPassage
+from bertsmith.search.vectors import nearest
+from bertsmith.text.tokenizer import Tokenizer
+
+TOKENIZER = "tokenizer"
+BATCH_DOCUMENTS = 64
+"""Written in one transaction; what a killed writer loses."""
+NARROW_FRACTION = 0.5
+"""Of the passages that a filter leaves, up to which the graph is of no use: it finds neighbours, not those that fit."""
+
+
+@dataclass(frozen=True)
+class Upserted:
+    """num_unchanged: documents that were there already, as they are."""
+
+    num_added: int = 0
+    num_changed: int = 0
+    num_unchanged: int = 0
+    num_passages: int = 0
+
+
+class Index:
+    """As `Searched` wants it, and to be written. notes: what a user should read, of caches that did not fit."""
+
+    def __init__(self, folder: Path, store: Store, tokenizer: Tokenizer):
+        self.folder, self.store, self.tokenizer = folder, store, tokenizer
+        self.passage_settings = PassageSettings.of(store.facts["passages"], str(store.path))
+        self.graph_settings = GraphSettings.of(store.facts["graph"], str(store.path))
+        self.notes: list[str] = []
+        self._revision = -1
+        self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
+        self._vectors: NDArray[np.float32] = np.empty((0, self.width), np.float32)
+        self._graph: Graph | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        tokenizer: Tokenizer,
+        encoder: TextEncoder | None = None,
+        encoder_folder: Path | None = None,
+        passages: PassageSettings | None = None,
+        graph: GraphSettings | None = None,
+    ) -> Self:
+        """A new, empty index. encoder_folder: where searches find the encoder when nobody names it."""
+        if folder.exists() and any(folder.iterdir()):
+            raise SettingsError(f"{folder}: not empty, and no index; name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "encoder": None if encoder is None else encoder.sha256,
+            "encoder_folder": None if encoder_folder is None else str(encoder_folder.resolve()),
+            "width": None if encoder is None else encoder.width,
+            "tokenizer": tokenizer.fingerprint,
+            "passages": (passages or PassageSettings()).model_dump(mode="json"),
+            "graph": (graph or GraphSettings()).model_dump(mode="json"),
+        }
+        with atomic_folder(folder / TOKENIZER) as temporary:
+            tokenizer.save(temporary)
+        return cls(folder, Store(folder, facts), tokenizer)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Raises `FileFormatError` where there is none or it is damaged."""
+        store = Store(folder)
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        if tokenizer.fingerprint != store.facts["tokenizer"]:
+            raise FileFormatError(f"{folder / TOKENIZER}: not the tokenizer that this index was made with")
+        return cls(folder, store, tokenizer)
+
+    @staticmethod
+    def is_there(folder: Path) -> bool:
+        return (folder / FILE).is_file()
+
+    def close(self) -> None:
+        self.store.close()
+
+    # The encoder
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector; 0 without vectors."""
+        return int(self.store.facts["width"] or 0)
+
+    @property
+    def has_vectors(self) -> bool:
+        return self.store.facts["encoder"] is not None
+
+    def check_encoder(self, encoder: TextEncoder) -> None:
+        """Raises `SettingsError` for another one than the index's."""
+        if encoder.sha256 != self.store.facts["encoder"]:
+            raise SettingsError(
+                f"{self.folder}: its vectors were made with another model ({self.store.facts['encoder'][:12]}..., "
+                f"not {encoder.sha256[:12]}...); vectors of two models cannot be compared: make the index anew"
+            )
+
+    def load_encoder(self, folder: Path | None = None) -> TextEncoder:
+        """From there, or from where the index remembers it."""
+        place = folder or Path(self.store.facts["encoder_folder"] or "")
+        if not place.is_dir() or (not self.store.facts["encoder_folder"] and folder is None):
+            raise SettingsError(f"{self.folder}: its model is not at {place} any more; name it with --model")
+        encoder = TextEncoder.load(place)
+        self.check_encoder(encoder)
+        return encoder
+
+    # Writing
+
+    def upsert(
+        self, documents: Iterable[Document], encoder: TextEncoder | None = None, progress: Progress | None = None
+    ) -> Upserted:
+        """Add documents, or change those of the same id; what is there already as it is costs nothing.
+
+        A batch is written as a whole: who is killed goes on with the same call.
+        """
+        if self.has_vectors:
+            assert encoder is not None, "an index with vectors is written with its encoder"
+            self.check_encoder(encoder)
+        seen: dict[str, int] = {}
+        total = Upserted()
+        with (progress or Progress()).phase("indexing", unit="documents") as phase:
+            for batch in blocks(documents, BATCH_DOCUMENTS):
+                raise_if_asked()
+                for document in batch:
+                    check_document(document)
+                    if document.id in seen:
+                        raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
+                    seen[document.id] = 1
+                total = _sum(total, self._write(batch, encoder))
+                phase.advance(len(batch))
+        return total
+
+    def _write(self, batch: Sequence[Document], encoder: TextEncoder | None) -> Upserted:
+        known = self.store.sha256_of([document.id for document in batch])
+        fresh = [document for document in batch if known.get(document.id) != document.sha256]
+        cut = [cut_document(document, self.tokenizer, self.passage_settings) for document in fresh]
+        vectors: Any = None
+        if encoder is not None and self.has_vectors:
+            texts = [
+                embedded_text(document.title, document.text[passage.start : passage.end])
+                for document, passages in zip(fresh, cut, strict=True)
+                for passage in passages
+            ]
+            vectors = iter(encoder.vectors(texts))
+        rows = [
+            (
+                document,
+                [
+                    NewPassage(passage.start, passage.end, passage.pieces, None if vectors is None else next(vectors))
+                    for passage in passages
+                ],
+            )
+            for document, passages in zip(fresh, cut, strict=True)
+        ]
+        if rows:
+            self.store.put(rows)
+        changed = sum(document.id in known for document in fresh)
+        num_passages = sum(len(passages) for _, passages in rows)
+        return Upserted(len(fresh) - changed, changed, len(batch) - len(fresh), num_passages)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """How many of these documents were there and are no more."""
+        return self.store.delete(ids)
+
+    def build_graph(self) -> None:
+        """Make the graph over all vectors of now; searches go on meanwhile, by the earlier one or exactly."""
+        with self.store.reading():
+            self._refresh()
+        self._graph = Graph.build(self.folder, self._numbers, self._vectors, self._revision, self.graph_settings)
+
+    # Searching
+
+    def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
+        with self.store.reading():
+            return self.store.by_words(pieces, limit, conditions)
+
+    def by_vectors(
+        self, vectors: NDArray[np.float32], limit: int, conditions: Sequence[Condition]
+    ) -> list[list[tuple[int, float]]]:
+        """Of each query the passages with the highest cosine: exact, or by the graph where there is one that fits."""
+        with self.store.reading():
+            self._refresh()
+            chosen = self.store.numbers(conditions) if conditions else None
+        numbers, rows = self._numbers, self._vectors
+        if chosen is not None:
+            places = np.searchsorted(numbers, chosen)
+            numbers, rows = numbers[places], rows[places]
+        is_narrow = chosen is not None and len(chosen) <= NARROW_FRACTION * len(self._numbers)
+        if self._graph is None or is_narrow or len(numbers) <= limit:
+            found = nearest(vectors, numbers, rows, limit)
+            return [_pairs(*row) for row in zip(found.numbers, found.scores, strict=True)]
+        return self._by_graph(self._graph, vectors, limit, chosen)
+
+    def _by_graph(
+        self, graph: Graph, vectors: NDArray[np.float32], limit: int, chosen: NDArray[np.int64] | None
+    ) -> list[list[tuple[int, float]]]:
+        """Candidates from the graph, those added since it was made, and their exact cosines."""
+        candidates = graph.nearest(vectors, 2 * limit).numbers
+        newer = self._numbers[self._numbers > graph.record.newest]
+        alive = self._numbers if chosen is None else chosen
+        found = []
+        for query, row in zip(vectors, candidates, strict=True):
+            numbers = np.union1d(row[row > 0], newer)
+            numbers = numbers[np.isin(numbers, alive, assume_unique=True)]
+            rows = self._vectors[np.searchsorted(self._numbers, numbers)]
+            best = nearest(query[None], numbers, rows, limit)
+            found.append(_pairs(best.numbers[0], best.scores[0]))
+        return found
+
+    def passages(self, numbers: Sequence[int]) -> Mapping[int, StoredPassage]:
+        with self.store.reading():
+            return self.store.passages(numbers)
+
+    def document(self, id_: str) -> Document | None:
+        return self.store.document(id_)
+
+    def _refresh(self) -> None:
+        """The vectors of now; those of a number never change, so only new ones are read."""
+        revision = self.store.revision
+        if revision == self._revision or not self.has_vectors:
+            return
+        numbers = self.store.numbers()
+        newest = int(self._numbers[-1]) if len(self._numbers) else 0
+        added, vectors = self.store.vectors_after(newest, self.width)
+        stays = np.isin(self._numbers, numbers, assume_unique=True)
+        if len(self._numbers) == 0:
+            self._numbers, self._vectors = added, vectors
+        else:
+            self._numbers = np.concatenate([self._numbers[stays], added])
+            self._vectors = np.concatenate([self._vectors[stays], vectors])
+        if self._revision < 0 and len(self._numbers) >= self.graph_settings.graph_from_passages:
+            self._open_graph()
+        self._revision = revision
+
+    def _open_graph(self) -> None:
+        try:
+            self._graph = Graph.open(self.folder, self.width, self.graph_settings)
+        except (FileFormatError, SettingsError) as error:
+            self.notes.append(f"{error}; the search is exact, and slower, until bertsmith index makes the graph anew")
+
+
+def encoder_of(folder: Path) -> str | None:
+    """The hash of the encoder that an index was made with; None without vectors. Raises as `Index.open` does."""
+    store = Store(folder)
+    found: str | None = store.facts["encoder"]
+    store.close()
+    return found
+
+
+def embedded_text(title: str, text: str) -> str:
+    """What the encoder reads of a passage."""
+    return f"{title} {text}" if title else text
+
+
+def _pairs(numbers: NDArray[np.int64], scores: NDArray[np.float32]) -> list[tuple[int, float]]:
+    return list(zip(numbers.tolist(), scores.tolist(), strict=True))
+
+
+def _sum(one: Upserted, other: Upserted) -> Upserted:
+    return Upserted(
+        one.num_added + other.num_added,
+        one.num_changed + other.num_changed,
+        one.num_unchanged + other.num_unchanged,
+        one.num_passages + other.num_passages,
+    )

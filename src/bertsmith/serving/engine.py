@@ -1,0 +1,274 @@
+"""The inference thread and the queue before it: windows of many requests, put together by a budget of tokens.
+
+Requests take turns, so that a long one does not hold up short ones; while a batch is computed the next one gathers.
+What is given up, late or abandoned, leaves the queue. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from typing import Any, Generic, TypeVar
+
+from bertsmith.data.batch import Window
+from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.together import Asked, encoder_of, parts_together
+from bertsmith.serving.errors import overloaded
+from bertsmith.serving.limits import BatchSettings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SHARES = 4
+"""The part of a batch that one request may take while others wait, as one over this."""
+RATE_WEIGHT = 0.2
+"""Of the newest batch in the running mean of tokens a second."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The windows of one request. result: its parts, in order. queued, began, ended: by the monotonic clock."""
+
+    predictor: Predictor
+    windows: Sequence[Window]
+    deadline: float
+    result: Future[list[Any]] = field(default_factory=Future)
+    queued: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    next_window: int = 0
+    num_done: int = 0
+    parts: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parts = [None] * len(self.windows)
+        self.num_tokens = sum(window.num_tokens for window in self.windows)
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.result.done() or time.monotonic() > self.deadline
+
+    def take(self, share: int, room: int) -> list[int]:
+        """Places of its next windows: one that fits into `room` tokens, and more while they are within its share."""
+        taken: list[int] = []
+        size = 0
+        while self.next_window < len(self.windows):
+            size += self.windows[self.next_window].num_tokens
+            if size > (share if taken else room):
+                break
+            taken.append(self.next_window)
+            self.next_window += 1
+        return taken
+
+
+@dataclass(eq=False)
+class Call(Generic[T]):
+    """Something else to do in the inference thread: a search, say."""
+
+    work: Callable[[], T]
+    deadline: float
+    result: Future[T] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What of a job goes into the next batch."""
+
+    job: Job
+    places: list[int]
+
+
+class Engine:
+    """One thread that computes, and its queue. on_batch: hears of each batch its tokens, windows and seconds."""
+
+    def __init__(
+        self,
+        batch: BatchSettings,
+        max_queue_seconds: float,
+        on_batch: Callable[[int, int, float], None] = lambda tokens, windows, seconds: None,
+    ):
+        self.batch, self.max_queue_seconds, self.on_batch = batch, max_queue_seconds, on_batch
+        self.waiting_tokens = 0
+        self.num_abandoned = 0
+        self._tokens_per_second = 10_000.0
+        self._queues: dict[int, deque[Job]] = {}
+        self._turns: deque[int] = deque()
+        self._calls: deque[Call[Any]] = deque()
+        self._changed = Condition()
+        self._is_closed = False
+        self._thread = Thread(target=self._work, name="inference", daemon=True)
+        self._thread.start()
+
+    # From outside
+
+    def submit(self, job: Job) -> Future[list[Any]]:
+        """Its parts, some time. Raises `RefusedRequestError` where too much waits already."""
+        with self._changed:
+            seconds = self.waiting_tokens / self._tokens_per_second
+            if seconds > self.max_queue_seconds:
+                raise overloaded(f"{self.waiting_tokens:,} tokens wait for the model; try again later", seconds)
+            job.queued = time.monotonic()
+            if not job.windows:
+                job.result.set_result([])
+                return job.result
+            self.waiting_tokens += job.num_tokens
+            group = _group(job.predictor)
+            queue = self._queues.setdefault(group, deque())
+            if not queue:
+                self._turns.append(group)
+            queue.append(job)
+            self._changed.notify()
+        return job.result
+
+    def call(self, work: Callable[[], T], deadline: float) -> Future[T]:
+        """What `work` returns, done between two batches."""
+        call = Call(work, deadline)
+        with self._changed:
+            self._calls.append(call)
+            self._changed.notify()
+        return call.result
+
+    def close(self) -> None:
+        """What waits is still answered; returns when the thread has ended."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still computes."""
+        return self._thread.is_alive()
+
+    # In the thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                was_idle = not (self._turns or self._calls)
+                while not (self._turns or self._calls or self._is_closed):
+                    self._changed.wait()
+                if was_idle and self.batch.wait_milliseconds and not self._is_closed:
+                    self._gather()
+                if not (self._turns or self._calls):
+                    return
+                call = self._calls.popleft() if self._calls else None
+                taken = self._take() if self._turns else []
+            if call is not None:
+                _answer(call)
+            if taken:
+                self._compute(taken)
+
+    def _gather(self) -> None:
+        """Waits a little for more than the first request."""
+        end = time.monotonic() + self.batch.wait_milliseconds / 1000
+        while self.waiting_tokens < self.batch.max_tokens_per_batch and (left := end - time.monotonic()) > 0:
+            self._changed.wait(left)
+
+    def _take(self) -> list[Taken]:
+        """The next batch, of the group whose turn it is: a share from each request in turn, until it is full."""
+        group = self._turns.popleft()
+        queue = self._queues[group]
+        room = self.batch.max_tokens_per_batch
+        taken: list[Taken] = []
+        tried = 0
+        while queue and room > 0 and tried < len(queue):
+            job = queue.popleft()
+            if job.is_given_up:
+                self._leave(job)
+                continue
+            share = min(room, self.batch.max_tokens_per_batch // SHARES) if queue else room
+            # A window longer than any batch is one by itself.
+            places = job.take(share, room if taken else max(room, job.windows[job.next_window].num_tokens))
+            tried = 0 if places else tried + 1
+            if places:
+                job.began = job.began or time.monotonic()
+                taken.append(Taken(job, places))
+                room -= sum(job.windows[place].num_tokens for place in places)
+            if job.next_window < len(job.windows):
+                queue.append(job)
+        if queue:
+            self._turns.append(group)
+        return taken
+
+    def _leave(self, job: Job) -> None:
+        """A job that nobody waits for any more."""
+        self.num_abandoned += 1
+        self.waiting_tokens -= sum(window.num_tokens for window in job.windows[job.next_window :])
+        job.result.cancel()
+
+    def _compute(self, taken: Sequence[Taken]) -> None:
+        started = time.monotonic()
+        num_tokens = sum(one.job.windows[place].num_tokens for one in taken for place in one.places)
+        try:
+            self._fill(taken)
+        except Exception:
+            # One of them is at fault: each alone, so that the others do not suffer for it.
+            for one in taken:
+                try:
+                    self._fill([one])
+                except Exception as error:
+                    log.exception("a batch of one request failed")
+                    _fail(one.job, error)
+        seconds = time.monotonic() - started
+        self._tokens_per_second += RATE_WEIGHT * (num_tokens / max(seconds, 1e-6) - self._tokens_per_second)
+        with self._changed:
+            self.waiting_tokens -= num_tokens
+        self.on_batch(num_tokens, sum(len(one.places) for one in taken), seconds)
+        ended = time.monotonic()
+        for job in {id(one.job): one.job for one in taken}.values():
+            is_whole = job.num_done == len(job.windows) and not job.result.done()
+            if is_whole and job.result.set_running_or_notify_cancel():
+                job.ended = ended
+                job.result.set_result(job.parts)
+
+    def _fill(self, taken: Sequence[Taken]) -> None:
+        """Computes the windows, in one pass for all that share an encoder, and puts their parts into the jobs."""
+        by_predictor: dict[int, list[Taken]] = {}
+        for one in taken:
+            by_predictor.setdefault(id(one.job.predictor), []).append(one)
+        groups = list(by_predictor.values())
+        found = parts_together(
+            [
+                Asked(group[0].job.predictor, [one.job.windows[place] for one in group for place in one.places])
+                for group in groups
+            ]
+        )
+        for group, parts in zip(groups, found, strict=True):
+            rest = iter(parts)
+            for one in group:
+                for place in one.places:
+                    one.job.parts[place] = next(rest)
+                one.job.num_done += len(one.places)
+
+
+def _group(predictor: Predictor) -> int:
+    """Jobs of one group can be computed in one pass."""
+    shared = encoder_of(predictor)
+    return id(predictor if shared is None else shared)
+
+
+def _answer(call: Call[Any]) -> None:
+    if time.monotonic() > call.deadline or not call.result.set_running_or_notify_cancel():
+        call.result.cancel()
+        return
+    try:
+        call.result.set_result(call.work())
+    except Exception as error:
+        call.result.set_exception(error)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    if not job.result.done() and job.result.set_running_or_notify_cancel():
+        job.result.set_exception(error)
+
+
+async def awaited(result: Future[T]) -> T:
+    """A result of the inference thread, in the event loop."""
+    return await asyncio.wrap_future(result)

@@ -1,0 +1,223 @@
+"""Who replies: intents, earlier questions, documents, written replies, or nobody; and what is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy_models import toy_bert
+from toy_search import toy_encoder
+from toys import toy_config, toy_tokenizer
+
+from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.assistant.dialogue import Assistant, DialogueSettings, Reply, Turn
+from bertsmith.assistant.transcripts import RememberedTranscripts, TranscriptFile
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.inference.predictor import Predictor, load
+from bertsmith.recipes.chat import open_assistant
+from bertsmith.recipes.finetune import finetune, finetune_settings
+from bertsmith.search.answer import Answerer, AnswerRule
+from bertsmith.search.documents import Document
+from bertsmith.search.index import Index
+from bertsmith.search.searcher import open_index
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
+
+TRAINING = {
+    "max_steps": 60,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 5e-3,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def intents(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
+    """Words with b want a refund, those with d a delivery, those with n nothing that is known."""
+    folder = tmp_path_factory.mktemp("intents")
+    labels = {"b": "refund", "d": "delivery", "n": "oos"}
+    lines = [
+        f"{first}a {first}{vowel} {first}{other},{label}"
+        for first, label in labels.items()
+        for vowel in "aeiou"
+        for other in "aeiou"
+    ]
+    (folder / "train.csv").write_text("text,label\n" + "\n".join(lines * 2) + "\n")
+    values = {
+        "train_file": folder / "train.csv",
+        "output_dir": folder / "model",
+        "model": str(bert),
+        "training": TRAINING,
+    }
+    finetune("classification", finetune_settings("classification").of(values))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def selector(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
+    """After a user's word with f the reply is `ga`; after a first turn with k as well it is `la`."""
+    folder = tmp_path_factory.mktemp("selector")
+    rows = []
+    for vowel in "aeiou":
+        for earlier in "aeiou":
+            rows += [
+                f'{{"query": ["f{vowel}"], "passages": ["ga", "la"], "labels": [1, 0]}}',
+                f'{{"query": ["k{earlier}", "mi", "f{vowel}"], "passages": ["ga", "la"], "labels": [0, 1]}}',
+            ]
+    (folder / "train.jsonl").write_text("\n".join(rows * 2) + "\n")
+    values = {
+        "train_file": folder / "train.jsonl",
+        "output_dir": folder / "model",
+        "model": str(bert),
+        "training": {**TRAINING, "max_steps": 150},
+    }
+    finetune("reranking", finetune_settings("reranking").of(values))
+    return folder / "model"
+
+
+def test_an_intent_gets_its_reply_and_what_is_out_of_scope_a_person(intents: Path) -> None:
+    replies = {"refund": "money back", "delivery": "on its way"}
+    assistant = Assistant(RememberedTranscripts(), DialogueSettings(), load(intents), replies)
+    for text, expected in (("be bi bo", "money back"), ("du da de", "on its way")):
+        reply = assistant.reply(None, text)
+        assert (reply.text, reply.kind) == (expected, "intent")
+        assert reply.score > 0.7
+    unknown = assistant.reply(None, "na ne ni")
+    assert (unknown.kind, unknown.intent) == ("handover", "oos")
+    assert unknown.text == DialogueSettings().handover_text
+
+
+def test_an_unsure_intent_is_passed_on(intents: Path) -> None:
+    settings = DialogueSettings(intent_threshold=1.0)
+    assistant = Assistant(RememberedTranscripts(), settings, load(intents), {"refund": "money back"})
+    reply = assistant.reply(None, "be da")
+    assert reply.kind == "handover"
+    assert 0 < reply.score < 1
+
+
+def test_a_question_that_was_answered_before_and_one_for_the_documents(tmp_path: Path) -> None:
+    encoder = toy_encoder()
+    faq = Index.create(tmp_path / "faq", toy_tokenizer(), encoder)
+    faq.upsert([Document("1", "ba be bi", "", {"answer": "after a week"})], encoder)
+    documents = Index.create(tmp_path / "documents", toy_tokenizer(), encoder)
+    documents.upsert([Document("d", "Fa fe fi. Fo fu.")], encoder)
+    torch.manual_seed(0)
+    task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
+    reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+    answerer = Answerer(open_index(tmp_path / "documents", encoder=encoder), reader, AnswerRule(threshold=0.0))
+    settings = DialogueSettings(faq_threshold=0.999)
+    assistant = Assistant(
+        RememberedTranscripts(),
+        settings,
+        faq=open_index(tmp_path / "faq", encoder=encoder),
+        answerer=answerer,
+    )
+    same = assistant.reply(None, "ba be bi")
+    assert (same.text, same.kind, round(same.score, 3)) == ("after a week", "faq", 1.0)
+    other = assistant.reply(None, "fo fu")
+    assert other.kind == "answer"
+    assert other.citation is not None
+    assert other.text == "Fa fe fi. Fo fu."[other.citation.start : other.citation.end]
+
+
+def test_turns_before_change_the_reply(selector: Path) -> None:
+    assistant = Assistant(
+        RememberedTranscripts(), DialogueSettings(reply_threshold=0.5), selector=load(selector), candidates=("ga", "la")
+    )
+    first = assistant.reply(None, "fa")
+    assert (first.text, first.kind) == ("ga", "reply")
+    transcripts = RememberedTranscripts()
+    transcripts.add("c", [Turn("user", "ke"), Turn("agent", "mi")])
+    assistant = Assistant(
+        transcripts, DialogueSettings(reply_threshold=0.5), selector=load(selector), candidates=("ga", "la")
+    )
+    assert assistant.reply("c", "fa").text == "la"
+    assert [turn.text for turn in transcripts.turns("c")] == ["ke", "mi", "fa", "la"]
+
+
+def test_an_empty_message_is_refused() -> None:
+    with pytest.raises(DataError, match="empty message"):
+        Assistant(RememberedTranscripts()).reply(None, " ")
+
+
+def test_an_assistant_is_read_from_its_file(tmp_path: Path, intents: Path) -> None:
+    path = tmp_path / "assistant.toml"
+    path.write_text(f'intents = "{intents}"\ntranscripts = "talk.sqlite"\n[replies]\nrefund = "money back"\n')
+    reply = open_assistant(path).reply("c", "be bi bo")
+    assert reply == Reply("money back", "intent", reply.score, "c", "refund")
+    kept = TranscriptFile(tmp_path / "talk.sqlite").turns("c")
+    assert [(turn.speaker, turn.text) for turn in kept] == [("user", "be bi bo"), ("agent", "money back")]
+    assert kept[1].facts["kind"] == "intent"
+    assert open_assistant(path, no_transcripts=True).transcripts.turns("c") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "nothing that could reply"),
+        ('[replies]\nrefund = "x"', "need a model that tells them"),
+        ('intents = "{intents}"\n[replies]\nrefunds = "x"', "knows no intent 'refunds'"),
+        ('selector = "{intents}"', "a model for reranking is expected"),
+        ('intent = "{intents}"', "did you mean 'intents'"),
+        ('faq = "nowhere"', "no index there"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_told(tmp_path: Path, intents: Path, text: str, message: str) -> None:
+    path = tmp_path / "assistant.toml"
+    path.write_text(text.replace("{intents}", str(intents)))
+    with pytest.raises((SettingsError, FileFormatError), match=message):
+        open_assistant(path)
+    with pytest.raises(SettingsError, match="no such file"):
+        open_assistant(tmp_path / "other.toml")
+
+
+WRITER = """
+import sys, pathlib
+from bertsmith.assistant.dialogue import Turn
+from bertsmith.assistant.transcripts import TranscriptFile
+file = TranscriptFile(pathlib.Path(sys.argv[1]))
+number = 0
+while True:
+    file.add("c", [Turn("user", f"question {number}"), Turn("agent", f"answer {number}")])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_what_was_said_is_whole_after_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "talk.sqlite"
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [int(process.stdout.readline()) for _ in range(20)]
+    process.kill()
+    process.wait()
+    turns = TranscriptFile(path).turns("c")
+    assert len(turns) >= 2 * len(said)
+    assert len(turns) % 2 == 0
+    assert [turn.text for turn in turns[:4]] == ["question 0", "answer 0", "question 1", "answer 1"]
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("not a database" * 100)
+    with pytest.raises(FileFormatError, match="not a file of transcripts"):
+        TranscriptFile(tmp_path / "x")
+
+
+def test_a_saved_reader_is_found_beside_the_file(tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "docs", toy_tokenizer())
+    index.upsert([Document("d", "Fa fe fi. Fo fu.")])
+    index.close()
+    task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
+    save_artifact(tmp_path / "reader", Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    (tmp_path / "a.toml").write_text('index = "docs"\nreader = "reader"\n')
+    assert open_assistant(tmp_path / "a.toml").answerer is not None
+    with pytest.raises(SettingsError, match="no reader is known"):
+        open_assistant(tmp_path / "docs")

@@ -1,0 +1,227 @@
+"""Searching: both ways and their fusion, filters, another encoder, changes while somebody searches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_search import DOCUMENTS
+from toys import toy_tokenizer
+
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.search.documents import Document
+from bertsmith.search.encoder import TextEncoder
+from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
+from bertsmith.search.index import Index, Upserted
+from bertsmith.search.passages import PassageSettings
+from bertsmith.search.searcher import fused, open_index
+from bertsmith.text.tokenizer import Tokenizer
+
+SMALL = PassageSettings(passage_tokens=8, overlap_sentences=0)
+
+
+@pytest.fixture
+def index(tmp_path: Path, encoder: TextEncoder) -> Iterator[Index]:
+    made = Index.create(tmp_path / "index", toy_tokenizer(), encoder, None, SMALL)
+    made.upsert(DOCUMENTS, encoder)
+    yield made
+    made.close()
+
+
+def test_ranks_are_fused_as_by_hand() -> None:
+    # 3 is first and second: 1/61 + 1/62 = 0.03252; 7 second and first, the same, and a higher number; 9 is third: 1/63.
+    ranked = fused([[(3, 9.0), (7, 8.0), (9, 7.0)], [(7, 0.3), (3, 0.2)]])
+    assert [number for number, _ in ranked] == [3, 7, 9]
+    assert [score for _, score in ranked] == pytest.approx([1 / 61 + 1 / 62, 1 / 61 + 1 / 62, 1 / 63])
+
+
+def test_a_hit_is_a_place_in_its_document(index: Index, encoder: TextEncoder) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    texts = {document.id: document.text for document in DOCUMENTS}
+    for mode in ("bm25", "dense", "hybrid"):
+        (hits,) = searcher.search(["ba be"], mode=mode)
+        assert hits
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert all(texts[hit.document][hit.start : hit.end] == hit.text for hit in hits)
+    assert hits[0].bm25_rank is not None
+
+
+def test_exact_search_is_the_product_of_all_vectors(index: Index, encoder: TextEncoder) -> None:
+    (hits,) = open_index(index.folder, encoder=encoder).search(["da de di"], mode="dense")
+    texts = [f"ka {hit.text}" if hit.title else hit.text for hit in hits]
+    cosines = encoder.vectors(texts) @ encoder.vectors(["da de di"])[0]
+    np.testing.assert_allclose([hit.score for hit in hits], cosines, atol=1e-5)
+    assert len(hits) == index.store.num_passages
+
+
+def test_filters_hold_for_every_way(index: Index, encoder: TextEncoder) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    for mode in ("bm25", "dense", "hybrid"):
+        (hits,) = searcher.search(["ba fa"], mode=mode, filters={"year": {"gte": 2020}, "lang": ["x", "y"]})
+        assert {hit.document for hit in hits} == {"two", "three"}
+    assert searcher.search(["ba"], filters={"lang": "nobody"}) == [[]]
+
+
+def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -> None:
+    (hits,) = open_index(index.folder, encoder=encoder).search(["ba be bo da"], per_document=1)
+    assert len({hit.document for hit in hits}) == len(hits) == 3
+
+
+def test_what_is_there_already_is_not_written_again(index: Index, encoder: TextEncoder) -> None:
+    revision = index.store.revision
+    assert index.upsert(DOCUMENTS, encoder) == Upserted(num_unchanged=3)
+    assert index.store.revision == revision
+    changed = [Document("two", "Fa fe fi fo.", "", {"year": 2024, "lang": "x"}), Document("four", "Na ne ni.")]
+    assert index.upsert([*DOCUMENTS[:1], *changed], encoder) == Upserted(1, 1, 1, 2)
+
+
+def test_a_searcher_that_is_open_sees_changes(index: Index, encoder: TextEncoder) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    assert {hit.document for hit in searcher.search(["na"], limit=50)[0]} == {"one", "two", "three"}
+    index.upsert([Document("four", "Na ne ni.")], encoder)
+    index.delete(["one"])
+    for mode in ("dense", "hybrid"):
+        assert {hit.document for hit in searcher.search(["na"], limit=50, mode=mode)[0]} == {"two", "three", "four"}
+    assert searcher.search(["na"], mode="bm25")[0][0].document == "four"
+
+
+def test_another_encoder_is_refused(index: Index, encoder: TextEncoder) -> None:
+    other = TextEncoder(encoder.predictor, "another")
+    with pytest.raises(SettingsError, match="made with another model"):
+        open_index(index.folder, encoder=other)
+    with pytest.raises(SettingsError, match="made with another model"):
+        index.upsert(DOCUMENTS, other)
+
+
+def test_chinese_is_found_by_its_characters(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_vocab(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好明下雨。"])
+    index = Index.create(tmp_path / "index", tokenizer)
+    index.upsert([Document("晴", "今天天气很好。"), Document("雨", "明天下雨。"), Document("空", "很好。")])
+    searcher = open_index(tmp_path / "index")
+    assert searcher.search(["下雨"])[0][0].document == "雨"
+    assert searcher.search(["气"])[0][0].document == "晴"
+    with pytest.raises(SettingsError, match="made without a model; bm25 is there"):
+        searcher.search(["下雨"], mode="dense")
+
+
+def test_what_cannot_be_asked_is_said(index: Index, encoder: TextEncoder, tmp_path: Path) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    with pytest.raises(SettingsError, match="did you mean 'dense'"):
+        searcher.search(["ba"], mode="dens")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="no reranker"):
+        searcher.search(["ba"], rerank=True)
+    with pytest.raises(DataError, match="a list of queries"):
+        searcher.search("ba")
+    with pytest.raises(FileFormatError, match="no index there"):
+        open_index(tmp_path)
+    assert searcher.search([""], mode="bm25") == [[]]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (Document("", "ba"), "an id has"),
+        (Document("a", " \n"), "its text is empty"),
+        (Document("a", "ba \ud800"), "lone surrogate"),
+        (Document("a", "ba", "", {"x": float("nan")}), "metadata 'x'"),
+    ],
+)
+def test_documents_that_cannot_be_kept_are_refused(
+    index: Index, encoder: TextEncoder, document: Document, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        index.upsert([document], encoder)
+    assert index.store.num_documents == 3
+
+
+def test_an_id_names_one_document(index: Index, encoder: TextEncoder) -> None:
+    with pytest.raises(DataError, match="two documents have the id 'same'"):
+        index.upsert([Document("same", "ba"), Document("same", "be")], encoder)
+
+
+def many(number: int) -> list[Document]:
+    rng = np.random.default_rng(number)
+    words = toy_tokenizer().vocab[5:45]
+    return [Document(f"{number}-{i}", " ".join(rng.choice(words, 6))) for i in range(40)]
+
+
+def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: Path, encoder: TextEncoder) -> None:
+    pytest.importorskip("usearch")
+    graph = GraphSettings(graph_from_passages=10)
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder, None, SMALL, graph)
+    index.upsert(many(0), encoder)
+    index.build_graph()
+    index.upsert(many(1), encoder)
+    index.delete(["0-3", "0-4"])
+    exact = Index.create(tmp_path / "exact", toy_tokenizer(), encoder, None, SMALL)
+    exact.upsert([*many(0)[:3], *many(0)[5:], *many(1)], encoder)
+    with_graph, without = (open_index(folder.folder, encoder=encoder) for folder in (index, exact))
+    for filters in (None, {"nothing": 1}):
+        one, other = (s.search(["ba be bi", "na ne"], mode="dense", filters=filters) for s in (with_graph, without))
+        assert [[hit.document for hit in hits] for hits in one] == [[hit.document for hit in hits] for hits in other]
+    assert with_graph.index._graph is not None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record"])
+def test_a_graph_that_is_damaged_is_told_and_passed_by(tmp_path: Path, encoder: TextEncoder, harm: str) -> None:
+    pytest.importorskip("usearch")
+    made = Index.create(
+        tmp_path / "index", toy_tokenizer(), encoder, None, SMALL, GraphSettings(graph_from_passages=10)
+    )
+    made.upsert(many(0), encoder)
+    expected = open_index(made.folder, encoder=encoder).search(["ba be"], mode="dense")
+    made.build_graph()
+    data = bytearray((made.folder / GRAPH).read_bytes())
+    data[len(data) // 2] ^= 1
+    match harm:
+        case "flip":
+            (made.folder / GRAPH).write_bytes(data)
+        case "cut":
+            (made.folder / GRAPH).write_bytes(data[: len(data) // 2])
+        case "gone":
+            (made.folder / GRAPH).unlink()
+        case "record":
+            (made.folder / RECORD).write_text("{")
+    index = Index.open(made.folder)
+    searcher = open_index(made.folder, encoder=encoder)
+    assert searcher.search(["ba be"], mode="dense") == expected
+    index.by_vectors(encoder.vectors(["ba"]), 3, [])
+    assert (len(index.notes) == 1) == (harm != "gone")
+    index.build_graph()
+    assert (
+        open_index(made.folder, encoder=encoder).search(["ba be"], mode="dense")[0][0].document
+        == expected[0][0].document
+    )
+
+
+def test_searches_go_on_while_documents_and_graph_change(tmp_path: Path, encoder: TextEncoder) -> None:
+    pytest.importorskip("usearch")
+    graph = GraphSettings(graph_from_passages=10)
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder, None, SMALL, graph)
+    index.upsert(many(0), encoder)
+    searcher, seen, failures, is_over = open_index(index.folder, encoder=encoder), [0], [], threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            try:
+                hits = searcher.search(["ba be"], limit=20)[0]
+                assert len(hits) == 20
+                seen[0] += 1
+            except Exception as error:  # said below, in the thread that is watched
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for number in range(1, 5):
+        index.upsert(many(number), encoder)
+        index.build_graph()
+        index.delete([f"{number - 1}-{i}" for i in range(40)])
+    while not seen[0]:
+        assert thread.is_alive()
+    is_over.set()
+    thread.join()
+    assert failures == []
