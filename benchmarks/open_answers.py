@@ -269,7 +269,7 @@ def _write_page(result: dict[str, Any]) -> None:
             "| --- |" + " --- |" * len(DEPTHS),
             *rows,
             "",
-            f"Answers to {result['num_testing']:,} questions; the rule fitted on {result['num_fitting']:,} others, in %:",
+            f"Answers to {result['num_testing']:,} questions, the rule fitted on {result['num_fitting']:,} others:",
             "",
             "| | |",
             "| --- | --- |",

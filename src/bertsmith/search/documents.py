@@ -20,7 +20,7 @@ TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
 LONGEST_ID = 1_000
 _ID_NAMES = ("id", "_id", "docid", "doc_id", "document", "url")
 _TITLE_NAMES = ("title", "heading", "name")
-_TEXT_NAMES = ("text", "body", "content", "contents", "passage", "document_text")
+_TEXT_NAMES = ("text", "body", "content", "contents", "passage", "document_text", "question")
 
 
 @dataclass(frozen=True, slots=True)
