@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from pydantic import Field
@@ -64,14 +65,18 @@ def index(settings: IndexSettings, progress: Progress | None = None) -> IndexRep
     progress = progress or Progress()
     if not (settings.documents or settings.delete or settings.build_graph):
         raise SettingsError("index needs documents, ids to --delete, or --build-graph")
+    reading = Reading(settings.errors)
+    documents = read_documents(settings.documents, reading)
     if Index.is_there(settings.output_dir):
         opened, encoder = _there(settings)
     else:
+        # The first one is read before anything is made: a wrong path leaves no empty index behind.
+        first = list(islice(documents, 1))
+        documents = chain(first, documents)
         opened, encoder = _new(settings)
-    reading = Reading(settings.errors)
     with stoppable():
         num_deleted = opened.delete(settings.delete)
-        upserted = opened.upsert(read_documents(settings.documents, reading), encoder, progress)
+        upserted = opened.upsert(documents, encoder, progress)
     has_graph = _wants_graph(opened, settings)
     if has_graph:
         progress.note(f"making the graph of {opened.store.num_passages:,} passages")

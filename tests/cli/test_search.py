@@ -1,0 +1,89 @@
+"""Documents on the command line: indexed, changed, searched, asked; and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import toy_config, toy_tokenizer
+
+from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.cli.main import main
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of documents and a tokenizer."""
+    toy_tokenizer().save(tmp_path / "tokenizer")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# Ka\n\nBa be bi.\n")
+    (tmp_path / "docs" / "b.csv").write_text("id,text,year\nx,fa fe,2020\ny,fo fu ba,2024\n")
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any, str]:
+    """Exit code, the JSON that was printed, and what was said."""
+    code = main([*map(str, arguments), "--json"])
+    said = capsys.readouterr()
+    return code, json.loads(said.out) if said.out else None, said.err
+
+
+def index(place: Path, *more: object) -> list[object]:
+    return ["index", place / "docs", "--output-dir", place / "index", *more]
+
+
+def test_documents_are_put_in_changed_and_taken_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, made, _ = run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    assert code == 0
+    assert (made["num_documents"], made["upserted"]["num_added"]) == (3, 3)
+    (place / "docs" / "a.md").write_text("# Ka\n\nBa be bo.\n")
+    _, changed, _ = run(capsys, *index(place))
+    assert changed["upserted"] == {"num_added": 0, "num_changed": 1, "num_unchanged": 2, "num_passages": 1}
+    _, deleted, _ = run(capsys, "index", "--delete", "x", "--delete", "nobody", "--output-dir", place / "index")
+    assert (deleted["num_deleted"], deleted["num_documents"]) == (1, 2)
+    assert deleted["warnings"] == ["1 of 2 documents to delete were not there"]
+
+
+def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    _, found, _ = run(capsys, "search", place / "index", "ba")
+    assert {hit["document"] for hit in found["results"][0]["hits"]} == {"a.md", "y"}
+    assert found["results"][0]["hits"][0].keys() >= {"document", "title", "text", "start", "end", "score", "metadata"}
+    _, found, _ = run(capsys, "search", place / "index", "ba", "--filter", "year=2024")
+    assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
+
+
+def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    code, _, said = run(capsys, "ask", place / "index", "ba")
+    assert code == 2
+    assert "--reader" in said
+    task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
+    save_artifact(place / "reader", Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    code, answered, said = run(capsys, "ask", place / "index", "ba", "--reader", place / "reader")
+    assert code == 0
+    assert answered["answers"][0].keys() >= {"question", "answer", "score", "citation", "candidates", "hits"}
+    assert "not fitted" in answered["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "{place}/docs", "--output-dir", "{place}/index"], "--tokenizer"),
+        (["index", "{place}/nowhere", "--tokenizer", "{place}/tokenizer", "--output-dir", "{place}/i"], "no such file"),
+        (["index", "{place}/docs", "--tokenizer", "{place}/tokenizer", "--output-dir", "{place}/docs"], "not empty"),
+        (["index", "--output-dir", "{place}/index"], "needs documents"),
+        (["search", "{place}/docs", "ba"], "no index there"),
+        (["chat", "{place}/nowhere.toml", "ba"], "no such file"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, _, said = run(capsys, *(argument.replace("{place}", str(place)) for argument in arguments))
+    assert code in (1, 2)
+    assert message in said
+    assert not (place / "i" / "index.sqlite").exists()

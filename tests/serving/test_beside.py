@@ -1,0 +1,106 @@
+"""Indexes, answers and an assistant behind the server: what they say is what they say without it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from near import assert_near
+from toy_search import DOCUMENTS, toy_encoder
+from toys import toy_config, toy_tokenizer
+
+from bertsmith.assistant.dialogue import Assistant
+from bertsmith.assistant.transcripts import RememberedTranscripts
+from bertsmith.inference.predictor import Predictor
+from bertsmith.search.answer import Answerer, AnswerRule
+from bertsmith.search.index import Index
+from bertsmith.search.searcher import Searcher, open_index
+from bertsmith.serving.app import create_app
+from bertsmith.serving.engine import Engine
+from bertsmith.serving.limits import BatchSettings, LimitSettings
+from bertsmith.serving.measures import Measures
+from bertsmith.serving.served import House
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
+
+
+@pytest.fixture(scope="module")
+def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
+    folder: Path = tmp_path_factory.mktemp("indexes") / "index"
+    encoder = toy_encoder()
+    Index.create(folder, toy_tokenizer(), encoder).upsert(DOCUMENTS, encoder)
+    return open_index(folder, encoder=encoder)
+
+
+@pytest.fixture(scope="module")
+def answerer(searcher: Searcher) -> Answerer:
+    torch.manual_seed(0)
+    task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
+    reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+    return Answerer(searcher, reader, AnswerRule(threshold=0.0))
+
+
+@pytest.fixture(scope="module")
+def house(searcher: Searcher, answerer: Answerer) -> Iterator[House]:
+    engine = Engine(BatchSettings(), 60.0)
+    assistant = Assistant(RememberedTranscripts(), answerer=answerer)
+    yield House({}, engine, LimitSettings(), Measures(), {"docs": searcher}, {"docs": answerer}, assistant)
+    engine.close()
+
+
+def ask(house: House, path: str, body: Any) -> Any:
+    async def once() -> Any:
+        transport = httpx.ASGITransport(app=create_app(house))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post(path, json=body)
+
+    return asyncio.run(once())
+
+
+def test_hits_are_those_of_the_searcher(house: House, searcher: Searcher) -> None:
+    for body in ({"query": "ba be"}, {"query": "ba", "mode": "dense", "filters": {"lang": "x"}, "limit": 1}):
+        answer = ask(house, "/search", body)
+        assert answer.status_code == 200
+        wanted = {name: value for name, value in body.items() if name != "query"}
+        (hits,) = searcher.search([body["query"]], **wanted)  # type: ignore[list-item, arg-type]
+        assert_near(answer.json()["hits"], [asdict(hit) for hit in hits])
+        assert answer.json()["index"] == "docs"
+
+
+def test_answers_are_those_of_the_answerer(house: House, answerer: Answerer) -> None:
+    answer = ask(house, "/ask", {"question": "bo bu", "index": "docs"}).json()
+    (expected,) = answerer.ask(["bo bu"])
+    assert_near({name: answer[name] for name in asdict(expected)}, asdict(expected))
+
+
+def test_a_conversation_goes_on(house: House) -> None:
+    first = ask(house, "/chat", {"text": "bo bu"}).json()
+    second = ask(house, "/chat", {"text": "fa", "conversation": first["conversation"]}).json()
+    assert second["conversation"] == first["conversation"]
+    assert house.converses.transcripts.turns(first["conversation"])[2].text == "fa"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/search", {"query": "ba", "index": "dcos"}, 404, "did you mean 'docs'"),
+        ("/search", {"query": "ba", "mode": "fast"}, 422, "mode"),
+        ("/search", {"query": "ba", "filters": {"year": {"over": 3}}}, 422, "no border 'over'"),
+        ("/search", {"query": "ba", "filters": ["year"]}, 422, "filters"),
+        ("/search", {"query": "ba", "limit": 0}, 422, "limit"),
+        ("/search", {"query": "ba", "rerank": True}, 422, "no reranker"),
+        ("/search", {"query": 3}, 422, "expected a text"),
+        ("/ask", {"query": "ba"}, 422, "no field 'query'"),
+        ("/chat", {"text": " "}, 422, "empty message"),
+        ("/chat", {"text": "ba", "conversation": 3}, 422, "conversation"),
+    ],
+)
+def test_refusals_say_why(house: House, path: str, body: Any, status: int, message: str) -> None:
+    answer = ask(house, path, body)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]["message"]
