@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+# A thread that waits for its next product sleeps and leaves its core to the requests; read when PyTorch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
