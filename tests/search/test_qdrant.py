@@ -1,0 +1,86 @@
+"""The index on Qdrant, in its local mode: the hits of the embedded one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from toy_search import DOCUMENTS
+
+qdrant_client = pytest.importorskip("qdrant_client", reason="extra `qdrant`")
+
+from bertsmith.errors import DataError, SettingsError  # noqa: E402
+from bertsmith.search.documents import Document  # noqa: E402
+from bertsmith.search.encoder import TextEncoder  # noqa: E402
+from bertsmith.search.index import Index, Upserted  # noqa: E402
+from bertsmith.search.passages import PassageSettings  # noqa: E402
+from bertsmith.search.qdrant import QdrantIndex  # noqa: E402
+from bertsmith.search.searcher import Searcher, open_index  # noqa: E402
+
+SMALL = PassageSettings(passage_tokens=8, overlap_sentences=0)
+
+
+@pytest.fixture
+def client() -> Any:
+    return qdrant_client.QdrantClient(":memory:")
+
+
+@pytest.fixture
+def index(client: Any, encoder: TextEncoder) -> QdrantIndex:
+    made = QdrantIndex(client, "docs", encoder, SMALL)
+    made.upsert(DOCUMENTS)
+    return made
+
+
+def searcher(index: QdrantIndex) -> Searcher:
+    return Searcher(index, lambda: index.encoder)
+
+
+def test_hits_by_meaning_are_those_of_the_embedded_index(
+    index: QdrantIndex, encoder: TextEncoder, tmp_path: Any
+) -> None:
+    embedded = Index.create(tmp_path / "index", encoder.predictor.tokenizer, encoder, None, SMALL)
+    embedded.upsert(DOCUMENTS, encoder)
+    for filters in (None, {"lang": ["x", "y"]}, {"year": {"gte": 2021}}, {"is_new": True}):
+        (found,) = searcher(index).search(["da de"], mode="dense", filters=filters)
+        (known,) = open_index(embedded.folder, encoder=encoder).search(["da de"], mode="dense", filters=filters)
+        assert [replace(hit, score=0.0) for hit in found] == [replace(hit, score=0.0) for hit in known]
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in known], abs=1e-5)
+
+
+def test_words_are_found_by_the_rarest(index: QdrantIndex) -> None:
+    (hits,) = searcher(index).search(["ba ga"], mode="bm25")
+    assert {hit.document for hit in hits} == {"one", "three"}
+    assert hits[0].document == "three"
+    assert searcher(index).search(["xyz"], mode="bm25") == [[]]
+    (hits,) = searcher(index).search(["ba ga"])
+    assert hits[0].bm25_rank is not None
+
+
+def test_documents_change_and_go(index: QdrantIndex) -> None:
+    assert index.upsert(DOCUMENTS) == Upserted(num_unchanged=3)
+    changed = index.upsert([Document("two", "Na ne ni."), Document("four", "La le.")])
+    assert (changed.num_added, changed.num_changed) == (1, 1)
+    assert index.document("two") == Document("two", "Na ne ni.")
+    (hits,) = searcher(index).search(["fa na"], mode="dense", limit=50)
+    assert [hit.text for hit in hits if hit.document == "two"] == ["Na ne ni."]
+    assert index.delete(["two", "nobody"]) == 1
+    assert index.document("two") is None
+
+
+def test_what_does_not_fit_is_refused(index: QdrantIndex, client: Any, encoder: TextEncoder) -> None:
+    with pytest.raises(SettingsError, match="other encoder"):
+        QdrantIndex(client, "docs", TextEncoder(encoder.predictor, "another"), SMALL)
+    with pytest.raises(SettingsError, match="other passages"):
+        QdrantIndex(client, "docs", encoder)
+    with pytest.raises(DataError, match="borders for numbers alone"):
+        searcher(index).search(["ba"], filters={"lang": {"gt": "a"}})
+    with pytest.raises(DataError, match="two documents have the id"):
+        index.upsert([Document("a", "ba"), Document("a", "be")])
+
+
+def test_a_server_that_does_not_answer_is_named(encoder: TextEncoder) -> None:
+    nobody = qdrant_client.QdrantClient(url="http://127.0.0.1:9", timeout=2, check_compatibility=False)
+    with pytest.raises(SettingsError, match="Qdrant does not answer"):
+        QdrantIndex(nobody, "docs", encoder)
