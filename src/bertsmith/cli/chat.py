@@ -18,7 +18,12 @@ PROMPT = "you: "
 @verb("assistant", "message")
 def run(settings: ChatSettings, output: Output) -> dict[str, Any]:
     """Talk with an assistant; an empty line or the end of the input ends it."""
-    assistant = open_assistant(settings.assistant, no_transcripts=settings.no_transcripts, device=settings.device)
+    assistant = open_assistant(
+        settings.assistant,
+        no_transcripts=settings.no_transcripts,
+        device=settings.device,
+        progress=output.progress,
+    )
     conversation = settings.conversation
     replies: list[Reply] = []
     for message in settings.message or _typed():

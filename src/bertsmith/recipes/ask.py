@@ -117,7 +117,8 @@ def _tune(answerer: Answerer, settings: AskSettings, progress: Progress | None) 
     assert settings.tune is not None
     asked = read_questions(settings.tune)
     found = answerer.find([question for question, _ in asked], filters_of(settings.filter), progress)
-    result = tuned(found, [answers for _, answers in asked], settings.risk)
+    read: Any = answerer.reader.task.settings
+    result = tuned(found, [answers for _, answers in asked], settings.risk, read.scoring)
     kept = KeptAnswers.read(settings.folder)
     place = settings.reader or Path(kept.reader if kept is not None else "")
     facts = {"questions": str(settings.tune), "coverage": result.coverage, "risk": result.risk, "wanted": settings.risk}

@@ -11,6 +11,7 @@ from bertsmith.assistant.transcripts import RememberedTranscripts, TranscriptFil
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.ask import open_answerer
+from bertsmith.runtime.progress import Progress
 from bertsmith.search.searcher import open_index
 from bertsmith.settings import Settings, read_settings_file
 
@@ -41,8 +42,10 @@ class ChatSettings(Settings):
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
 
 
-def open_assistant(path: Path, *, no_transcripts: bool = False, device: str = "auto") -> Assistant:
-    """Everything that the file names, loaded. A folder is an index to answer from, by itself.
+def open_assistant(
+    path: Path, *, no_transcripts: bool = False, device: str = "auto", progress: Progress | None = None
+) -> Assistant:
+    """Everything that the file names, loaded. A folder is an index to answer from, by itself. progress: hears warnings.
 
     Raises `SettingsError` for parts that do not go together, and what loading raises for parts that are not there.
     """
@@ -70,7 +73,11 @@ def open_assistant(path: Path, *, no_transcripts: bool = False, device: str = "a
     faq = None if faq_folder is None else open_index(faq_folder)
     if faq is not None and not faq.index.has_vectors:
         raise SettingsError(f"{path}: faq: {faq_folder} was made without a model; questions are compared by vectors")
-    answerer = None if index_folder is None else open_answerer(index_folder, reader=at("reader"), device=device)[0]
+    answerer = None
+    if index_folder is not None:
+        answerer, warnings = open_answerer(index_folder, reader=at("reader"), device=device)
+        for warning in warnings:
+            (progress or Progress()).note(f"warning: {index_folder}: {warning}")
     if not (settings.replies or faq or answerer or selector):
         raise SettingsError(
             f"{path}: nothing that could reply: name replies to intents, a faq, an index, or a selector"

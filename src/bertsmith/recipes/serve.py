@@ -125,7 +125,9 @@ def _house(settings: ServeSettings, stack: ExitStack, progress: Progress) -> Hou
         device=settings.device,
         progress=progress,
     )
-    assistant = None if settings.assistant is None else open_assistant(settings.assistant, device=settings.device)
+    assistant = None
+    if settings.assistant is not None:
+        assistant = open_assistant(settings.assistant, device=settings.device, progress=progress)
     measures = Measures()
     engine = Engine(settings.batch, settings.limits.max_queue_seconds, measures.batch)
     stack.callback(engine.close)

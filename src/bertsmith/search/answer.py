@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.inference.predictor import Predictor
-from bertsmith.metrics.answers import score_answer
+from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.searcher import Hit, Searcher
 
@@ -136,7 +136,8 @@ class Answerer:
         """What the reader finds in the passages of each question."""
         if isinstance(questions, str):
             raise DataError("ask takes a list of questions, found a single one")
-        searched = self.searcher.search(questions, limit=self.num_passages, filters=filters)
+        # The rule's weight of a rank was fitted to the index's own order, whatever reranks its hits for others.
+        searched = self.searcher.search(questions, limit=self.num_passages, filters=filters, rerank=False)
         requests = [
             {"question": question, "context": hit.text}
             for question, hits in zip(questions, searched, strict=True)
@@ -184,18 +185,23 @@ def _found(hits: list[Hit], predictions: Sequence[Any]) -> Found:
     return Found(hits, answers, np.array(odds), np.array(ranks, dtype=np.float64))
 
 
-def tuned(found: Sequence[Found], known: Sequence[Sequence[str]], wanted_risk: float) -> Tuned:
+def tuned(
+    found: Sequence[Found], known: Sequence[Sequence[str]], wanted_risk: float, scoring: Scoring = "squad"
+) -> Tuned:
     """The rule that fits questions with known answers, none for those that the documents do not answer.
 
-    wanted_risk: of the answers given, the share that may be wrong; the lowest threshold that keeps it is taken. Raises
-    `DataError` for too few questions, or where every candidate is right or none is.
+    wanted_risk: of the answers given, the share that may be wrong; the lowest threshold that keeps it is taken.
+    scoring: whose definition of shared words. Raises `DataError` for too few questions, or where nothing is found for
+    any of them, or every candidate is right or none is.
     """
     if len(found) < LEAST_QUESTIONS:
         raise DataError(f"{len(found)} questions are too few to fit a rule on, {LEAST_QUESTIONS} are the least")
     right = [
-        np.array([_is_right(answer.answer, answers) for answer in one.answers], dtype=bool)
+        np.array([_is_right(answer.answer, answers, scoring) for answer in one.answers], dtype=bool)
         for one, answers in zip(found, known, strict=True)
     ]
+    if not any(one.answers for one in found):
+        raise DataError(f"no passage was found for any of the {len(found)} questions; are they about this index?")
     features = np.concatenate([np.column_stack([one.odds, np.log(one.ranks)]) for one in found if one.answers])
     odds_weight, rank_weight, bias = _logistic(features, np.concatenate(right))
     rule = AnswerRule(odds_weight, rank_weight, bias, num_questions=len(found))
@@ -226,8 +232,8 @@ def threshold_for(
     return float(scores[order][last]), (int(last) + 1) / len(order), float(wrong[last])
 
 
-def _is_right(answer: str, known: Sequence[str]) -> bool:
-    return bool(known) and score_answer(answer, known).f1 >= RIGHT_F1
+def _is_right(answer: str, known: Sequence[str], scoring: Scoring) -> bool:
+    return bool(known) and score_answer(answer, known, scoring).f1 >= RIGHT_F1
 
 
 def _best(rule: AnswerRule, found: Found, right: NDArray[np.bool_]) -> tuple[float, bool]:
