@@ -10,6 +10,7 @@ from pydantic import Field
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import load
 from bertsmith.runtime.progress import Progress
+from bertsmith.search.documents import fact_of
 from bertsmith.search.searcher import Hit, Mode, open_index
 from bertsmith.settings import Settings
 
@@ -60,21 +61,10 @@ def filters_of(texts: tuple[str, ...]) -> dict[str, Any] | None:
         if not name:
             raise SettingsError(f"filter: {text!r:.60} has no name before {sign}")
         if sign == "=":
-            found[name] = [*found.get(name, []), _value(value)]
+            found[name] = [*found.get(name, []), fact_of(value)]
         else:
             border = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}[sign]
-            found[name] = {**found.get(name, {}), border: _value(value)}
+            found[name] = {**found.get(name, {}), border: fact_of(value)}
     return {
         name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in found.items()
     } or None
-
-
-def _value(text: str) -> str | int | float | bool:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from bertsmith.files import bare_suffix
 Fact: TypeAlias = str | int | float | bool
 TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
 LONGEST_ID = 1_000
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?")
 _ID_NAMES = ("id", "_id", "docid", "doc_id", "document", "url")
 _TITLE_NAMES = ("title", "heading", "name")
 _TEXT_NAMES = ("text", "body", "content", "contents", "passage", "document_text", "question")
@@ -96,13 +98,28 @@ def _of_row(row: Row, name: str) -> Document | Fault:
         return Fault(row.where, "a document without an id", f"{id_name}: {found!r:.60}")
     title = values[title_name] if title_name is not None else ""
     own = {id_name, title_name, text_name}
-    metadata = {key: value for key, value in values.items() if key not in own and _is_fact(value)}
+    is_text = bare_suffix(row.path) in (".csv", ".tsv")  # whose cells do not say what they are
+    facts = {key: fact_of(value) if is_text and isinstance(value, str) else value for key, value in values.items()}
+    metadata = {key: value for key, value in facts.items() if key not in own and _is_fact(value)}
     return Document(str(found), text, title if isinstance(title, str) else "", metadata)
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
     plain = {key.strip().lower(): key for key in values}
     return next((plain[name] for name in names if name in plain), None)
+
+
+def fact_of(text: str) -> Fact:
+    """A number, true or false, where a text is written so; else the text: `007` and `1e5` are names.
+
+    >>> [fact_of(text) for text in ("2024", "-1.5", "true", "007", "en")]
+    [2024, -1.5, True, '007', 'en']
+    """
+    if text in ("true", "false"):
+        return text == "true"
+    if _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
 
 
 def _is_fact(value: Any) -> bool:
