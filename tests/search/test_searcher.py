@@ -71,6 +71,16 @@ def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -
     assert len({hit.document for hit in hits}) == len(hits) == 3
 
 
+def test_a_document_of_many_passages_hides_no_other(tmp_path: Path, encoder: TextEncoder) -> None:
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder, None, SMALL)
+    others = [Document("short", "Ba de di do du da de di."), Document("another", "Ba na ne ni.")]
+    index.upsert([Document("long", "Ba be. " * 1200), *others], encoder)
+    searcher = open_index(index.folder, encoder=encoder)
+    for mode in ("bm25", "dense", "hybrid"):
+        (hits,) = searcher.search(["ba be"], mode=mode, limit=3, per_document=1)
+        assert {hit.document for hit in hits} == {"long", "short", "another"}
+
+
 def test_what_is_there_already_is_not_written_again(index: Index, encoder: TextEncoder) -> None:
     revision = index.store.revision
     assert index.upsert(DOCUMENTS, encoder) == Upserted(num_unchanged=3)

@@ -26,7 +26,7 @@ class IndexSettings(Settings):
     """One change of an index."""
 
     documents: tuple[Path, ...] = Field(
-        (), description="folders of .txt and .md, or tables (.csv .tsv .jsonl .parquet) with a column text"
+        (), description="folders of .txt, .md and .html, or tables (.csv .tsv .jsonl .parquet) with a column text"
     )
     output_dir: Path = Field(description="folder of the index: a new one, or one that documents are put into")
     model: Path | None = Field(

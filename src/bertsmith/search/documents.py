@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,13 @@ from bertsmith.data.lines import Fault, Reading, read_lines, sift
 from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
 from bertsmith.errors import DataError
 from bertsmith.files import bare_suffix
+from bertsmith.search.markup import read_page
 
 Fact: TypeAlias = str | int | float | bool
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
+PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
+TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text", *PAGE_SUFFIXES)
+_OTHER_SUFFIXES = (".xml", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub", ".ppt", ".pptx", ".xls", ".xlsx")
+"""Of documents whose bytes are not the text that people read."""
 LONGEST_ID = 1_000
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?")
 _ID_NAMES = ("id", "_id", "docid", "doc_id", "document", "url")
@@ -44,16 +49,14 @@ class Document:
 def read_documents(paths: Sequence[Path], reading: Reading | None = None) -> Iterator[Document]:
     """The documents of folders, text files and tables, in order.
 
-    A text file is a document, its path below the folder its id. A row of a table is one: its id, title and text are
-    found by the columns' names, the other columns are its metadata. Raises `DataError` for what is none of them.
+    A text file is a document, its path below the folder its id; an HTML page too, by the text that its readers see. A
+    row of a table is one: its id, title and text are found by the columns' names, the other columns are its metadata.
+    Raises `DataError` for what is none of them.
     """
     reading = reading or Reading()
     for path in paths:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and _is_known(file))
-            if not files:
-                known = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-                raise DataError(f"{path}: no documents in this folder; those are {known}")
+            files = _files_of(path, reading)
             for file in files:
                 yield from _of_file(file, file.relative_to(path).as_posix(), reading)
         elif path.is_file():
@@ -62,18 +65,39 @@ def read_documents(paths: Sequence[Path], reading: Reading | None = None) -> Ite
             raise DataError(f"{path}: no such file or folder")
 
 
-def _is_known(path: Path) -> bool:
-    return bare_suffix(path) in (*TEXT_SUFFIXES, *TABLE_SUFFIXES) and not path.name.startswith(".")
+def _files_of(folder: Path, reading: Reading) -> list[Path]:
+    """Those that are read, by name; hidden ones and folders are passed by, files of other kinds told."""
+    files, others = [], Counter[str]()
+    for file in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts) or not file.is_file():
+            continue
+        suffix = bare_suffix(file)
+        if suffix in (*TEXT_SUFFIXES, *TABLE_SUFFIXES):
+            files.append(file)
+        else:
+            others[f"a file of another kind ({suffix or 'no ending'})"] += 1
+    if not files:
+        known = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
+        raise DataError(f"{folder}: no documents in this folder; those are {known}")
+    reading.skipped.update(others)
+    return files
 
 
 def _of_file(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     if bare_suffix(path) in TABLE_SUFFIXES:
         yield from sift((_of_row(row, name) for row in read_table(path, reading)), reading)
         return
+    if bare_suffix(path) in _OTHER_SUFFIXES:
+        raise DataError(f"{path}: not a text; save its text as .txt, .html, or as a table (.jsonl, .csv)")
     lines = [line.text for line in read_lines(path, reading)]
-    text = "\n".join(lines).strip("\n")
+    text, title = "\n".join(lines).strip("\n"), _heading(lines)
+    if bare_suffix(path) in PAGE_SUFFIXES:
+        page = read_page(text)
+        text, title = page.text, page.title
     if text.strip():
-        yield Document(name, text, _heading(lines))
+        yield Document(name, text, title)
+    else:
+        reading.skipped["a file without a text"] += 1
 
 
 def _heading(lines: Sequence[str]) -> str:

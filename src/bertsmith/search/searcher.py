@@ -27,6 +27,8 @@ Ranked: TypeAlias = list[tuple[int, float]]
 RANK_CONSTANT = 60
 CANDIDATES = 100
 """Passages of each way that are fused, at least."""
+MOST_CANDIDATES = 10_000
+"""Looked at where passages of few documents stand before all others and only one of each is wanted."""
 RERANKED = 50
 """Of the best ones that a reranker reads."""
 
@@ -48,6 +50,17 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     bm25_rank: int | None = None
     dense_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """wanted: hits of each query."""
+
+    queries: Sequence[str]
+    mode: Mode
+    wanted: int
+    conditions: Sequence[Condition]
+    per_document: int | None
 
 
 class Searched(Protocol):
@@ -110,13 +123,10 @@ class Searcher:
         reranks = self.reranker is not None if rerank is None else rerank
         wanted = max(limit, RERANKED) if reranks else limit
         depth = max(CANDIDATES, 2 * wanted) if mode == "hybrid" or per_document else wanted
-        words, meaning = self._candidates(queries, mode, depth, conditions)
-        found = []
-        for query, by_words, by_meaning in zip(queries, words, meaning, strict=True):
-            ranked = by_words if mode == "bm25" else by_meaning if mode == "dense" else fused([by_words, by_meaning])
-            hits = self._hits(ranked, by_words, by_meaning, wanted, per_document)
-            found.append(self._reranked(query, hits)[:limit] if reranks else hits[:limit])
-        return found
+        found = self._found(_Asked(queries, mode, wanted, conditions, per_document), depth)
+        if not reranks:
+            return [hits[:limit] for hits in found]
+        return [self._reranked(query, hits)[:limit] for query, hits in zip(queries, found, strict=True)]
 
     def document(self, id_: str) -> Document | None:
         """By its id, as it was given."""
@@ -131,10 +141,26 @@ class Searcher:
             raise SettingsError(f"mode: {mode} needs vectors, and this index was made without a model; bm25 is there")
         return mode
 
-    def _candidates(
-        self, queries: Sequence[str], mode: Mode, depth: int, conditions: Sequence[Condition]
-    ) -> tuple[list[Ranked], list[Ranked]]:
+    def _found(self, asked: _Asked, depth: int) -> list[list[Hit]]:
+        """depth: candidates of each way; where one document's fill them, more are looked at."""
+        words, meaning = self._candidates(asked, depth)
+        found, short = [], []
+        for place, (by_words, by_meaning) in enumerate(zip(words, meaning, strict=True)):
+            mode = asked.mode
+            ranked = by_words if mode == "bm25" else by_meaning if mode == "dense" else fused([by_words, by_meaning])
+            found.append(self._hits(ranked, by_words, by_meaning, asked.wanted, asked.per_document))
+            is_cut = max(len(by_words), len(by_meaning)) >= depth
+            if asked.per_document and len(found[-1]) < asked.wanted and is_cut:
+                short.append(place)
+        if short and depth < MOST_CANDIDATES:
+            deeper = self._found(replace(asked, queries=[asked.queries[place] for place in short]), 4 * depth)
+            for place, hits in zip(short, deeper, strict=True):
+                found[place] = hits
+        return found
+
+    def _candidates(self, asked: _Asked, depth: int) -> tuple[list[Ranked], list[Ranked]]:
         """Of each way and query the best passages; none of a way that was not asked for."""
+        queries, mode, conditions = asked.queries, asked.mode, asked.conditions
         nothing: list[Ranked] = [[] for _ in queries]
         words = meaning = nothing
         if mode != "dense":
