@@ -14,8 +14,9 @@ from toys import toy_tokenizer
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
+from bertsmith.search.filters import conditions_of
 from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
-from bertsmith.search.index import Index, Upserted
+from bertsmith.search.index import Index, Upserted, batches
 from bertsmith.search.passages import PassageSettings
 from bertsmith.search.searcher import fused, open_index
 from bertsmith.text.tokenizer import Tokenizer
@@ -162,7 +163,7 @@ def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: 
     for filters in (None, {"nothing": 1}):
         one, other = (s.search(["ba be bi", "na ne"], mode="dense", filters=filters) for s in (with_graph, without))
         assert [[hit.document for hit in hits] for hits in one] == [[hit.document for hit in hits] for hits in other]
-    assert with_graph.index._graph is not None  # type: ignore[attr-defined]
+    assert with_graph.index.memory.now().graph is not None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record"])
@@ -225,3 +226,33 @@ def test_searches_go_on_while_documents_and_graph_change(tmp_path: Path, encoder
     is_over.set()
     thread.join()
     assert failures == []
+
+
+def test_what_was_read_of_one_moment_stays_whatever_changes(index: Index, encoder: TextEncoder) -> None:
+    query = encoder.vectors(["ba be"])
+    with index.store.reading():
+        held, chosen = index.memory.now(), index.store.numbers(conditions_of({"lang": "x"}))
+    before = held.nearest(query, 3, chosen)
+    index.delete(["two"])
+    index.upsert([Document("four", "Na ne ni.")], encoder)
+    assert {number for number, _ in index.by_vectors(query, 50, [])[0]}.isdisjoint(chosen.tolist())
+    assert held.nearest(query, 3, chosen) == before
+
+
+def test_a_searcher_that_is_open_takes_up_a_graph_that_is_made_later(tmp_path: Path, encoder: TextEncoder) -> None:
+    pytest.importorskip("usearch")
+    graph = GraphSettings(graph_from_passages=10)
+    writer = Index.create(tmp_path / "index", toy_tokenizer(), encoder, None, SMALL, graph)
+    writer.upsert(many(0), encoder)
+    reader = Index.open(tmp_path / "index")
+    known = reader.by_vectors(encoder.vectors(["ba be"]), 5, [])
+    assert reader.memory.now().graph is None
+    writer.build_graph()
+    assert reader.by_vectors(encoder.vectors(["ba be"]), 5, []) == known
+    assert reader.memory.now().graph is not None
+    assert reader.notes == []
+
+
+def test_long_documents_are_written_few_at_a_time() -> None:
+    documents = [Document(str(number), "x" * size) for number, size in enumerate([3, 5_000_000, 1, *[1] * 64])]
+    assert [len(batch) for batch in batches(documents)] == [1, 1, 64, 1]

@@ -7,7 +7,7 @@ D/graph.*         made from the vectors, and made again where it does not fit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.data.batch import blocks
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.files import atomic_folder
 from bertsmith.runtime.interruption import raise_if_asked
@@ -24,16 +23,16 @@ from bertsmith.search.documents import Document, check_document
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import Condition
 from bertsmith.search.graph import Graph, GraphSettings
+from bertsmith.search.held import VectorMemory
 from bertsmith.search.passages import PassageSettings, cut_document
 from bertsmith.search.store import FILE, NewPassage, Store, StoredPassage
-from bertsmith.search.vectors import nearest
 from bertsmith.text.tokenizer import Tokenizer
 
 TOKENIZER = "tokenizer"
 BATCH_DOCUMENTS = 64
 """Written in one transaction; what a killed writer loses."""
-NARROW_FRACTION = 0.5
-"""Of the passages that a filter leaves, up to which the graph is of no use: it finds neighbours, not those that fit."""
+BATCH_CHARACTERS = 4_000_000
+"""Of long documents fewer are written together: a batch is held in memory with all its pieces and vectors."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,11 @@ class Index:
         self.folder, self.store, self.tokenizer = folder, store, tokenizer
         self.passage_settings = PassageSettings.of(store.facts["passages"], str(store.path))
         self.graph_settings = GraphSettings.of(store.facts["graph"], str(store.path))
-        self.notes: list[str] = []
-        self._revision = -1
-        self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
-        self._vectors: NDArray[np.float32] = np.empty((0, self.width), np.float32)
-        self._graph: Graph | None = None
+        self.memory = VectorMemory(store, folder, self.width, self.graph_settings)
+
+    @property
+    def notes(self) -> list[str]:
+        return self.memory.notes
 
     @classmethod
     def create(
@@ -144,7 +143,7 @@ class Index:
         seen: dict[str, int] = {}
         total = Upserted()
         with (progress or Progress()).phase("indexing", unit="documents") as phase:
-            for batch in blocks(documents, BATCH_DOCUMENTS):
+            for batch in batches(documents):
                 raise_if_asked()
                 for document in batch:
                     check_document(document)
@@ -190,8 +189,10 @@ class Index:
     def build_graph(self) -> None:
         """Make the graph over all vectors of now; searches go on meanwhile, by the earlier one or exactly."""
         with self.store.reading():
-            self._refresh()
-        self._graph = Graph.build(self.folder, self._numbers, self._vectors, self._revision, self.graph_settings)
+            held = self.memory.now()
+        graph = Graph.build(self.folder, held.numbers, held.rows, held.revision, self.graph_settings)
+        with self.store.reading():
+            self.memory.take(graph)
 
     # Searching
 
@@ -204,33 +205,9 @@ class Index:
     ) -> list[list[tuple[int, float]]]:
         """Of each query the passages with the highest cosine: exact, or by the graph where there is one that fits."""
         with self.store.reading():
-            self._refresh()
+            held = self.memory.now()
             chosen = self.store.numbers(conditions) if conditions else None
-        numbers, rows = self._numbers, self._vectors
-        if chosen is not None:
-            places = np.searchsorted(numbers, chosen)
-            numbers, rows = numbers[places], rows[places]
-        is_narrow = chosen is not None and len(chosen) <= NARROW_FRACTION * len(self._numbers)
-        if self._graph is None or is_narrow or len(numbers) <= limit:
-            found = nearest(vectors, numbers, rows, limit)
-            return [_pairs(*row) for row in zip(found.numbers, found.scores, strict=True)]
-        return self._by_graph(self._graph, vectors, limit, chosen)
-
-    def _by_graph(
-        self, graph: Graph, vectors: NDArray[np.float32], limit: int, chosen: NDArray[np.int64] | None
-    ) -> list[list[tuple[int, float]]]:
-        """Candidates from the graph, those added since it was made, and their exact cosines."""
-        candidates = graph.nearest(vectors, 2 * limit).numbers
-        newer = self._numbers[self._numbers > graph.record.newest]
-        alive = self._numbers if chosen is None else chosen
-        found = []
-        for query, row in zip(vectors, candidates, strict=True):
-            numbers = np.union1d(row[row > 0], newer)
-            numbers = numbers[np.isin(numbers, alive, assume_unique=True)]
-            rows = self._vectors[np.searchsorted(self._numbers, numbers)]
-            best = nearest(query[None], numbers, rows, limit)
-            found.append(_pairs(best.numbers[0], best.scores[0]))
-        return found
+        return held.nearest(vectors, limit, chosen)
 
     def passages(self, numbers: Sequence[int]) -> Mapping[int, StoredPassage]:
         with self.store.reading():
@@ -239,29 +216,18 @@ class Index:
     def document(self, id_: str) -> Document | None:
         return self.store.document(id_)
 
-    def _refresh(self) -> None:
-        """The vectors of now; those of a number never change, so only new ones are read."""
-        revision = self.store.revision
-        if revision == self._revision or not self.has_vectors:
-            return
-        numbers = self.store.numbers()
-        newest = int(self._numbers[-1]) if len(self._numbers) else 0
-        added, vectors = self.store.vectors_after(newest, self.width)
-        stays = np.isin(self._numbers, numbers, assume_unique=True)
-        if len(self._numbers) == 0:
-            self._numbers, self._vectors = added, vectors
-        else:
-            self._numbers = np.concatenate([self._numbers[stays], added])
-            self._vectors = np.concatenate([self._vectors[stays], vectors])
-        if self._revision < 0 and len(self._numbers) >= self.graph_settings.graph_from_passages:
-            self._open_graph()
-        self._revision = revision
 
-    def _open_graph(self) -> None:
-        try:
-            self._graph = Graph.open(self.folder, self.width, self.graph_settings)
-        except (FileFormatError, SettingsError) as error:
-            self.notes.append(f"{error}; the search is exact, and slower, until bertsmith index makes the graph anew")
+def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """What is written together: at most so many documents, of at most so many characters or one alone."""
+    batch, size = list[Document](), 0
+    for document in documents:
+        if batch and (len(batch) == BATCH_DOCUMENTS or size + len(document.text) > BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(document)
+        size += len(document.text)
+    if batch:
+        yield batch
 
 
 def encoder_of(folder: Path) -> str | None:
@@ -275,10 +241,6 @@ def encoder_of(folder: Path) -> str | None:
 def embedded_text(title: str, text: str) -> str:
     """What the encoder reads of a passage."""
     return f"{title} {text}" if title else text
-
-
-def _pairs(numbers: NDArray[np.int64], scores: NDArray[np.float32]) -> list[tuple[int, float]]:
-    return list(zip(numbers.tolist(), scores.tolist(), strict=True))
 
 
 def _sum(one: Upserted, other: Upserted) -> Upserted:

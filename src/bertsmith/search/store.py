@@ -31,6 +31,13 @@ BUSY_SECONDS = 60
 MOST_QUERY_PIECES = 256
 """Different pieces of a query that are searched by; a longer one is searched by the first of them."""
 MOST_VARIABLES = 900
+_UNWRITABLE = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_READONLY_CANTINIT,
+    sqlite3.SQLITE_READONLY_DIRECTORY,
+    sqlite3.SQLITE_READONLY_RECOVERY,
+}
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -78,18 +85,17 @@ class Store:
         if facts is None and not self.path.is_file():
             raise FileFormatError(f"{folder}: no index there ({FILE} is missing); make one with bertsmith index")
         self._lock = RLock()
-        self._connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"mmap_size = {1 << 30}"):
-                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection = _connected(self.path, is_new=facts is not None)
+        except sqlite3.DatabaseError as error:
+            raise FileFormatError(f"{self.path}: {_reason(error)}") from None
+        try:
             if facts is not None:
                 self._make(facts)
             self.facts = self._facts()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise FileFormatError(f"{self.path}: not an index, or damaged: {error}") from None
+            raise FileFormatError(f"{self.path}: {_reason(error)}") from None
         if self.facts.get("format_version") != FORMAT_VERSION:
             raise FileFormatError(f"{self.path}: made by another version of bertsmith; make the index anew")
 
@@ -303,6 +309,40 @@ class Store:
     def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
         with self._lock:
             return self._connection.execute(query, values).fetchone()[0]
+
+
+def _connected(path: Path, *, is_new: bool) -> sqlite3.Connection:
+    """To the file at `path`; where nothing can be written beside it, as it lies there."""
+    try:
+        return _opened(path.absolute().as_uri() + ("" if is_new else "?mode=rw"), "journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        beside = path.with_name(f"{path.name}-wal")
+        if is_new or error.sqlite_errorcode not in _UNWRITABLE:
+            raise
+        if beside.exists() and beside.stat().st_size:
+            raise sqlite3.OperationalError(
+                f"{error}; its last changes lie in {beside.name} and are put in only where the folder can be written: "
+                "open the index there once"
+            ) from None
+        # Nobody may write it while it is read so: in a folder that cannot be written nobody does.
+        return _opened(f"{path.absolute().as_uri()}?immutable=1")
+
+
+def _opened(uri: str, *pragmas: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in (*pragmas, "synchronous = FULL", "foreign_keys = ON", f"mmap_size = {1 << 30}"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _reason(error: sqlite3.DatabaseError) -> str:
+    """An operation that failed says nothing of the file."""
+    return str(error) if isinstance(error, sqlite3.OperationalError) else f"not an index, or damaged: {error}"
 
 
 def words_of(pieces: Ids) -> str:
