@@ -187,7 +187,9 @@ def cmrc(data_dir: Path, folder: Path) -> dict[str, Any]:
     """Questions of CMRC 2018 to its own passages, by words alone, with the published Chinese vocabulary."""
     with lzma.open(data_dir / "qa" / "cmrc2018" / "cmrc2018_dev.json.xz") as file:
         articles = json.load(file)["data"]
-    vocabulary = (data_dir / "vocab" / "bert-base-chinese-vocab.txt").read_text(encoding="utf-8").splitlines()
+    vocabulary = (
+        (data_dir / "vocab" / "bert-base-chinese-vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    )
     documents, asked = {}, []
     for article in articles:
         for paragraph in article["paragraphs"]:

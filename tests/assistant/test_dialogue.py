@@ -14,7 +14,7 @@ from toys import toy_config, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.assistant.dialogue import Assistant, DialogueSettings, Reply, Turn
-from bertsmith.assistant.transcripts import RememberedTranscripts, TranscriptFile
+from bertsmith.assistant.transcripts import MOST_TURNS, RememberedTranscripts, TranscriptFile
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.chat import open_assistant
@@ -203,6 +203,30 @@ def test_what_was_said_is_whole_after_kill_9(tmp_path: Path) -> None:
     assert len(turns) >= 2 * len(said)
     assert len(turns) % 2 == 0
     assert [turn.text for turn in turns[:4]] == ["question 0", "answer 0", "question 1", "answer 1"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_last_turns_are_read_in_their_order(tmp_path: Path, kept: bool) -> None:
+    transcripts = TranscriptFile(tmp_path / "talk.sqlite") if kept else RememberedTranscripts()
+    for number in range(150):
+        transcripts.add("c", [Turn("user", f"q{number}"), Turn("agent", f"a{number}")])
+    transcripts.add("other", [Turn("user", "x")])
+    assert [turn.text for turn in transcripts.turns("c", 3)] == ["a148", "q149", "a149"]
+    assert transcripts.turns("c", 0) == transcripts.turns("nobody", 3) == []
+    assert [turn.text for turn in transcripts.turns("other", 3)] == ["x"]
+    assert len(transcripts.turns("c")) == (300 if kept else MOST_TURNS)
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "talk.sqlite"
+    transcripts = TranscriptFile(path)
+    transcripts.add("c", [Turn("user", "x" * 1000)] * 100)
+    transcripts.close()
+    content = bytearray(path.read_bytes())
+    content[3 * 4096 :] = b"\xff" * len(content[3 * 4096 :])
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"cannot be read|not a file of transcripts"):
+        TranscriptFile(path).turns("c")
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

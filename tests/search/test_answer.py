@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from toy_models import toy_bert
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
-from bertsmith.errors import DataError, SettingsError
-from bertsmith.inference.predictor import Predictor
+from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.ask import AskSettings, ask, open_answerer, read_questions
+from bertsmith.recipes.finetune import finetune, finetune_settings
 from bertsmith.search.answer import FILE, Answerer, AnswerRule, Candidate, Citation, Found, threshold_for, tuned
 from bertsmith.search.documents import Document
 from bertsmith.search.index import Index
@@ -69,6 +73,99 @@ def test_what_is_unsure_is_withheld_and_what_is_not_found_has_no_candidates(fold
     assert nothing.score == 0.0
     (filtered,) = answerer.ask(["bo"], {"year": 2024})
     assert filtered.hits == ()
+
+
+@pytest.fixture(scope="module")
+def trained_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To whatever question, the word with m is the answer; a passage without one has none."""
+    folder = tmp_path_factory.mktemp("reader")
+    rng = np.random.default_rng(0)
+    words = [first + vowel for first in "bdfgkln" for vowel in "aeiou"]
+    rows = []
+    for number in range(400):
+        said = list(rng.choice(words, size=int(rng.integers(2, 6))))
+        answer = f"m{rng.choice(list('aeiou'))}"
+        if number % 3:
+            said[int(rng.integers(len(said)))] = answer
+        said.insert(int(rng.integers(1, len(said))), ".")
+        answers = [answer] if number % 3 else []
+        rows.append({"question": said[0], "context": f"{' '.join(said)}.", "answers": answers})
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = {
+        "train_file": folder / "train.jsonl",
+        "output_dir": folder / "model",
+        "model": str(toy_bert(folder / "bert")),
+        "training": {"max_steps": 80, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "device": "cpu"},
+    }
+    finetune("question_answering", finetune_settings("question_answering").of(values))
+    return folder / "model"
+
+
+def test_a_planted_answer_is_found_and_cited_and_a_missing_one_is_not_made_up(
+    trained_reader: Path, tmp_path: Path
+) -> None:
+    """Every document has a word that no other has; those of odd numbers hold an answer, in their last sentence."""
+    names = [first + second for first in "kln" for second in "aeiou"]
+    answers = [f"m{'aeiou'[number % 5]}" if number % 2 else None for number in range(len(names))]
+    texts = {
+        name: f"Ba {name} de. Gi {name} fo{f' {answer}' if answer else ''} bu."
+        for name, answer in zip(names, answers, strict=True)
+    }
+    settings = PassageSettings(passage_tokens=8, overlap_sentences=0)
+    index = Index.create(tmp_path / "index", toy_tokenizer(), passages=settings)
+    index.upsert([Document(name, text) for name, text in texts.items()])
+    index.close()
+    known = dict(zip(names[:10], answers[:10], strict=True))
+    lines = [
+        {"question": question, "answers": [answer] if answer else []}
+        for name, answer in known.items()
+        for question in (name, f"{name} {name}")
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    ask(AskSettings(folder=tmp_path / "index", reader=trained_reader, tune=tmp_path / "questions.jsonl"))
+    answerer, _ = open_answerer(tmp_path / "index")
+    for name, answer, answered in zip(names[10:], answers[10:], answerer.ask(names[10:]), strict=True):
+        assert answered.answer == answer
+        if answer is None:
+            assert answered.citation is None
+        else:
+            start = texts[name].index(answer)
+            assert answered.citation == Citation(name, "", start, start + len(answer), answer)
+
+
+def test_a_span_of_two_passages_is_one_candidate(tmp_path: Path, trained_reader: Path) -> None:
+    settings = PassageSettings(passage_tokens=8, overlap_sentences=1)
+    index = Index.create(tmp_path / "index", toy_tokenizer(), passages=settings)
+    index.upsert([Document("d", "Ka be. Ka mi. Ka du. Ka fe.")])
+    index.close()
+    (answered,) = Answerer(open_index(tmp_path / "index"), load(trained_reader), AnswerRule(threshold=0.0)).ask(["ka"])
+    assert sum("mi" in hit.text for hit in answered.hits) == 2
+    assert answered.answer == "mi"
+    places = [(candidate.citation.start, candidate.citation.end) for candidate in answered.candidates]
+    assert len(set(places)) == len(places)
+
+
+def test_an_empty_index_knows_nothing(tmp_path: Path) -> None:
+    Index.create(tmp_path / "index", toy_tokenizer()).close()
+    (answered,) = Answerer(open_index(tmp_path / "index"), toy_reader()).ask(["ba"])
+    assert (answered.answer, answered.score, answered.candidates, answered.hits) == (None, 0.0, (), ())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"reader": "r"},
+        {"reader": "r", "reader_sha256": "0", "rule": []},
+        {"reader": "r", "reader_sha256": "0", "rule": {"threshold": "high"}},
+        {"reader": "r", "reader_sha256": "0", "rule": {"slope": math.nan}},
+        {"reader": 3, "reader_sha256": "0", "rule": {}},
+        {"reader": "r", "reader_sha256": "0", "rule": {}, "num_passages": 0},
+    ],
+)
+def test_a_rule_of_another_shape_is_told(folder: Path, content: dict[str, Any]) -> None:
+    (folder / FILE).write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match="--tune makes it anew"):
+        open_answerer(folder, reader=toy_reader())
 
 
 def made(odds: list[float], answers: list[str]) -> Found:

@@ -68,7 +68,7 @@ class Turn:
 class Transcripts(Protocol):
     """Where conversations are kept."""
 
-    def turns(self, conversation: str) -> list[Turn]: ...
+    def turns(self, conversation: str, last: int | None = None) -> list[Turn]: ...
 
     def add(self, conversation: str, turns: Sequence[Turn]) -> None: ...
 
@@ -93,7 +93,9 @@ class Assistant:
         if not text.strip():
             raise DataError("text: an empty message")
         known = uuid4().hex if conversation is None else conversation
-        before = self.transcripts.turns(known)
+        # Only who chooses among replies reads what was said before, and never all of a long conversation.
+        num_read = self.settings.num_turns - 1 if self.selector is not None else 0
+        before = self.transcripts.turns(known, num_read) if num_read else []
         found = self._reply(known, before, text)
         facts = {"kind": found.kind, "score": found.score, "intent": found.intent}
         self.transcripts.add(known, [Turn("user", text), Turn("agent", found.text, facts)])
@@ -138,7 +140,7 @@ class Assistant:
 
     def _chosen(self, selector: Predictor, before: Sequence[Turn], text: str) -> tuple[int, float]:
         """The place of the likeliest of the written replies, and its probability, by the last turns."""
-        said = [turn.text for turn in before][-(self.settings.num_turns - 1) :] if self.settings.num_turns > 1 else []
+        said = [turn.text for turn in before]
         (prediction,) = selector.predict([{"query": (*said, text), "passages": self.candidates}])
         place = prediction.ranking[0]
         return place, float(prediction.scores[place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from bertsmith.errors import DataError, FileFormatError
 BUSY_SECONDS = 10
 MOST_CONVERSATIONS = 10_000
 """That are remembered where nothing is kept; the one that was used longest ago is forgotten first."""
+MOST_TURNS = 200
+"""That are remembered of each of them, the last ones."""
 SCHEMA = """CREATE TABLE IF NOT EXISTS turns (
     number INTEGER PRIMARY KEY, conversation TEXT NOT NULL, time TEXT NOT NULL, speaker TEXT NOT NULL,
     text TEXT NOT NULL, facts TEXT NOT NULL
@@ -39,13 +41,15 @@ class TranscriptFile:
             self._connection.close()
             raise FileFormatError(f"{path}: not a file of transcripts: {error}") from None
 
-    def turns(self, conversation: str) -> list[Turn]:
-        """In the order in which they were said."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT speaker, text, facts FROM turns WHERE conversation = ? ORDER BY number", (conversation,)
-            ).fetchall()
-        return [Turn(speaker, text, json.loads(facts)) for speaker, text, facts in rows]
+    def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
+        """All or the `last` ones, in the order in which they were said. Raises `FileFormatError` for damage."""
+        asked = "SELECT speaker, text, facts FROM turns WHERE conversation = ? ORDER BY number DESC LIMIT ?"
+        try:
+            with self._lock:
+                rows = self._connection.execute(asked, (conversation, -1 if last is None else last)).fetchall()
+            return [Turn(speaker, text, json.loads(facts)) for speaker, text, facts in reversed(rows)]
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise FileFormatError(f"{self.path}: the conversation cannot be read: {error}") from None
 
     def add(self, conversation: str, turns: Sequence[Turn]) -> None:
         """All of them, on the disk when this returns. Raises `DataError` where they cannot be written."""
@@ -58,7 +62,7 @@ class TranscriptFile:
                     "INSERT INTO turns (conversation, time, speaker, text, facts) VALUES (?, ?, ?, ?, ?)", rows
                 )
                 self._connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self._connection.rollback()
                 raise DataError(f"{self.path}: the conversation could not be kept: {error}") from None
 
@@ -71,13 +75,14 @@ class RememberedTranscripts:
     """In memory alone, until the process ends."""
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
+        self._turns: OrderedDict[str, deque[Turn]] = OrderedDict()
 
-    def turns(self, conversation: str) -> list[Turn]:
-        return list(self._turns.get(conversation, ()))
+    def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
+        turns = list(self._turns.get(conversation, ()))
+        return turns if last is None else turns[max(0, len(turns) - last) :]
 
     def add(self, conversation: str, turns: Sequence[Turn]) -> None:
-        self._turns.setdefault(conversation, []).extend(turns)
+        self._turns.setdefault(conversation, deque(maxlen=MOST_TURNS)).extend(turns)
         self._turns.move_to_end(conversation)
         if len(self._turns) > MOST_CONVERSATIONS:
             self._turns.popitem(last=False)

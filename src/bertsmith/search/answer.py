@@ -151,11 +151,11 @@ class Answerer:
         if not found.answers:
             return Answered(None, 0.0, None, (), tuple(found.hits))
         logits = self.rule.logits(found.odds, found.ranks)
-        order = np.argsort(-logits, kind="stable")
-        candidates = tuple(
-            replace(found.answers[place], score=self.rule.confidence(float(logits[place])))
-            for place in order[:SHOWN_CANDIDATES]
-        )
+        by_citation: dict[Citation, Candidate] = {}  # passages overlap: a span may be found in two of them
+        for place in np.argsort(-logits, kind="stable"):
+            candidate = replace(found.answers[place], score=self.rule.confidence(float(logits[place])))
+            by_citation.setdefault(candidate.citation, candidate)
+        candidates = tuple(by_citation.values())[:SHOWN_CANDIDATES]
         best = candidates[0]
         is_sure = best.score >= self.rule.threshold
         return Answered(
@@ -276,7 +276,15 @@ class KeptAnswers:
             return None
         values = read_json(folder / FILE)
         try:
-            return cls(**{**values, "rule": AnswerRule(**values["rule"])})
+            kept = cls(**{**values, "rule": AnswerRule(**values["rule"])})
+            if type(kept.num_passages) is not int or kept.num_passages < 1:
+                raise TypeError(f"num_passages is {kept.num_passages!r}")
+            if not isinstance(kept.reader, str) or not isinstance(kept.reader_sha256, str):
+                raise TypeError("reader and reader_sha256 are no texts")
+            for name, number in asdict(kept.rule).items():
+                if isinstance(number, bool) or not math.isfinite(number):
+                    raise TypeError(f"{name} is {number!r}")
+            return kept
         except (KeyError, TypeError) as error:
             raise FileFormatError(
                 f"{folder / FILE}: not what bertsmith ask keeps: {error}; --tune makes it anew"
