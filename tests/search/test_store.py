@@ -41,6 +41,14 @@ def test_bm25_is_the_one_worked_by_hand(store: Store) -> None:
     assert [number for number, _ in store.by_words([7, 9], 10, [])] == [2, 1]
 
 
+def test_pieces_of_most_passages_are_asked_for_only_where_others_find_too_little(store: Store) -> None:
+    for id_, pieces in {"a": (5, 6), "b": (5, 7), "c": (5, 5), "d": (5, 6)}.items():
+        put(store, id_, *pieces)
+    assert [number for number, _ in store.by_words([5, 6], 2, [])] == [1, 4]
+    assert [number for number, _ in store.by_words([5, 6], 10, [])] == [1, 4, 3, 2]
+    assert [number for number, _ in store.by_words([5], 1, [])] == [3]
+
+
 def test_pieces_are_told_apart_whatever_their_digits(store: Store) -> None:
     for id_, piece in {"a": 1, "b": 11, "c": 111, "d": 21}.items():
         put(store, id_, piece)

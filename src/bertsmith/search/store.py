@@ -85,6 +85,7 @@ class Store:
             if facts is not None:
                 self._make(facts)
             self.facts = self._facts()
+            self._connection.execute("CREATE VIRTUAL TABLE temp.spread USING fts5vocab ('main', 'words', 'row')")
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise FileFormatError(f"{self.path}: {reason(error)}") from None
@@ -238,22 +239,35 @@ class Store:
 
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
         """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of the pieces, with it."""
-        if not len(pieces):
+        words = [_word(piece) for piece in dict.fromkeys(map(int, pieces))][:MOST_QUERY_PIECES]
+        with self._lock:
+            telling = self._telling(words)
+            found = self._by_words(telling, limit, conditions)
+            # Passages without any of them stand below all others, and are wanted where those are few.
+            return found if len(found) == limit or telling == words else self._by_words(words, limit, conditions)
+
+    def _telling(self, words: Sequence[str]) -> list[str]:
+        """Those in at most half of the passages. The others weigh nothing in FTS5's BM25, and are most of its work."""
+        most = self.num_passages / 2
+        counted = (self._connection.execute("SELECT doc FROM spread WHERE term = ?", (word,)) for word in words)
+        counts = [row.fetchone() or (0,) for row in counted]
+        return [word for word, (count,) in zip(words, counts, strict=True) if count <= most]
+
+    def _by_words(self, words: Sequence[str], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
+        if not words:
             return []
-        asked = " OR ".join(f'"{_word(piece)}"' for piece in list(dict.fromkeys(map(int, pieces)))[:MOST_QUERY_PIECES])
+        asked = " OR ".join(f'"{word}"' for word in words)
         where, values = _where(conditions)
         narrowed = (
             f"AND rowid IN (SELECT p.number FROM passages p JOIN documents d ON d.number = p.document WHERE {where})"
             if where
             else ""
         )
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT rowid, -bm25(words) FROM words "
-                f"WHERE words MATCH ? {narrowed} ORDER BY bm25(words), rowid LIMIT ?",
-                (asked, *values, limit),
-            )
-            return [(int(number), float(score)) for number, score in rows]
+        rows = self._connection.execute(
+            f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? {narrowed} ORDER BY bm25(words), rowid LIMIT ?",
+            (asked, *values, limit),
+        )
+        return [(int(number), float(score)) for number, score in rows]
 
     def numbers(self, conditions: Sequence[Condition] = ()) -> NDArray[np.int64]:
         """Of all passages, or of those whose documents meet the conditions; rising."""
