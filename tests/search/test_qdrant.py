@@ -69,11 +69,48 @@ def test_documents_change_and_go(index: QdrantIndex) -> None:
     assert index.document("two") is None
 
 
+def test_a_change_that_was_cut_off_is_made_by_the_next_one(index: QdrantIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [Document("one", "Na ne ni. " * 6), Document("two", "Na ne. " * 6), Document("four", "La le. " * 9)]
+    send, left = index.client.upsert, [0]
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise ConnectionError("gone")
+        return send(*arguments, **named)
+
+    monkeypatch.setattr("bertsmith.search.qdrant.BATCH_POINTS", 2)
+    left[0] = 1
+    with monkeypatch.context() as patched:
+        patched.setattr(index.client, "upsert", failing)
+        with pytest.raises(SettingsError, match="gone"):
+            index.upsert([Document("four", "Ga ge. " * 9)])
+    for calls in range(4):  # of 7 for three documents; those that are whole are not sent again
+        left[0] = calls
+        with monkeypatch.context() as patched:
+            patched.setattr(index.client, "upsert", failing)
+            with pytest.raises(SettingsError, match="does not answer: gone"):
+                index.upsert(changed)
+    index.upsert(changed)
+    changed[1] = Document("two", "Ga ge.")
+    with monkeypatch.context() as patched:  # cut off between writing and taking out
+        patched.setattr(index.client, "delete", lambda *_, **__: None)
+        index.upsert(changed)
+    assert index.upsert(changed).num_changed == 1
+    assert index.upsert(changed) == Upserted(num_unchanged=3)
+    (hits,) = searcher(index).search(["na"], mode="dense", limit=100)
+    by_document = {document.id: document for document in [*changed, DOCUMENTS[2]]}
+    assert index.num_passages == len(hits)
+    assert all(by_document[hit.document].text[hit.start : hit.end] == hit.text for hit in hits)
+    assert index.num_documents == 4
+
+
 def test_what_does_not_fit_is_refused(index: QdrantIndex, client: Any, encoder: TextEncoder) -> None:
-    with pytest.raises(SettingsError, match="other encoder"):
+    with pytest.raises(SettingsError, match="another encoder"):
         QdrantIndex(client, "docs", TextEncoder(encoder.predictor, "another"), SMALL)
     with pytest.raises(SettingsError, match="other passages"):
-        QdrantIndex(client, "docs", encoder)
+        QdrantIndex(client, "docs", encoder, PassageSettings())
+    assert QdrantIndex(client, "docs", encoder).passage_settings == SMALL
     with pytest.raises(DataError, match="borders for numbers alone"):
         searcher(index).search(["ba"], filters={"lang": {"gt": "a"}})
     with pytest.raises(DataError, match="two documents have the id"):
