@@ -11,6 +11,7 @@ from toys import toy_config, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.cli.main import main
+from bertsmith.tasks.embedding import Embedding, EmbeddingSettings
 from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
 
@@ -69,9 +70,32 @@ def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest
     assert "not fitted" in answered["warnings"][0]
 
 
+def test_an_index_on_qdrant_is_made_changed_and_searched(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("qdrant_client", reason="extra `qdrant`")
+    task = Embedding(EmbeddingSettings(max_length=32))
+    save_artifact(place / "model", Artifact(task, task.build(toy_config()), toy_tokenizer()))
+    there = ["--qdrant-url", place / "server", "--collection", "docs"]
+    code, _, said = run(capsys, "index", place / "docs", *there)
+    assert code == 2
+    assert "--model" in said
+    code, made, _ = run(capsys, "index", place / "docs", *there, "--model", place / "model")
+    assert (code, made["num_documents"], made["num_passages"], made["folder"]) == (0, 3, 3, "docs")
+    (place / "docs" / "a.md").write_text("# Ka\n\nBa be bo.\n")
+    _, changed, _ = run(capsys, "index", place / "docs", *there, "--delete", "x")
+    assert (changed["upserted"]["num_changed"], changed["num_deleted"]) == (1, 1)
+    query = ["search", "docs", "ba", "--qdrant-url", place / "server", "--filter", "year>=2024"]
+    _, found, _ = run(capsys, *query)
+    assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
+    code, _, said = run(capsys, "search", "another", "ba", "--qdrant-url", place / "server")
+    assert code == 1
+    assert "no collection 'another'" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["index", "{place}/docs"], "--output-dir"),
+        (["index", "{place}/docs", "--collection", "docs"], "both --qdrant-url and --collection"),
         (["index", "{place}/docs", "--output-dir", "{place}/index"], "--tokenizer"),
         (["index", "{place}/nowhere", "--tokenizer", "{place}/tokenizer", "--output-dir", "{place}/i"], "no such file"),
         (["index", "{place}/docs", "--tokenizer", "{place}/tokenizer", "--output-dir", "{place}/docs"], "not empty"),

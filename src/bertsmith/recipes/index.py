@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -11,9 +11,10 @@ from pydantic import Field
 
 from bertsmith.data.lines import ErrorPolicy, Reading
 from bertsmith.errors import SettingsError
+from bertsmith.recipes.qdrant import make_collection
 from bertsmith.runtime.interruption import stoppable
 from bertsmith.runtime.progress import Progress
-from bertsmith.search.documents import read_documents
+from bertsmith.search.documents import Document, read_documents
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.graph import GraphSettings
 from bertsmith.search.index import Index, Upserted
@@ -28,7 +29,13 @@ class IndexSettings(Settings):
     documents: tuple[Path, ...] = Field(
         (), description="folders of .txt, .md and .html, or tables (.csv .tsv .jsonl .parquet) with a column text"
     )
-    output_dir: Path = Field(description="folder of the index: a new one, or one that documents are put into")
+    output_dir: Path | None = Field(
+        None, description="folder of the index: a new one, or one that documents are put into"
+    )
+    qdrant_url: str | None = Field(
+        None, description="Qdrant server that the index lies on instead, as http://localhost:6333, or a client's folder"
+    )
+    collection: str | None = Field(None, description="name of the index on the Qdrant server")
     model: Path | None = Field(
         None, description="model for embedding, of a new index or where it moved; None: a new index of words alone"
     )
@@ -45,9 +52,9 @@ class IndexSettings(Settings):
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What was done, and what is there now."""
+    """What was done, and what is there now. folder: or the collection's name on a Qdrant server."""
 
-    folder: Path
+    folder: Path | str
     upserted: Upserted
     num_deleted: int
     num_documents: int
@@ -67,13 +74,17 @@ def index(settings: IndexSettings, progress: Progress | None = None) -> IndexRep
         raise SettingsError("index needs documents, ids to --delete, or --build-graph")
     reading = Reading(settings.errors)
     documents = read_documents(settings.documents, reading)
+    if settings.qdrant_url is not None or settings.collection is not None:
+        return _on_qdrant(settings, documents, reading, progress)
+    if settings.output_dir is None:
+        raise SettingsError("index needs an --output-dir, or a --qdrant-url with a --collection")
     if Index.is_there(settings.output_dir):
-        opened, encoder = _there(settings)
+        opened, encoder = _there(settings, settings.output_dir)
     else:
         # The first one is read before anything is made: a wrong path leaves no empty index behind.
         first = list(islice(documents, 1))
         documents = chain(first, documents)
-        opened, encoder = _new(settings)
+        opened, encoder = _new(settings, settings.output_dir)
     with stoppable():
         num_deleted = opened.delete(settings.delete)
         upserted = opened.upsert(documents, encoder, progress)
@@ -95,8 +106,29 @@ def index(settings: IndexSettings, progress: Progress | None = None) -> IndexRep
     return report
 
 
-def _there(settings: IndexSettings) -> tuple[Index, TextEncoder | None]:
-    opened = Index.open(settings.output_dir)
+def _on_qdrant(
+    settings: IndexSettings, documents: Iterator[Document], reading: Reading, progress: Progress
+) -> IndexReport:
+    url, name = settings.qdrant_url, settings.collection
+    if url is None or name is None:
+        raise SettingsError("an index on a Qdrant server needs both --qdrant-url and --collection")
+    for unused in ("output_dir", "tokenizer", "build_graph", "graph"):
+        if unused in settings.model_fields_set:
+            raise SettingsError(
+                f"{unused}: not of an index on a Qdrant server, which has the model's pieces and its own graph"
+            )
+    passages = settings.passages if "passages" in settings.model_fields_set else None
+    first = list(islice(documents, 1))
+    opened = make_collection(url, name, settings.model, settings.device, passages)
+    with stoppable():
+        num_deleted = opened.delete(settings.delete)
+        upserted = opened.upsert(chain(first, documents), progress)
+    warnings = (*reading.notices(), *_missing(settings.delete, num_deleted))
+    return IndexReport(name, upserted, num_deleted, opened.num_documents, opened.num_passages, True, warnings)
+
+
+def _there(settings: IndexSettings, folder: Path) -> tuple[Index, TextEncoder | None]:
+    opened = Index.open(folder)
     for name in ("passages", "graph"):
         asked, kept = (
             getattr(settings, name),
@@ -108,10 +140,10 @@ def _there(settings: IndexSettings) -> tuple[Index, TextEncoder | None]:
         settings.tokenizer is not None
         and Tokenizer.load(settings.tokenizer).fingerprint != opened.tokenizer.fingerprint
     ):
-        raise SettingsError(f"tokenizer: {settings.tokenizer} is not the one that {settings.output_dir} was made with")
+        raise SettingsError(f"tokenizer: {settings.tokenizer} is not the one that {folder} was made with")
     if not opened.has_vectors:
         if settings.model is not None:
-            raise SettingsError(f"{settings.output_dir}: made without a model; with one make another index")
+            raise SettingsError(f"{folder}: made without a model; with one make another index")
         return opened, None
     if not settings.documents:
         return opened, None
@@ -121,9 +153,9 @@ def _there(settings: IndexSettings) -> tuple[Index, TextEncoder | None]:
     return opened, encoder
 
 
-def _new(settings: IndexSettings) -> tuple[Index, TextEncoder | None]:
+def _new(settings: IndexSettings, folder: Path) -> tuple[Index, TextEncoder | None]:
     if not settings.documents:
-        raise SettingsError(f"{settings.output_dir}: no index there; a new one needs documents")
+        raise SettingsError(f"{folder}: no index there; a new one needs documents")
     encoder = None if settings.model is None else TextEncoder.load(settings.model, device=settings.device)
     if settings.tokenizer is not None:
         tokenizer = Tokenizer.load(settings.tokenizer)
@@ -131,7 +163,7 @@ def _new(settings: IndexSettings) -> tuple[Index, TextEncoder | None]:
         tokenizer = encoder.predictor.tokenizer
     else:
         raise SettingsError("a new index needs a --model for vectors, or a --tokenizer to search by words alone")
-    made = Index.create(settings.output_dir, tokenizer, encoder, settings.model, settings.passages, settings.graph)
+    made = Index.create(folder, tokenizer, encoder, settings.model, settings.passages, settings.graph)
     return made, encoder
 
 

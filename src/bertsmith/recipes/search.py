@@ -8,17 +8,18 @@ from typing import Any
 from pydantic import Field
 
 from bertsmith.errors import SettingsError
-from bertsmith.inference.predictor import load
+from bertsmith.inference.predictor import Predictor, load
+from bertsmith.recipes.qdrant import open_collection
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.documents import fact_of
-from bertsmith.search.searcher import Hit, Mode, open_index
+from bertsmith.search.searcher import Hit, Mode, Searcher, checked_reranker, open_index
 from bertsmith.settings import Settings
 
 
 class SearchSettings(Settings):
     """One search."""
 
-    folder: Path = Field(description="index, as bertsmith index makes it")
+    folder: Path = Field(description="index, as bertsmith index makes it; with --qdrant-url the collection's name")
     query: tuple[str, ...] = Field(min_length=1, description="what to look for; several are searched one by one")
     limit: int = Field(10, ge=1, le=1_000, description="passages for each query")
     mode: Mode | None = Field(
@@ -29,6 +30,7 @@ class SearchSettings(Settings):
     )
     per_document: int | None = Field(None, ge=1, description="passages of one document at most; None: any number")
     model: Path | None = Field(None, description="the index's model, where it moved")
+    qdrant_url: str | None = Field(None, description="Qdrant server that the index lies on, or a client's folder")
     reranker: Path | None = Field(None, description="model for reranking, which puts the best passages in order")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
 
@@ -36,7 +38,7 @@ class SearchSettings(Settings):
 def search(settings: SearchSettings, progress: Progress | None = None) -> list[list[Hit]]:
     """The hits of each query. Raises `SettingsError` for what cannot be asked, `FileFormatError` without an index."""
     reranker = None if settings.reranker is None else load(settings.reranker, device=settings.device)
-    searcher = open_index(settings.folder, model=settings.model, reranker=reranker)
+    searcher = _searcher(settings, reranker)
     return searcher.search(
         settings.query,
         limit=settings.limit,
@@ -44,6 +46,13 @@ def search(settings: SearchSettings, progress: Progress | None = None) -> list[l
         filters=filters_of(settings.filter),
         per_document=settings.per_document,
     )
+
+
+def _searcher(settings: SearchSettings, reranker: Predictor | None) -> Searcher:
+    if settings.qdrant_url is None:
+        return open_index(settings.folder, model=settings.model, reranker=reranker)
+    index = open_collection(settings.qdrant_url, str(settings.folder), settings.model, settings.device)
+    return Searcher(index, lambda: index.encoder, checked_reranker(reranker))
 
 
 def filters_of(texts: tuple[str, ...]) -> dict[str, Any] | None:

@@ -239,8 +239,7 @@ def open_index(
     `SettingsError` for another one, `FileFormatError` where there is no index.
     """
     index = Index.open(Path(folder))
-    if reranker is not None and reranker.task.name != "reranking":
-        raise SettingsError(f"reranker: a model for reranking is expected, this one is for {reranker.task.name}")
+    checked_reranker(reranker)
     if not index.has_vectors:
         return Searcher(index, None, reranker)
     if encoder is not None:
@@ -248,3 +247,10 @@ def open_index(
         known = encoder
         return Searcher(index, lambda: known, reranker)
     return Searcher(index, lambda: index.load_encoder(model), reranker)
+
+
+def checked_reranker(reranker: Predictor | None) -> Predictor | None:
+    """Raises `SettingsError` for a model of another task."""
+    if reranker is not None and reranker.task.name != "reranking":
+        raise SettingsError(f"reranker: a model for reranking is expected, this one is for {reranker.task.name}")
+    return reranker
