@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,12 +62,14 @@ def on(cluster: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def killing(cluster: Any, node: Any) -> Iterator[None]:
-    """Kills a busy worker, then, when there is one again, the whole node, while the block runs."""
+def killing(cluster: Any, node: Any, folder: Path) -> Iterator[None]:
+    """Kills a worker that works in `folder`, then, when there is one again, the whole node, while the block runs."""
 
     def kill() -> None:
-        os.kill(ray_nodes.a_busy_worker(node), signal.SIGKILL)
-        ray_nodes.a_busy_worker(node)
+        first = ray_nodes.a_worker_on(folder, node)
+        os.kill(first, signal.SIGKILL)
+        while ray_nodes.a_worker_on(folder, node) == first:  # it takes a moment to be gone
+            time.sleep(0.005)
         cluster.remove_node(node, allow_graceful=False)
 
     with ThreadPoolExecutor(1) as pool:
@@ -107,7 +110,7 @@ def test_prepare_survives_a_worker_and_a_node(cluster: Any, node: Any, tmp_path:
         files[-1].write_text("\n".join(text + "\n" * (i % 5 == 0) for i, text in enumerate(texts)))
     toy_tokenizer().save(tmp_path / "tokenizer")
     values = {"files": files, "tokenizer": tmp_path / "tokenizer", "format": "sentences", "shard_bytes": 50_000}
-    with killing(cluster, node):
+    with killing(cluster, node, tmp_path):
         report = prepare(PrepareSettings.of({**values, "output_dir": tmp_path / "together", **on(cluster)}))
     prepare(PrepareSettings.of({**values, "output_dir": tmp_path / "alone"}))
     assert report.num_sentences == 80_000
@@ -121,7 +124,7 @@ def test_predict_survives_a_worker_and_a_node(cluster: Any, node: Any, tmp_path:
     files = [toy_reviews(tmp_path / f"{name}.csv", 12_000, seed) for seed, name in enumerate(("first", "second"))]
     values = {"folder": tmp_path / "run", "file": files, "precision": "fp32", "batch_invariant": True}
     together = {**values, "output_file": tmp_path / "together.jsonl", "shard_rows": 512, **on(cluster)}
-    with killing(cluster, node):
+    with killing(cluster, node, tmp_path):
         assert predict(PredictSettings.of(together)).num_requests == 24_000
     predict(PredictSettings.of({**values, "output_file": tmp_path / "alone.jsonl"}))
     assert (tmp_path / "together.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
@@ -136,7 +139,7 @@ def test_trials_of_a_sweep_survive_a_worker_and_a_node(cluster: Any, node: Any, 
         "training": train,
         "study": {"space": ["learning_rate=1e-4..1e-2:log"], "num_trials": 6, "prune": False},
     }
-    with killing(cluster, node):
+    with killing(cluster, node, tmp_path):
         report = sweep("classification", {**values, "output_dir": tmp_path / "sweep", **on(cluster)})
     assert [(trial.number, trial.state) for trial in report.trials] == [(n, "complete") for n in range(6)]
     assert all(trial.num_evaluations == 3 for trial in report.trials)
@@ -203,7 +206,7 @@ def test_a_training_worker_that_is_killed_goes_on_to_the_same_bits(cluster: Any,
     _, said = here.communicate(timeout=200)
     assert here.returncode == 0, said
     there = start(data, tmp_path / "there", "--on", "ray", "--address", cluster.address)
-    hit(tmp_path / "there", lambda: ray_nodes.processes(lambda words: words[0].startswith("ray::RayTrainWorker")))
+    hit(tmp_path / "there", lambda: ray_nodes.workers_on(tmp_path / "there"))
     _, said = there.communicate(timeout=300)
     assert there.returncode == 0, said
     assert bits(tmp_path / "there") == bits(tmp_path / "here")

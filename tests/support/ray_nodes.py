@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,40 +32,37 @@ def start_cluster() -> Any:
     return cluster
 
 
-def processes(is_one: Callable[[list[str]], bool]) -> list[int]:
-    """Of all processes of this machine, those whose words (name and arguments) are meant."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
-        except OSError:
-            continue
-        if words and is_one(words):
-            found.append(int(process.name))
-    return found
+def workers_on(folder: Path, node: Any = None) -> list[int]:
+    """The workers (of one node) that have a file below `folder` open; Ray cannot name its processes everywhere."""
+    wanted = node and node.all_processes["raylet"][0].process.pid
+    return [worker for worker, raylet in _workers() if wanted in (None, raylet) and _has_open(worker, folder)]
 
 
-def parent_of(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def busy_workers(node: Any) -> list[int]:
-    """The node's workers that have a task; Ray names a process by what it does."""
-    (raylet,) = (info.process.pid for info in node.all_processes["raylet"])
-    return [
-        process
-        for process in processes(lambda words: words[0].startswith("ray::") and "IDLE" not in words[0])
-        if parent_of(process) == raylet
-    ]
-
-
-def a_busy_worker(node: Any) -> int:
+def a_worker_on(folder: Path, node: Any) -> int:
     """As soon as there is one."""
     deadline = time.monotonic() + 60
-    while not (workers := busy_workers(node)):
+    while not (workers := workers_on(folder, node)):
         assert time.monotonic() < deadline, "the work was over before anything could be killed"
-        time.sleep(0.02)
+        time.sleep(0.005)
     return workers[0]
+
+
+def _workers() -> Iterator[tuple[int, int]]:
+    """The processes whose parent is a raylet, and that."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if Path(f"/proc/{parent}/comm").read_text().strip() == "raylet":
+                yield int(process.name), parent
+
+
+def _has_open(process: int, folder: Path) -> bool:
+    with suppress(OSError):
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                if Path(os.readlink(file)).is_relative_to(folder):
+                    return True
+    return False
 
 
 def main() -> None:
