@@ -49,12 +49,9 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
-def node(cluster: Any) -> Iterator[Any]:
-    """A node that may die: the cluster has two again after the test."""
-    (node,) = cluster.worker_nodes
-    yield node
-    if node not in cluster.worker_nodes:
-        cluster.add_node(num_cpus=1, object_store_memory=ray_nodes.MEMORY)
+def node(cluster: Any) -> Any:
+    """A node that may die: the next test has another one."""
+    return ray_nodes.second_node(cluster)
 
 
 def on(cluster: Any) -> dict[str, Any]:
@@ -200,7 +197,7 @@ def test_an_address_that_is_no_cluster_is_told(address: str, monkeypatch: pytest
         pass
 
 
-def test_a_training_worker_that_is_killed_goes_on_to_the_same_bits(cluster: Any, tmp_path: Path) -> None:
+def test_a_training_worker_that_is_killed_goes_on_to_the_same_bits(cluster: Any, node: Any, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv")
     here = start(data, tmp_path / "here", "--on", "local")
     _, said = here.communicate(timeout=200)

@@ -22,14 +22,27 @@ def start_cluster() -> Any:
     """A head node of one core and a second node of one."""
     os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Nodes that die are noticed in seconds rather than in half a minute.
-    os.environ |= {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}
-    os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_health_check_initial_delay_ms": "0"}
+    # A node that dies is noticed in seconds rather than in half a minute; one that stalls for seconds is not dead.
+    os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "4000"}
+    os.environ |= {"RAY_health_check_failure_threshold": "4", "RAY_health_check_initial_delay_ms": "0"}
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
-    cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    second_node(cluster)
     return cluster
+
+
+def second_node(cluster: Any) -> Any:
+    """The node beside the head, and another one where Ray has given that up."""
+    try:
+        cluster.wait_for_nodes(timeout=20)
+    except TimeoutError:
+        for node in tuple(cluster.worker_nodes):
+            cluster.remove_node(node, allow_graceful=False)
+    if not cluster.worker_nodes:
+        cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    (node,) = cluster.worker_nodes
+    return node
 
 
 def workers_on(folder: Path, node: Any = None) -> list[int]:
