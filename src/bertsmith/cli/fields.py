@@ -22,6 +22,11 @@ def column_options(tasks: Tasks) -> list[Option]:
     return [_option("columns", name, f"{name}_column", str, f"column of {name}; None: found") for name in names]
 
 
+def named_columns(names: Iterable[str]) -> list[Option]:
+    """`--NAME-column` for columns that no task has."""
+    return [_option("columns", name, f"{name}_column", str, f"column of {name}; None: found") for name in names]
+
+
 def request_options(tasks: Tasks) -> list[Option]:
     """`--FIELD` for every field of the tasks' requests: the keys of the setting `request`.
 
