@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -114,8 +116,9 @@ def test_a_question_that_was_answered_before_and_one_for_the_documents(tmp_path:
     reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
     answerer = Answerer(open_index(tmp_path / "documents", encoder=encoder), reader, AnswerRule(threshold=0.0))
     settings = DialogueSettings(faq_threshold=0.999)
+    transcripts = TranscriptFile(tmp_path / "talk.sqlite")
     assistant = Assistant(
-        RememberedTranscripts(),
+        transcripts,
         settings,
         faq=open_index(tmp_path / "faq", encoder=encoder),
         answerer=answerer,
@@ -126,6 +129,8 @@ def test_a_question_that_was_answered_before_and_one_for_the_documents(tmp_path:
     assert other.kind == "answer"
     assert other.citation is not None
     assert other.text == "Fa fe fi. Fo fu."[other.citation.start : other.citation.end]
+    assert transcripts.turns(same.conversation)[1].facts["citation"] is None
+    assert transcripts.turns(other.conversation)[1].facts["citation"] == asdict(other.citation)
 
 
 def test_turns_before_change_the_reply(selector: Path) -> None:
@@ -231,8 +236,28 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("not a database" * 100)
-    with pytest.raises(FileFormatError, match="not a file of transcripts"):
-        TranscriptFile(tmp_path / "x")
+    (tmp_path / "folder").mkdir()
+    for name in ("x", "folder"):
+        with pytest.raises(FileFormatError, match="not a file of transcripts"):
+            TranscriptFile(tmp_path / name)
+
+
+def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """As they were before places were kept with answers."""
+    path = tmp_path / "talk.sqlite"
+    earlier = sqlite3.connect(path)
+    earlier.executescript(
+        "CREATE TABLE turns (number INTEGER PRIMARY KEY, conversation TEXT NOT NULL, time TEXT NOT NULL, "
+        "speaker TEXT NOT NULL, text TEXT NOT NULL, facts TEXT NOT NULL);"
+        "INSERT INTO turns VALUES (1, 'c', '2026-11-01T00:00:00.000+00:00', 'agent', 'a week', "
+        """'{"kind": "answer", "score": 0.9, "intent": null}');"""
+    )
+    earlier.close()
+    transcripts = TranscriptFile(path)
+    (turn,) = transcripts.turns("c")
+    assert turn == Turn("agent", "a week", {"kind": "answer", "score": 0.9, "intent": None})
+    transcripts.add("c", [Turn("agent", "two", {"citation": {"document": "d", "start": 0, "end": 3}})])
+    assert transcripts.turns("c")[1].facts["citation"]["end"] == 3
 
 
 def test_a_saved_reader_is_found_beside_the_file(tmp_path: Path) -> None:

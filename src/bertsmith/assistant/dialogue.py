@@ -10,7 +10,7 @@ handover   a person
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 from uuid import uuid4
 
@@ -58,7 +58,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """speaker: user or agent."""
+    """speaker: user or agent. facts: of an agent's, what is known of the `Reply` beside its text."""
 
     speaker: Literal["user", "agent"]
     text: str
@@ -97,7 +97,8 @@ class Assistant:
         num_read = self.settings.num_turns - 1 if self.selector is not None else 0
         before = self.transcripts.turns(known, num_read) if num_read else []
         found = self._reply(known, before, text)
-        facts = {"kind": found.kind, "score": found.score, "intent": found.intent}
+        cited = None if found.citation is None else asdict(found.citation)
+        facts = {"kind": found.kind, "score": found.score, "intent": found.intent, "citation": cited}
         self.transcripts.add(known, [Turn("user", text), Turn("agent", found.text, facts)])
         return found
 

@@ -12,8 +12,8 @@ from threading import RLock
 
 from bertsmith.assistant.dialogue import Turn
 from bertsmith.errors import DataError, FileFormatError
+from bertsmith.search.connection import connected
 
-BUSY_SECONDS = 10
 MOST_CONVERSATIONS = 10_000
 """That are remembered where nothing is kept; the one that was used longest ago is forgotten first."""
 MOST_TURNS = 200
@@ -32,9 +32,13 @@ class TranscriptFile:
         self.path = path
         self._lock = RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", SCHEMA, INDEX):
+            # As a new one though it may be there: who cannot write it is told now, and not when something is said.
+            self._connection = connected(path, is_new=True)
+        except sqlite3.DatabaseError as error:
+            raise FileFormatError(f"{path}: not a file of transcripts: {error}") from None
+        try:
+            for statement in (SCHEMA, INDEX):
                 self._connection.execute(statement)
             self._connection.execute("SELECT conversation, time, speaker, text, facts FROM turns LIMIT 1")
         except sqlite3.DatabaseError as error:
