@@ -42,7 +42,8 @@ def test_documents_are_put_in_changed_and_taken_out(place: Path, capsys: pytest.
     assert (made["num_documents"], made["upserted"]["num_added"]) == (3, 3)
     (place / "docs" / "a.md").write_text("# Ka\n\nBa be bo.\n")
     _, changed, _ = run(capsys, *index(place))
-    assert changed["upserted"] == {"num_added": 0, "num_changed": 1, "num_unchanged": 2, "num_passages": 1}
+    counts = {"num_added": 0, "num_changed": 1, "num_unchanged": 2, "num_passages": 1, "num_cut_passages": 0}
+    assert changed["upserted"] == counts
     _, deleted, _ = run(capsys, "index", "--delete", "x", "--delete", "nobody", "--output-dir", place / "index")
     assert (deleted["num_deleted"], deleted["num_documents"]) == (1, 2)
     assert deleted["warnings"] == ["1 of 2 documents to delete were not there"]
@@ -68,6 +69,13 @@ def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest
     assert code == 0
     assert answered["answers"][0].keys() >= {"question", "answer", "score", "citation", "candidates", "hits"}
     assert "not fitted" in answered["warnings"][0]
+    words = ["ask", place / "index", "ba", "--reader", place / "reader", "--filter", "year=2024", "--mode"]
+    _, answered, _ = run(capsys, *words, "bm25")
+    assert [hit["document"] for hit in answered["answers"][0]["hits"]] == ["y"]
+    code, _, said = run(capsys, *words, "dense")
+    assert (code, "dense needs vectors" in said) == (2, True)
+    code, _, said = run(capsys, *words, "bm25", "--reranker", place / "reader")
+    assert (code, "a model for reranking is expected" in said) == (2, True)
 
 
 def test_an_index_on_qdrant_is_made_changed_and_searched(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

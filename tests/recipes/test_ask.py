@@ -11,7 +11,7 @@ import torch
 from toys import Notes, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.ask import AskSettings, ask
 from bertsmith.recipes.chat import open_assistant
@@ -57,6 +57,29 @@ def test_a_reranker_for_hits_changes_no_answer(folder: Path) -> None:
     rule = AnswerRule(threshold=0.0)
     answers = [Answerer(searcher, model, rule).ask(["ba"])[0] for searcher in (plain, reranked)]
     assert answers[0] == answers[1]
+
+
+def test_a_question_is_searched_as_it_is_asked_for_and_the_rule_knows_how_it_was_fitted(
+    folder: Path, reader: Path, tmp_path: Path
+) -> None:
+    model = reranker()
+    save_artifact(tmp_path / "reranker", Artifact(model.task, model.network, model.tokenizer))
+    (plain,) = ask(AskSettings(folder=folder, reader=reader, question=("ba",))).answers
+    reranked = AskSettings(folder=folder, reader=reader, question=("ba",), reranker=tmp_path / "reranker", mode="bm25")
+    (answered,) = ask(reranked).answers
+    (expected,) = open_index(folder, reranker=model).search(["ba"])
+    assert [hit.document for hit in answered.hits] == [hit.document for hit in expected]
+    assert [hit.document for hit in answered.hits] != [hit.document for hit in plain.hits]
+    with pytest.raises(SettingsError, match="mode: dense needs vectors"):
+        ask(reranked.model_copy(update={"mode": "dense"}))
+    (best,) = {candidate.answer for candidate in answered.candidates[:1]}
+    questions = tmp_path / "questions.jsonl"
+    rows = [{"question": "ba", "answers": [best] if number % 2 else []} for number in range(30)]
+    questions.write_text("\n".join(map(json.dumps, rows)))
+    assert ask(reranked.model_copy(update={"tune": questions, "risk": 0.9})).warnings == ()
+    assert ask(reranked.model_copy(update={"reader": None})).warnings == ()
+    (told,) = ask(AskSettings(folder=folder, question=("ba",))).warnings
+    assert "fitted to passages found by bm25 and a reranker, these are found by bm25" in told
 
 
 def test_chinese_answers_are_compared_by_their_characters() -> None:

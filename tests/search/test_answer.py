@@ -160,12 +160,14 @@ def test_an_empty_index_knows_nothing(tmp_path: Path) -> None:
         {"reader": "r", "reader_sha256": "0", "rule": {"slope": math.nan}},
         {"reader": 3, "reader_sha256": "0", "rule": {}},
         {"reader": "r", "reader_sha256": "0", "rule": {}, "num_passages": 0},
+        {"reader": "r", "reader_sha256": "0", "rule": {}, "mode": "exact"},
+        {"reader": "r", "reader_sha256": "0", "rule": {}, "is_reranked": "no"},
     ],
 )
 def test_a_rule_of_another_shape_is_told(folder: Path, content: dict[str, Any]) -> None:
     (folder / FILE).write_text(json.dumps(content))
     with pytest.raises(FileFormatError, match="--tune makes it anew"):
-        open_answerer(folder, reader=toy_reader())
+        open_answerer(folder, reader=folder)
 
 
 def made(odds: list[float], answers: list[str]) -> Found:

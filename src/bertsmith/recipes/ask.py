@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -15,17 +16,16 @@ from bertsmith.data.squad import read_squad
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import bare_suffix
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.recipes.search import filters_of
+from bertsmith.recipes.search import QuerySettings, filters_of, open_searcher
 from bertsmith.runtime.progress import Progress
-from bertsmith.search.answer import NUM_PASSAGES, Answered, Answerer, AnswerRule, KeptAnswers, Tuned, tuned
+from bertsmith.search.answer import NUM_PASSAGES, Answered, Answerer, KeptAnswers, Tuned, tuned
 from bertsmith.search.encoder import fingerprint
-from bertsmith.search.searcher import Searcher, open_index
-from bertsmith.settings import Settings
+from bertsmith.search.searcher import Mode, Searcher, open_index
 
 _ANSWER_NAMES = ("answers", "answer", "label")
 
 
-class AskSettings(Settings):
+class AskSettings(QuerySettings):
     """Questions, or the fitting of the rule."""
 
     folder: Path = Field(description="index, as bertsmith index makes it")
@@ -42,9 +42,26 @@ class AskSettings(Settings):
     passages: int | None = Field(
         None, ge=1, le=100, description=f"read for each question; None: as tuned, else {NUM_PASSAGES}"
     )
-    filter: tuple[str, ...] = Field((), description="NAME=VALUE, NAME>=VALUE ...: what a document's metadata must meet")
-    model: Path | None = Field(None, description="the index's model, where it moved")
-    device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model for question_answering, and where it lies."""
+
+    folder: Path
+    predictor: Predictor
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "auto") -> Self:
+        """Raises `SettingsError` where it is not there."""
+        if not folder.is_dir():
+            raise SettingsError(f"{folder}: the reader is not there (any more); name one with --reader")
+        return cls(folder, load(folder, device=device))
+
+    @cached_property
+    def sha256(self) -> str:
+        """By which an index knows the reader that its rule was fitted with."""
+        return fingerprint(self.folder, self.predictor)
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,10 @@ def ask(settings: AskSettings, progress: Progress | None = None) -> AskReport:
         settings.folder,
         reader=settings.reader,
         num_passages=settings.passages,
-        model=settings.model,
-        device=settings.device,
+        searcher=open_searcher(settings.folder, settings),
+        mode=settings.mode,
+        rerank=settings.reranker is not None,
+        load_reader=partial(Reader.load, device=settings.device),
     )
     found = None
     if settings.tune is not None:
@@ -82,35 +101,39 @@ def ask(settings: AskSettings, progress: Progress | None = None) -> AskReport:
 def open_answerer(
     folder: Path,
     *,
-    reader: Path | Predictor | None = None,
+    reader: Path | None = None,
     num_passages: int | None = None,
-    model: Path | None = None,
     searcher: Searcher | None = None,
-    device: str = "auto",
+    mode: Mode | None = None,
+    rerank: bool = False,
+    load_reader: Callable[[Path], Reader] = Reader.load,
 ) -> tuple[Answerer, tuple[str, ...]]:
     """The index with its reader and its rule, and what a user should know of them. searcher: the index, if it is open.
 
-    Raises `SettingsError` where no reader is known.
+    reader: None for the one that the index was tuned with. mode, rerank: as `Answerer` has them. load_reader: for
+    several indexes one that remembers. Raises `SettingsError` where no reader is known.
     """
     kept = KeptAnswers.read(folder)
-    searcher = searcher or open_index(folder, model=model)
-    if reader is None and kept is None:
+    searcher = searcher or open_index(folder)
+    if reader is not None:
+        loaded = load_reader(reader)
+    elif kept is not None:
+        loaded = load_reader(Path(kept.reader))
+    else:
         raise SettingsError(f"{folder}: no reader is known; name a model for question_answering with --reader")
-    place = reader if isinstance(reader, Path) else None if reader is not None or kept is None else Path(kept.reader)
-    if place is not None and not place.is_dir():
-        raise SettingsError(f"{place}: the reader is not there (any more); name one with --reader")
-    loaded = reader if isinstance(reader, Predictor) else load(_path(place), device=device)
-    if kept is not None and (place is None or fingerprint(place, loaded) == kept.reader_sha256):
-        return Answerer(searcher, loaded, kept.rule, num_passages or kept.num_passages), ()
-    untuned = (
-        "confidence and threshold are not fitted to this reader; --tune FILE does that, with questions and answers"
-    )
-    return Answerer(searcher, loaded, AnswerRule(), num_passages or NUM_PASSAGES), (untuned,)
+    if kept is None or loaded.sha256 != kept.reader_sha256:
+        untuned = "confidence and threshold are not fitted to this reader; --tune FILE does that, with questions and "
+        answerer = Answerer(searcher, loaded.predictor, None, num_passages or NUM_PASSAGES, mode=mode, rerank=rerank)
+        return answerer, (f"{untuned}answers",)
+    num_passages = num_passages or kept.num_passages
+    answerer = Answerer(searcher, loaded.predictor, kept.rule, num_passages, mode=mode, rerank=rerank)
+    now, then = _way(answerer.mode, rerank), _way(kept.mode or searcher.checked_mode(None), kept.is_reranked)
+    other = f"confidence and threshold were fitted to passages found by {then}, these are found by {now}; --tune FILE "
+    return answerer, () if now == then else (f"{other}fits them anew",)
 
 
-def _path(place: Path | None) -> Path:
-    assert place is not None
-    return place
+def _way(mode: Mode, is_reranked: bool) -> str:
+    return f"{mode} and a reranker" if is_reranked else mode
 
 
 def _tune(answerer: Answerer, settings: AskSettings, progress: Progress | None) -> Tuned:
@@ -123,7 +146,9 @@ def _tune(answerer: Answerer, settings: AskSettings, progress: Progress | None) 
     place = settings.reader or Path(kept.reader if kept is not None else "")
     facts = {"questions": str(settings.tune), "coverage": result.coverage, "risk": result.risk, "wanted": settings.risk}
     sha256 = fingerprint(place, answerer.reader)
-    KeptAnswers(str(place.resolve()), sha256, result.rule, answerer.num_passages, facts).save(settings.folder)
+    KeptAnswers(
+        str(place.resolve()), sha256, result.rule, answerer.num_passages, facts, answerer.mode, answerer.rerank
+    ).save(settings.folder)
     return result
 
 

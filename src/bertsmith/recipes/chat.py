@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from bertsmith.assistant.dialogue import Assistant, DialogueSettings
 from bertsmith.assistant.transcripts import RememberedTranscripts, TranscriptFile
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.recipes.ask import open_answerer
+from bertsmith.recipes.ask import Reader, open_answerer
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.searcher import open_index
 from bertsmith.settings import Settings, read_settings_file
@@ -75,7 +76,9 @@ def open_assistant(
         raise SettingsError(f"{path}: faq: {faq_folder} was made without a model; questions are compared by vectors")
     answerer = None
     if index_folder is not None:
-        answerer, warnings = open_answerer(index_folder, reader=at("reader"), device=device)
+        answerer, warnings = open_answerer(
+            index_folder, reader=at("reader"), load_reader=partial(Reader.load, device=device)
+        )
         for warning in warnings:
             (progress or Progress()).note(f"warning: {index_folder}: {warning}")
     if not (settings.replies or faq or answerer or selector):

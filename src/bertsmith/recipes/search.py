@@ -16,30 +16,33 @@ from bertsmith.search.searcher import Hit, Mode, Searcher, checked_reranker, ope
 from bertsmith.settings import Settings
 
 
-class SearchSettings(Settings):
-    """One search."""
+class QuerySettings(Settings):
+    """How passages are found, for whoever looks for some."""
 
-    folder: Path = Field(description="index, as bertsmith index makes it; with --qdrant-url the collection's name")
-    query: tuple[str, ...] = Field(min_length=1, description="what to look for; several are searched one by one")
-    limit: int = Field(10, ge=1, le=1_000, description="passages for each query")
     mode: Mode | None = Field(
         None, description="bm25: by words; dense: by meaning; hybrid: by both; None: hybrid where there are vectors"
     )
     filter: tuple[str, ...] = Field(
         (), description="NAME=VALUE or NAME>=VALUE (also <=, <, >) that a document's metadata must meet; several: all"
     )
-    per_document: int | None = Field(None, ge=1, description="passages of one document at most; None: any number")
     model: Path | None = Field(None, description="the index's model, where it moved")
-    qdrant_url: str | None = Field(None, description="Qdrant server that the index lies on, or a client's folder")
     reranker: Path | None = Field(None, description="model for reranking, which puts the best passages in order")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
 
 
+class SearchSettings(QuerySettings):
+    """One search."""
+
+    folder: Path = Field(description="index, as bertsmith index makes it; with --qdrant-url the collection's name")
+    query: tuple[str, ...] = Field(min_length=1, description="what to look for; several are searched one by one")
+    limit: int = Field(10, ge=1, le=1_000, description="passages for each query")
+    per_document: int | None = Field(None, ge=1, description="passages of one document at most; None: any number")
+    qdrant_url: str | None = Field(None, description="Qdrant server that the index lies on, or a client's folder")
+
+
 def search(settings: SearchSettings, progress: Progress | None = None) -> list[list[Hit]]:
     """The hits of each query. Raises `SettingsError` for what cannot be asked, `FileFormatError` without an index."""
-    reranker = None if settings.reranker is None else load(settings.reranker, device=settings.device)
-    searcher = _searcher(settings, reranker)
-    return searcher.search(
+    return _searcher(settings).search(
         settings.query,
         limit=settings.limit,
         mode=settings.mode,
@@ -48,11 +51,21 @@ def search(settings: SearchSettings, progress: Progress | None = None) -> list[l
     )
 
 
-def _searcher(settings: SearchSettings, reranker: Predictor | None) -> Searcher:
+def _searcher(settings: SearchSettings) -> Searcher:
     if settings.qdrant_url is None:
-        return open_index(settings.folder, model=settings.model, reranker=reranker)
+        return open_searcher(settings.folder, settings)
+    reranker = _reranker(settings)
     index = open_collection(settings.qdrant_url, str(settings.folder), settings.model, settings.device)
     return Searcher(index, lambda: index.encoder, checked_reranker(reranker))
+
+
+def open_searcher(folder: Path, settings: QuerySettings) -> Searcher:
+    """The index in `folder` with the models that are named. Raises what `open_index` does."""
+    return open_index(folder, model=settings.model, reranker=_reranker(settings))
+
+
+def _reranker(settings: QuerySettings) -> Predictor | None:
+    return None if settings.reranker is None else load(settings.reranker, device=settings.device)
 
 
 def filters_of(texts: tuple[str, ...]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.runtime.progress import Progress
-from bertsmith.search.searcher import Hit, Searcher
+from bertsmith.search.searcher import Hit, Mode, Searcher
 
 FILE = "answers.json"
 NUM_PASSAGES = 10
@@ -114,17 +114,28 @@ class Tuned:
 
 
 class Answerer:
-    """An index with a reader of passages. Raises `SettingsError` for a reader that is none."""
+    """An index with a reader of passages. Raises `SettingsError` for a reader that is none.
+
+    mode, rerank: as in a search. The rule's weight of a rank is of the order that it was fitted to, so what reranks the
+    searcher's hits for others does so here only where that is asked for.
+    """
 
     def __init__(
-        self, searcher: Searcher, reader: Predictor, rule: AnswerRule | None = None, num_passages: int = NUM_PASSAGES
+        self,
+        searcher: Searcher,
+        reader: Predictor,
+        rule: AnswerRule | None = None,
+        num_passages: int = NUM_PASSAGES,
+        *,
+        mode: Mode | None = None,
+        rerank: bool = False,
     ):
         if reader.task.name != "question_answering":
             raise SettingsError(
                 f"reader: a model for question_answering is expected, this one is for {reader.task.name}"
             )
         self.searcher, self.reader, self.rule = searcher, reader, rule or AnswerRule()
-        self.num_passages = num_passages
+        self.num_passages, self.mode, self.rerank = num_passages, searcher.checked_mode(mode), rerank
 
     def ask(self, questions: Sequence[str], filters: Mapping[str, Any] | None = None) -> list[Answered]:
         """An answer to each question, or that there is none; `filters` as in a search."""
@@ -136,8 +147,9 @@ class Answerer:
         """What the reader finds in the passages of each question."""
         if isinstance(questions, str):
             raise DataError("ask takes a list of questions, found a single one")
-        # The rule's weight of a rank was fitted to the index's own order, whatever reranks its hits for others.
-        searched = self.searcher.search(questions, limit=self.num_passages, filters=filters, rerank=False)
+        searched = self.searcher.search(
+            questions, limit=self.num_passages, mode=self.mode, filters=filters, rerank=self.rerank
+        )
         requests = [
             {"question": question, "context": hit.text}
             for question, hits in zip(questions, searched, strict=True)
@@ -257,13 +269,18 @@ def _logistic(features: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """`answers.json` of an index: which reader, and the rule that was fitted with it."""
+    """`answers.json` of an index: which reader, and the rule that was fitted with it.
+
+    mode, is_reranked: how the passages were found then; None for the best that the index has.
+    """
 
     reader: str
     reader_sha256: str
     rule: AnswerRule
     num_passages: int = NUM_PASSAGES
     facts: Mapping[str, Any] = field(default_factory=dict)
+    mode: Mode | None = None
+    is_reranked: bool = False
 
     def save(self, folder: Path) -> None:
         with atomic_file(folder / FILE) as temporary:
@@ -281,6 +298,8 @@ class KeptAnswers:
                 raise TypeError(f"num_passages is {kept.num_passages!r}")
             if not isinstance(kept.reader, str) or not isinstance(kept.reader_sha256, str):
                 raise TypeError("reader and reader_sha256 are no texts")
+            if kept.mode not in (None, *get_args(Mode)) or not isinstance(kept.is_reranked, bool):
+                raise TypeError(f"mode is {kept.mode!r:.40}, is_reranked {kept.is_reranked!r:.40}")
             for name, number in asdict(kept.rule).items():
                 if isinstance(number, bool) or not math.isfinite(number):
                     raise TypeError(f"{name} is {number!r}")

@@ -114,7 +114,7 @@ class Searcher:
         """
         if isinstance(queries, str):
             raise DataError("search takes a list of queries, found a single one")
-        mode = self._checked(mode)
+        mode = self.checked_mode(mode)
         if rerank and self.reranker is None:
             raise SettingsError("rerank: no reranker was given; name one with --reranker")
         if limit < 1:
@@ -132,7 +132,8 @@ class Searcher:
         """By its id, as it was given."""
         return self.index.document(id_)
 
-    def _checked(self, mode: Mode | None) -> Mode:
+    def checked_mode(self, mode: Mode | None) -> Mode:
+        """None: the index's best. Raises `SettingsError` for one that is none, or that the index has no vectors for."""
         if mode is None:
             return "hybrid" if self.index.has_vectors else "bm25"
         if mode not in get_args(Mode):
