@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import conditions_of
 from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
-from bertsmith.search.index import Index, Upserted, batches
+from bertsmith.search.index import BATCH_DOCUMENTS, Index, Upserted, batches
 from bertsmith.search.passages import PassageSettings
 from bertsmith.search.searcher import fused, open_index
+from bertsmith.tasks.embedding import Embedding, EmbeddingSettings
 from bertsmith.text.tokenizer import Tokenizer
 
 SMALL = PassageSettings(passage_tokens=8, overlap_sentences=0)
@@ -151,6 +153,24 @@ def test_documents_that_cannot_be_kept_are_refused(
 def test_an_id_names_one_document(index: Index, encoder: TextEncoder) -> None:
     with pytest.raises(DataError, match="two documents have the id 'same'"):
         index.upsert([Document("same", "ba"), Document("same", "be")], encoder)
+    assert index.store.num_documents == 3
+    with pytest.raises(DataError, match="two documents have the id '0'"):
+        index.upsert([Document(str(number % BATCH_DOCUMENTS), "ba") for number in range(BATCH_DOCUMENTS + 1)], encoder)
+    assert index.store.num_documents == 3 + BATCH_DOCUMENTS, "the batches before it are written"
+
+
+def test_passages_that_the_encoder_cuts_are_told_once(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Embedding(EmbeddingSettings(max_length=16, truncation="head"))
+    encoder = replace(encoder, predictor=replace(encoder.predictor, task=task))
+    monkeypatch.setattr("bertsmith.search.index.BATCH_DOCUMENTS", 2)
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder)
+    documents = [Document(str(number), "ba " * (90 if number % 2 else 3)) for number in range(6)]
+    with pytest.warns(UserWarning, match="3 of 6 passages were cut to the model's max_length") as told:
+        done = index.upsert(documents, encoder)
+    assert len(told) == 1
+    assert done.num_cut_passages == 3
 
 
 def many(number: int) -> list[Document]:

@@ -49,6 +49,22 @@ def test_pieces_of_most_passages_are_asked_for_only_where_others_find_too_little
     assert [number for number, _ in store.by_words([5], 1, [])] == [3]
 
 
+def test_passages_are_counted_once_a_revision(store: Store) -> None:
+    put(store, "a", 5, 6)
+    put(store, "b", 5)
+    said: list[str] = []
+    store._connection.set_trace_callback(said.append)
+    assert [[number for number, _ in store.by_words([6], 1, [])] for _ in range(3)] == [[1]] * 3
+    assert sum("count(*) FROM passages" in one for one in said) == 1
+    another = Store(store.path.parent)  # as another process
+    put(another, "c", 6)
+    another.close()
+    assert store._telling(["p5", "p6"]) == []
+    put(store, "d", 7)
+    assert store._telling(["p5", "p6"]) == ["p5", "p6"]
+    assert sum("count(*) FROM passages" in one for one in said) == 3
+
+
 def test_pieces_are_told_apart_whatever_their_digits(store: Store) -> None:
     for id_, piece in {"a": 1, "b": 11, "c": 111, "d": 21}.items():
         put(store, id_, piece)

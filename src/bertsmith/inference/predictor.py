@@ -58,6 +58,14 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """vectors: float32 [n, H], one a text, in order. num_cut_texts: that were not read to their end."""
+
+    vectors: NDArray[np.float32]
+    num_cut_texts: int
+
+
+@dataclass(frozen=True)
 class Predictor:
     """A task, its network and its tokenizer, ready to answer.
 
@@ -111,6 +119,14 @@ class Predictor:
 
         Raises `SettingsError` for a model that is not for embedding.
         """
+        embedded = self.embedded(texts, progress)
+        if embedded.num_cut_texts:
+            told = f"{embedded.num_cut_texts} of {len(texts)} texts were cut to the model's max_length"
+            warnings.warn(told, stacklevel=2)
+        return embedded.vectors
+
+    def embedded(self, texts: Sequence[str], progress: Progress | None = None) -> Embedded:
+        """As `embed`, for who embeds in several parts and tells once of all that were cut."""
         if "embedding" not in (part.name for part in fields(self.task.Prediction)):
             raise SettingsError(
                 f"this model is for {self.task.name}, embed is for models of the task embedding, for folders of "
@@ -130,9 +146,7 @@ class Predictor:
                 vectors[start : start + len(block)] = [prediction.embedding for prediction in result.predictions]
                 num_cut += result.num_cut_requests
                 phase.advance(len(block))
-        if num_cut:
-            warnings.warn(f"{num_cut} of {len(texts)} texts were cut to the model's max_length", stacklevel=2)
-        return vectors
+        return Embedded(vectors, num_cut)
 
     @torch.inference_mode()
     def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.errors import SettingsError
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.predictor import Embedded, Predictor, load
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.vectors import normalized
 
@@ -45,8 +45,13 @@ class TextEncoder:
         return int(self.predictor.network.config.hidden_size)
 
     def vectors(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
-        """[n, H], of length 1."""
+        """[n, H], of length 1. Warns of texts that were cut."""
         return normalized(self.predictor.embed(texts, progress))
+
+    def embedded(self, texts: Sequence[str]) -> Embedded:
+        """As `vectors`, with the count of texts that were cut instead of a warning."""
+        found = self.predictor.embedded(texts)
+        return replace(found, vectors=normalized(found.vectors))
 
 
 def fingerprint(folder: Path, predictor: Predictor) -> str:

@@ -7,6 +7,7 @@ D/graph.*         made from the vectors, and made again where it does not fit
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,21 @@ BATCH_CHARACTERS = 4_000_000
 
 @dataclass(frozen=True)
 class Upserted:
-    """num_unchanged: documents that were there already, as they are."""
+    """num_unchanged: documents that were there already, as they are. num_cut_passages: that the encoder did not read
+    to their ends.
+    """
 
     num_added: int = 0
     num_changed: int = 0
     num_unchanged: int = 0
     num_passages: int = 0
+    num_cut_passages: int = 0
+
+    def warn(self) -> None:
+        """Of passages that were cut, for the caller of the method that calls this."""
+        if self.num_cut_passages:
+            told = f"{self.num_cut_passages} of {self.num_passages} passages were cut to the model's max_length"
+            warnings.warn(told, stacklevel=3)
 
 
 class Index:
@@ -140,18 +150,13 @@ class Index:
         if self.has_vectors:
             assert encoder is not None, "an index with vectors is written with its encoder"
             self.check_encoder(encoder)
-        seen: dict[str, int] = {}
         total = Upserted()
         with (progress or Progress()).phase("indexing", unit="documents") as phase:
             for batch in batches(documents):
                 raise_if_asked()
-                for document in batch:
-                    check_document(document)
-                    if document.id in seen:
-                        raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
-                    seen[document.id] = 1
                 total = _sum(total, self._write(batch, encoder))
                 phase.advance(len(batch))
+        total.warn()
         return total
 
     def _write(self, batch: Sequence[Document], encoder: TextEncoder | None) -> Upserted:
@@ -159,13 +164,15 @@ class Index:
         fresh = [document for document in batch if known.get(document.id) != document.sha256]
         cut = [cut_document(document, self.tokenizer, self.passage_settings) for document in fresh]
         vectors: Any = None
+        num_cut = 0
         if encoder is not None and self.has_vectors:
             texts = [
                 embedded_text(document.title, document.text[passage.start : passage.end])
                 for document, passages in zip(fresh, cut, strict=True)
                 for passage in passages
             ]
-            vectors = iter(encoder.vectors(texts))
+            embedded = encoder.embedded(texts)
+            vectors, num_cut = iter(embedded.vectors), embedded.num_cut_texts
         rows = [
             (
                 document,
@@ -180,7 +187,7 @@ class Index:
             self.store.put(rows)
         changed = sum(document.id in known for document in fresh)
         num_passages = sum(len(passages) for _, passages in rows)
-        return Upserted(len(fresh) - changed, changed, len(batch) - len(fresh), num_passages)
+        return Upserted(len(fresh) - changed, changed, len(batch) - len(fresh), num_passages, num_cut)
 
     def delete(self, ids: Sequence[str]) -> int:
         """How many of these documents were there and are no more."""
@@ -218,12 +225,20 @@ class Index:
 
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """What is written together: at most so many documents, of at most so many characters or one alone."""
+    """What is written together: at most so many documents, of at most so many characters or one alone.
+
+    Raises `DataError` for a document that cannot be kept or the second one of an id, after the batches before it.
+    """
     batch, size = list[Document](), 0
+    seen = set[str]()
     for document in documents:
         if batch and (len(batch) == BATCH_DOCUMENTS or size + len(document.text) > BATCH_CHARACTERS):
             yield batch
             batch, size = [], 0
+        check_document(document)
+        if document.id in seen:
+            raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
+        seen.add(document.id)
         batch.append(document)
         size += len(document.text)
     if batch:
@@ -249,4 +264,5 @@ def _sum(one: Upserted, other: Upserted) -> Upserted:
         one.num_changed + other.num_changed,
         one.num_unchanged + other.num_unchanged,
         one.num_passages + other.num_passages,
+        one.num_cut_passages + other.num_cut_passages,
     )

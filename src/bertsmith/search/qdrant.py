@@ -22,7 +22,7 @@ from qdrant_client.http.exceptions import ApiException
 
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.runtime.progress import Progress
-from bertsmith.search.documents import Document, check_document
+from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import Condition
 from bertsmith.search.index import Upserted, batches, embedded_text
@@ -31,14 +31,14 @@ from bertsmith.search.store import MOST_QUERY_PIECES, StoredPassage
 from bertsmith.text.tokenizer import Ids
 
 DENSE, WORDS, FACTS = "dense", "words", "-facts"
+BATCH_POINTS = 256
+"""Sent in one request, which a server takes up to some megabytes of."""
 K1, B = 1.2, 0.75
 """BM25's, as SQLite has them; weights are worked out when a passage is written, with a mean length that is supposed."""
 SUPPOSED_FILL = 0.75
 """Of the longest passage, the mean one."""
-
-
-BATCH_POINTS = 256
-"""Sent in one request, which a server takes up to some megabytes of."""
+_PASSAGE = ("document", "title", "text", "start", "end", "metadata")
+"""What is kept of each point that a `StoredPassage` has, in its order."""
 
 
 def connect(place: str) -> QdrantClient:
@@ -73,6 +73,8 @@ class QdrantIndex:
     answers, as all methods do.
     """
 
+    has_vectors = True
+
     def __init__(
         self,
         client: QdrantClient,
@@ -99,8 +101,6 @@ class QdrantIndex:
         if passages is not None and passages != self.passage_settings:
             raise SettingsError(f"the collection {name!r} was made with other passages; give it another name")
 
-    has_vectors = True
-
     def _create(self, facts: Mapping[str, Any]) -> None:
         size = models.VectorParams(size=self.encoder.width, distance=models.Distance.COSINE)
         words = models.SparseVectorParams(modifier=models.Modifier.IDF)
@@ -119,33 +119,28 @@ class QdrantIndex:
     def upsert(self, documents: Iterable[Document], progress: Progress | None = None) -> Upserted:
         """Add documents, or change those of the same id; what is there already as it is costs nothing."""
         counts: Counter[str] = Counter()
-        seen: set[str] = set()
         with (progress or Progress()).phase("indexing", unit="documents") as phase:
             for batch in batches(documents):
-                for document in batch:
-                    check_document(document)
-                    if document.id in seen:
-                        raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
-                    seen.add(document.id)
                 with _answering(self.name):
                     counts.update(self._write(batch))
                 phase.advance(len(batch))
-        return Upserted(counts["added"], counts["changed"], counts["unchanged"], counts["passages"])
+        total = Upserted(counts["added"], counts["changed"], counts["unchanged"], counts["passages"], counts["cut"])
+        total.warn()
+        return total
 
     def _write(self, batch: Sequence[Document]) -> Counter[str]:
         known = self._known([document.id for document in batch])
         fresh = [document for document in batch if known.get(document.id) != document.sha256]
         counts = Counter(unchanged=len(batch) - len(fresh))
         cut = [cut_document(document, self.tokenizer, self.passage_settings) for document in fresh]
-        vectors = iter(
-            self.encoder.vectors(
-                [
-                    embedded_text(document.title, document.text[passage.start : passage.end])
-                    for document, passages in zip(fresh, cut, strict=True)
-                    for passage in passages
-                ]
-            )
+        embedded = self.encoder.embedded(
+            [
+                embedded_text(document.title, document.text[passage.start : passage.end])
+                for document, passages in zip(fresh, cut, strict=True)
+                for passage in passages
+            ]
         )
+        vectors, counts["cut"] = iter(embedded.vectors), embedded.num_cut_texts
         for document, passages in zip(fresh, cut, strict=True):
             points = [self._point(document, place, passage, next(vectors)) for place, passage in enumerate(passages)]
             points.reverse()
@@ -260,9 +255,6 @@ class QdrantIndex:
             return None
         payload = points[0].payload
         return Document(id_, payload["whole"], payload["title"], payload["metadata"])
-
-
-_PASSAGE = ("document", "title", "text", "start", "end", "metadata")
 
 
 def _number(document: Document, place: int) -> int:

@@ -77,6 +77,7 @@ class Store:
         if facts is None and not self.path.is_file():
             raise FileFormatError(f"{folder}: no index there ({FILE} is missing); make one with bertsmith index")
         self._lock = RLock()
+        self._counted = (-1, 0)
         try:
             self._connection = connected(self.path, is_new=facts is not None)
         except sqlite3.DatabaseError as error:
@@ -248,7 +249,10 @@ class Store:
 
     def _telling(self, words: Sequence[str]) -> list[str]:
         """Those in at most half of the passages. The others weigh nothing in FTS5's BM25, and are most of its work."""
-        most = self.num_passages / 2
+        revision = self.revision
+        if self._counted[0] != revision:  # looked at first: what is written between the two is counted again
+            self._counted = revision, self.num_passages
+        most = self._counted[1] / 2
         counted = (self._connection.execute("SELECT doc FROM spread WHERE term = ?", (word,)) for word in words)
         counts = [row.fetchone() or (0,) for row in counted]
         return [word for word, (count,) in zip(words, counts, strict=True) if count <= most]
