@@ -35,6 +35,7 @@ VERBS = {
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
     "drift": ("bertsmith.cli.drift:run", "Compare what is asked now with what a model was trained on."),
+    "probe": ("bertsmith.cli.probe:run", "Say what each layer of a model knows of a task."),
     "minimal-pairs": ("bertsmith.cli.minimal_pairs:run", "Say which sentences of pairs a pre-trained model prefers."),
     "serve": ("bertsmith.cli.serve:run", "Serve saved models over HTTP, with a page to try them."),
     "index": ("bertsmith.cli.index:run", "Put documents into an index that can be searched and asked."),
