@@ -28,7 +28,8 @@ class Embeddings(nn.Module):
 
     def forward(self, packed: Packed, positions: Positions) -> Tensor:
         """-> [T, H]."""
-        vectors: Tensor = self.tokens(packed.input_ids) + self.token_types(packed.token_type_ids)
+        tokens = self.tokens(packed.input_ids) if packed.token_vectors is None else packed.token_vectors
+        vectors: Tensor = tokens + self.token_types(packed.token_type_ids)
         added = positions.added(packed.position_ids)
         if added is not None:
             vectors = vectors + added

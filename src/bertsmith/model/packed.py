@@ -24,12 +24,16 @@ Ids = Sequence[int] | NDArray[Any]
 
 @dataclass(frozen=True)
 class Packed:
-    """input_ids, token_type_ids, position_ids: [T] int64. lengths: tokens of each sequence; they add up to T."""
+    """input_ids, token_type_ids, position_ids: [T] int64. lengths: tokens of each sequence; they add up to T.
+
+    token_vectors: [T, E], read instead of the table's rows for `input_ids`; so explanations move from text to text.
+    """
 
     input_ids: Tensor
     token_type_ids: Tensor
     position_ids: Tensor
     lengths: tuple[int, ...]
+    token_vectors: Tensor | None = None
 
     @classmethod
     def of(cls, input_ids: Sequence[Ids], token_type_ids: Sequence[Ids] | None = None) -> Packed:
@@ -100,4 +104,5 @@ class Packed:
             input_ids=sent(self.input_ids, device),
             token_type_ids=sent(self.token_type_ids, device),
             position_ids=sent(self.position_ids, device),
+            token_vectors=None if self.token_vectors is None else self.token_vectors.to(device),
         )

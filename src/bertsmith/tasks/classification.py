@@ -23,6 +23,7 @@ from bertsmith.tasks.foreign_model import adopt, labels_of
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
+from bertsmith.tasks.target import Answered, Target, log_odds, one_of
 from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
@@ -177,6 +178,31 @@ class Classification(Task[TextRequest, LabelPrediction]):
 
     def merge(self, request: TextRequest, parts: Sequence[Any], num_cut_tokens: int) -> LabelPrediction:
         return _prediction(self.problem.verdict(self._merged(parts)), num_cut_tokens, len(parts))
+
+    def target(self, outputs: Any, choice: Any = None) -> Tensor:
+        """The log-odds of a label, `choice`, by its index, or of the likeliest; of a regression the value."""
+        values: Tensor = outputs
+        if self.settings.problem_type == "regression":
+            return values[0]
+        index = int(values.argmax()) if choice is None else choice
+        values = values / self.settings.temperature
+        return values[index] if self.settings.problem_type == "multi_label" else log_odds(values, index)
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """A label, in all windows, whose logits are merged as they are for a prediction."""
+        numbers = range(len(answered.windows))
+        if self.settings.problem_type == "regression":
+            name, index = one_of(choice, ("value",), "number to explain") if choice is not None else "value", 0
+        else:
+            name = answered.prediction.label if choice is None else one_of(choice, self.settings.labels, "label")
+            index = self.settings.labels.index(name)
+
+        def value(outputs: Sequence[Tensor]) -> Tensor:
+            rows = torch.stack(list(outputs))
+            return self.target(rows.mean(0) if self.settings.window_merging == "mean" else rows.amax(0), index)
+
+        unit = "score" if self.settings.problem_type == "regression" else "log-odds"
+        return Target.over(answered, numbers, self.outputs, value, name=name, unit=unit)
 
     def marks(self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]) -> Marks:
         return self.problem.marks([e.answer for e in examples], [_verdict(p) for p in predictions])

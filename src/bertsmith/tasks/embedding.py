@@ -23,7 +23,7 @@ from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import find_columns, plain_name
 from bertsmith.data.pairs import read_pairs
 from bertsmith.data.readers import TABLE_SUFFIXES, Row
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.metrics.similarity import accuracy_threshold
 from bertsmith.model.checkpoints import speaks_hugging_face
 from bertsmith.model.config import EncoderConfig
@@ -46,6 +46,7 @@ from bertsmith.tasks.pair_objectives import (
     suited_objective,
 )
 from bertsmith.tasks.sentence_folder import sentence_files
+from bertsmith.tasks.target import Answered, Target, one_of
 from bertsmith.tasks.task import Adopted, CoupledTask, Coupling, Example, FoundColumns, Marks, RowReader
 from bertsmith.text.tokenizer import Ids, Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
@@ -274,6 +275,33 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         if self.settings.normalize:
             vector /= max(float(np.linalg.norm(vector)), 1e-12)
         return vector
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The cosine of the text and its pair, or of the text and a negative, `negatives 0` say."""
+        request = answered.request
+        roles = {} if request.text_pair is None else {"text_pair": PAIR}
+        roles |= {f"negatives {place}": FIRST_NEGATIVE + place for place in range(len(request.negatives))}
+        if not roles:
+            raise SettingsError("one text has no similarity to explain; give a second one, as text_pair")
+        name = next(iter(roles)) if choice is None else one_of(choice, roles, "text to compare with")
+        numbers = [n for n, window in enumerate(answered.windows) if window.targets["role"] in (TEXT, roles[name])]
+        windows = [answered.windows[number] for number in numbers]
+        weights = torch.tensor([float(window.num_tokens) for window in windows])
+        is_text = torch.tensor([window.targets["role"] == TEXT for window in windows])
+
+        def value(outputs: Sequence[Tensor]) -> Tensor:
+            vectors = torch.stack(list(outputs)) * weights[:, None]
+            return torch.cosine_similarity(vectors[is_text].sum(0), vectors[~is_text].sum(0), dim=0)
+
+        every = tuple(tuple(range(window.num_tokens)) for window in windows)
+        return Target.over(
+            answered,
+            numbers,
+            self.outputs,
+            value,
+            name=f"similarity of text and {name}",
+            reads=None if self.settings.pooling == "cls" else every,
+        )
 
     # Judging
 

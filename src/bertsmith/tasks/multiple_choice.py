@@ -28,6 +28,7 @@ from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import ChoiceNetwork
 from bertsmith.tasks.foreign_model import adopt
+from bertsmith.tasks.target import Answered, Target, log_odds, place_of
 from bertsmith.tasks.task import Adopted, Coupling, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
@@ -197,6 +198,28 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
         num_windows = int(np.bincount([part.choice for part in parts]).max())
         return ChoicePrediction(
             label, request.choices[label], float(scores[label]), tuple(scores.tolist()), num_windows, num_cut_tokens
+        )
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """A choice against the others, by its number from 0, its letter or its text; of each its best window is read."""
+        request = answered.request
+        index = answered.prediction.label
+        if choice is not None:
+            letters = [chr(ord("A") + place) for place in range(len(request.choices))]
+            known = range(len(request.choices))
+            index = place_of(choice, known, "choice", request.choices if choice in request.choices else letters)
+        best: dict[int, int] = {}
+        for number, window in enumerate(answered.windows):
+            held = best.setdefault(window.choice, number)
+            if answered.outputs[number] > answered.outputs[held]:
+                best[window.choice] = number
+        return Target.over(
+            answered,
+            [best[place] for place in sorted(best)],
+            self.outputs,
+            lambda outputs: log_odds(torch.stack(list(outputs)) / self.settings.temperature, index),
+            name=request.choices[index],
+            unit="log-odds",
         )
 
     # Judging

@@ -23,10 +23,11 @@ from bertsmith.data.batch import Batch, Window, concatenate, pack
 from bertsmith.data.corpus import Corpus
 from bertsmith.data.masking import MaskingSettings, mask_tokens
 from bertsmith.data.passages import Passage, Passages
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
+from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.tasks.task import Decided, Example, Marks, Prepared, Task
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -168,6 +169,25 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         """The log-probability of the likeliest token at the first [MASK], or of token id `choice`."""
         rows: Tensor = outputs[0]
         return rows[0].max() if choice is None else rows[0, choice]
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The token at a [MASK]: TOKEN at the first one, or NUMBER=TOKEN or NUMBER=, counted from 0."""
+        (window,), tokenizer = answered.windows, answered.tokenizer
+        places = list(window.targets["places"])
+        number, _, token = choice.partition("=") if choice and "=" in choice[1:] else ("0", "", choice or "")
+        mask = place_of(number, range(len(places)), "[MASK]")
+        if token and token not in tokenizer.ids:
+            raise SettingsError(f"no token {token!r:.80} in the vocabulary; tokens are written as fill-mask shows them")
+        index = tokenizer.ids[token] if token else int(answered.outputs[0][0][mask].argmax())
+        return Target.over(
+            answered,
+            (0,),
+            self.outputs,
+            lambda outputs: self.target((outputs[0][0][mask:], None), index),
+            name=f"{tokenizer.vocab[index]} at [MASK] {mask}",
+            unit="log-probability",
+            reads=((places[mask],),),
+        )
 
     def decided(self, prediction: FillMaskPrediction) -> Decided:
         """The likeliest token of each [MASK]."""

@@ -27,6 +27,7 @@ from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SpanNetwork
 from bertsmith.tasks.answer_fitting import best_no_answer_threshold, fit_candidates_temperature
+from bertsmith.tasks.answer_explained import explained_span
 from bertsmith.tasks.answer_records import (
     Answer,
     AnswerPrediction,
@@ -35,6 +36,7 @@ from bertsmith.tasks.answer_records import (
     to_squad,
 )
 from bertsmith.tasks.foreign_model import adopt
+from bertsmith.tasks.target import Answered, Target
 from bertsmith.tasks.task import Adopted, Decided, Example, Labels, Marks, RowReader, Task, Writer
 from bertsmith.text.align import pieces_within
 from bertsmith.text.sentences import split_sentences
@@ -260,6 +262,31 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
         if choice is None:
             return values.amax(dim=0).sum()
         return values[choice[0], 0] + values[choice[1], 1]
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The log-probability of the answer's start and end among the tokens of its window.
+
+        choice: another answer, by its text or by its characters, as 12-18; or `start` or `end` of the one given.
+        """
+        found = explained_span(answered, choice)
+
+        def value(outputs: Sequence[Tensor]) -> Tensor:
+            both = outputs[0].log_softmax(dim=0)
+            if found.part is None:
+                return self.target(both, found.places)
+            column = ("start", "end").index(found.part)
+            return both[found.places[column], column]
+
+        places = found.places if found.part is None else (found.places[("start", "end").index(found.part)],)
+        return Target.over(
+            answered,
+            (found.window,),
+            self.outputs,
+            value,
+            name=found.name,
+            unit="log-probability",
+            reads=(tuple(dict.fromkeys(places)),),
+        )
 
     # Judging
 

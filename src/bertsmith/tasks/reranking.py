@@ -29,6 +29,7 @@ from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
+from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.tasks.task import Coupling, Decided, Example, FoundColumns, Marks, RowReader, Task, by_place
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.turns import cut_turns
@@ -295,6 +296,23 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         scores = torch.tensor(logits, dtype=torch.float64).div(self.settings.temperature).sigmoid().tolist()
         num_windows = max(Counter(part.passage for part in parts).values())
         return _ranked(logits, scores, num_cut_tokens, num_windows)
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The relevance of the passage ranked first, or of that with the number `choice`, from 0, in its best window."""
+        passages = answered.request.passages
+        place = answered.prediction.ranking[0]
+        if choice is not None:
+            place = place_of(choice, range(len(passages)), "passage", passages)
+        windows = [n for n, window in enumerate(answered.windows) if window.targets["passage"] == place]
+        best = max(windows, key=lambda number: float(answered.outputs[number]))
+        return Target.over(
+            answered,
+            (best,),
+            self.outputs,
+            lambda outputs: self.target(outputs[0]) / self.settings.temperature,
+            name=f"relevance of passage {place}",
+            unit="log-odds",
+        )
 
     # Judging
 

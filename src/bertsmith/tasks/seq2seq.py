@@ -14,11 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, concatenate, pack
+from bertsmith.errors import SettingsError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.generation import greedy
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.settings import Settings
+from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.tasks.task import Decided, Example, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -111,6 +113,48 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
         (generated,) = parts
         return replace(generated, num_cut_tokens=num_cut_tokens)
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The mean log-probability of the tokens that were written, or that of one, by its number from 0.
+
+        Each given the source and the tokens before it, which are as they were written.
+        """
+        rows = [generated.input_ids for generated in answered.outputs]
+        tokens = [answered.tokenizer.vocab[id] for row in rows for id in row]
+        if not tokens:
+            raise SettingsError("nothing was written, so that there is nothing to explain")
+        # The end that was written is a token too.
+        numbers = list(range(len(rows)))
+        places = [range(len(one.input_ids) + one.finished) for one in answered.outputs]
+        if choice is not None:
+            token = place_of(choice, range(len(tokens)), "token", tokens)
+            held = next(n for n in numbers if token < sum(map(len, rows[: n + 1])))
+            place = token - sum(map(len, rows[:held]))
+            numbers, places = [held], [range(place, place + 1)]
+        windows = [
+            replace(
+                answered.windows[number],
+                targets={
+                    **answered.windows[number].targets,
+                    "target": [answered.windows[number].targets["first"], *rows[number], answered.tokenizer.sep_id],
+                },
+            )
+            for number in numbers
+        ]
+
+        def scores(network: nn.Module, batch: Batch) -> Tensor:
+            assert batch.decoder is not None
+            known = batch.targets["labels"]
+            found = network(batch.packed, batch.decoder).float().log_softmax(-1).gather(1, known[:, None])[:, 0]
+            parts = list(batch.decoder.split(found))
+            copies = [parts[start : start + len(numbers)] for start in range(0, len(parts), len(numbers))]
+            return torch.stack(
+                [torch.cat([part[p.start : p.stop] for part, p in zip(c, places, strict=True)]).mean() for c in copies]
+            )
+
+        name = "the whole text" if choice is None else f"{tokens[token]} (token {token})"
+        every = tuple(tuple(range(window.num_tokens)) for window in windows)
+        return Target(name, "log-probability", tuple(numbers), tuple(windows), scores, every)
 
     def decided(self, prediction: GeneratedText) -> Decided:
         return Decided((), prediction.score)

@@ -26,6 +26,7 @@ from bertsmith.errors import DataError, nearest
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import Network
 from bertsmith.settings import Settings
+from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.text.tokenizer import Tokenizer
 
 RequestT = TypeVar("RequestT")
@@ -260,10 +261,23 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     def merge(self, request: RequestT, parts: Sequence[Any], num_cut_tokens: int) -> PredictionT:
         """The prediction for a request from its windows' parts, in order."""
 
+    # Explanation
+
     def target(self, outputs: Any, choice: Any = None) -> Tensor:
-        """The scalar that an explanation explains; by default the largest output."""
+        """The scalar that an explanation explains, of one window's outputs; by default the largest output."""
         values: Tensor = outputs
         return values.max() if choice is None else values[choice]
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """What an explanation explains: what was predicted, or `choice`, in words that people write.
+
+        By default an output of the first window, by its number. Raises `SettingsError` for a choice that there is not.
+        """
+        scores = answered.outputs[0]
+        place = int(scores.argmax()) if choice is None else place_of(choice, range(scores.numel()), "output")
+        return Target.over(
+            answered, (0,), self.outputs, lambda outputs: self.target(outputs[0], place), name=f"output {place}"
+        )
 
     # Judging
 

@@ -19,7 +19,7 @@ from bertsmith.calibration import fit_temperature
 from bertsmith.data.batch import Batch, Window, concatenate, pack
 from bertsmith.data.conll import read_conll
 from bertsmith.data.readers import Row
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.checkpoints import CONFIG
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.crf import Chain
@@ -48,6 +48,7 @@ from bertsmith.tasks.tag_records import (
 )
 from bertsmith.tasks.tag_settings import TokenClassificationSettings
 from bertsmith.tasks.tag_windows import TagWindow, TagWindows, chain_targets, read_words
+from bertsmith.tasks.target import Answered, Target, log_odds, one_of, place_of
 from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Scheme, detect_scheme, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
@@ -244,8 +245,39 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         return replace(prediction, num_cut_tokens=num_cut_tokens, num_windows=len(parts))
 
     def target(self, outputs: TokenOutputs, choice: Any = None) -> Tensor:
-        """The largest logit, or that of `choice`, a pair of a token's place and a label's index."""
-        return outputs.logits.max() if choice is None else outputs.logits[choice]
+        """The largest logit; or, of `choice`, the places of a word's pieces and a label's index, that tag's log-odds."""
+        if choice is None:
+            return outputs.logits.max()
+        places, index = choice
+        return log_odds(outputs.logits[places].mean(0) / self.settings.temperature, index)
+
+    def explained(self, answered: Answered, choice: str | None = None) -> Target:
+        """The tag of a word: WORD or WORD=TAG, the word by its number from 0 or as it is written.
+
+        By default that of the surest word of an entity, or of the surest word. Of a CRF its scores before the chain.
+        """
+        words = answered.prediction.words
+        if choice is None:
+            number = max(range(len(words)), key=lambda place: (words[place].tag != OUTSIDE, words[place].score))
+            tag = words[number].tag
+        else:
+            asked, has_tag, tag = choice.rpartition("=") if "=" in choice[1:] else (choice, "", "")
+            number = place_of(asked, range(len(words)), "word", [word.word for word in words])
+            tag = one_of(tag, self.settings.labels, "tag") if has_tag else words[number].tag
+        window = next((place for place, one in enumerate(answered.windows) if number in one.words), None)
+        if window is None:
+            raise SettingsError(f"the word {words[number].word!r} was not read, so that there is nothing to explain")
+        read = answered.windows[window]
+        places, index = read.places[read.words == number].tolist(), self.settings.labels.index(tag)
+        return Target.over(
+            answered,
+            (window,),
+            self.outputs,
+            lambda outputs: self.target(outputs[0], (places, index)),
+            name=f"{tag} of {words[number].word}",
+            unit="log-odds",
+            reads=(tuple(places),),
+        )
 
     # Judging
 

@@ -1,0 +1,179 @@
+"""One explanation from end to end: a predictor and a request to scores of words, with what they can be believed for.
+
+An explainer is a function of a `Subject` and one row in `EXPLAINERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import Field
+
+from bertsmith.errors import SettingsError, nearest
+from bertsmith.explain.attention import AttentionMaps, attention, attention_maps, rollout
+from bertsmith.explain.faithfulness import Faithfulness, faithfulness
+from bertsmith.explain.gradients import Attribution, Completeness, gradient_x_input, integrated_gradients
+from bertsmith.explain.occlusion import occlusion
+from bertsmith.explain.subject import Subject
+from bertsmith.explain.words import NamedText
+from bertsmith.inference.predictor import Predictor
+from bertsmith.settings import Settings
+from bertsmith.tasks.target import Unit
+
+
+class ExplainerSettings(Settings):
+    """How a prediction is explained."""
+
+    explainer: str = Field(
+        "integrated_gradients",
+        description="integrated_gradients, gradient_x_input, occlusion, attention or rollout",
+    )
+    target: str | None = Field(
+        None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
+    )
+    max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
+    num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
+    seed: int = Field(0, ge=0, description="of those")
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """does: what its scores are, a sentence for people."""
+
+    function: Callable[[Subject, ExplainerSettings], Attribution]
+    does: str
+
+
+EXPLAINERS = {
+    "integrated_gradients": Explainer(
+        lambda subject, settings: integrated_gradients(subject, settings.max_steps),
+        "What each word adds on the way from a text of [MASK]s to this one; the scores add up to the difference.",
+    ),
+    "gradient_x_input": Explainer(
+        lambda subject, settings: gradient_x_input(subject),
+        "The slope of the prediction at each word, times the word's vector.",
+    ),
+    "occlusion": Explainer(
+        lambda subject, settings: occlusion(subject), "What the prediction loses where [MASK] stands for the word."
+    ),
+    "attention": Explainer(
+        lambda subject, settings: attention(subject),
+        "What the last layer looks at. Where a network looks is not why it decides.",
+    ),
+    "rollout": Explainer(
+        lambda subject, settings: rollout(subject),
+        "What all layers together look at. Where a network looks is not why it decides.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WordScore:
+    """score: what the word does for the explained number. text: the field that holds it, start and end within that."""
+
+    word: str
+    score: float
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedTarget:
+    """value: the number, in `unit`. probability: what it stands for; None of a score that stands for none."""
+
+    name: str
+    value: float
+    unit: Unit
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """num_windows: of the request. num_explained_windows: those that the target is computed from.
+
+    num_words: of the request, that some window holds. num_explained_words: of them in the explained windows.
+    num_cut_tokens: in no window.
+    """
+
+    num_windows: int
+    num_explained_windows: int
+    num_words: int
+    num_explained_words: int
+    num_cut_tokens: int
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """words: in the order of the texts, each with its score. texts: what they stand in.
+
+    completeness: of integrated gradients. prediction: what the model answered. attention: of the first explained window.
+    """
+
+    explainer: str
+    task: str
+    target: ExplainedTarget
+    words: tuple[WordScore, ...]
+    texts: tuple[NamedText, ...]
+    faithfulness: Faithfulness
+    completeness: Completeness | None
+    coverage: Coverage
+    prediction: Any
+    attention: AttentionMaps
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: all but the attention and the prediction."""
+        held = {"verdict": self.faithfulness.verdict, "completeness": self.completeness and asdict(self.completeness)}
+        return {
+            "words": [asdict(word) for word in self.words],
+            "target": asdict(self.target),
+            "faithfulness": asdict(self.faithfulness) | held,
+            "explainer": self.explainer,
+            "texts": [asdict(text) for text in self.texts],
+            "coverage": asdict(self.coverage),
+        }
+
+
+def explain(predictor: Predictor, request: Any, settings: ExplainerSettings | None = None) -> Explanation:
+    """Why the model answers a request as it does. The predictor's network has to be as it was saved, in fp32.
+
+    Raises `SettingsError` for an unknown explainer or target, `DataError` for a request that has no words.
+    """
+    settings = settings or ExplainerSettings()
+    explainer = EXPLAINERS.get(settings.explainer)
+    if explainer is None:
+        raise SettingsError(f"no explainer {settings.explainer!r:.80}; {nearest(settings.explainer, EXPLAINERS)}")
+    whole = Subject.of(predictor, request, settings.target)
+    return explained(whole, settings, explainer)
+
+
+def explained(subject: Subject, settings: ExplainerSettings, explainer: Explainer) -> Explanation:
+    """As `explain`, of what is already known to be explained."""
+    found = explainer.function(subject, settings)
+    held = faithfulness(subject.likelihoods, found.scores, num_random=settings.num_random, seed=settings.seed)
+    words, texts, target, answered = subject.words.words, subject.words.texts, subject.target, subject.answered
+    value = subject.score
+    probability = None if target.unit == "score" else float(target.likelihood([value])[0])
+    return Explanation(
+        settings.explainer,
+        subject.predictor.task.name,
+        ExplainedTarget(target.name, value, target.unit, probability),
+        tuple(
+            WordScore(word.word, float(score), word.start, word.end, texts[word.text].name)
+            for word, score in zip(words, found.scores, strict=True)
+        ),
+        texts,
+        held,
+        found.completeness,
+        Coverage(
+            len(answered.windows),
+            len(target.windows),
+            subject.num_request_words,
+            len(words),
+            sum(window.num_cut_tokens for window in answered.windows),
+        ),
+        answered.prediction,
+        attention_maps(subject),
+    )

@@ -1,0 +1,189 @@
+"""What explainers ask: the explained number with words taken away, or with other vectors in the place of words'.
+
+Shapes: W words, T tokens of all explained windows, E embedding width, k copies. Everything is computed in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Batch
+from bertsmith.errors import DataError
+from bertsmith.explain.words import WordMap, map_words
+from bertsmith.inference.predictor import Predictor
+from bertsmith.model.packed import Packed
+from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.tasks.target import Answered, Target
+
+MAX_TOKENS, MAX_TOKENS_WITH_GRADIENTS = 8192, 2048
+"""Of one forward pass, and of one whose intermediate values are kept: some 2.5 GB for BERT-base."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """scores: [k]. vectors: [k, T, E], the gradient of each copy's score."""
+
+    scores: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A request, the number that is explained, and the words of the windows that it is computed from.
+
+    num_request_words: of all windows.
+    """
+
+    predictor: Predictor
+    answered: Answered
+    target: Target
+    words: WordMap
+    num_request_words: int
+
+    @classmethod
+    def of(cls, predictor: Predictor, request: Any, choice: str | None = None) -> Self:
+        """Raises `DataError` for a request without words, `SettingsError` for a `choice` that there is not."""
+        task, tokenizer = predictor.task, predictor.tokenizer
+        windows = predictor.encode(request)
+        words = map_words(task, request, tokenizer, windows)
+        if not words.words:
+            raise DataError("nothing to explain: the request holds no word that the model reads; give it a text")
+        network = predictor.network.eval()
+        with torch.inference_mode():
+            outputs = []
+            for start, stop in _stretches([window.num_tokens for window in windows], MAX_TOKENS):
+                outputs += task.outputs(network, task.collate(windows[start:stop]).to(predictor.device))
+        parts = [task.decode(window, one, tokenizer) for window, one in zip(windows, outputs, strict=True)]
+        prediction = predictor.merge(request, windows, parts)
+        answered = Answered(request, tokenizer, windows, outputs, prediction)
+        target = task.explained(answered, choice)
+        return cls(predictor, answered, target, words.of_windows(target.numbers), len(words.words))
+
+    @property
+    def num_words(self) -> int:
+        return len(self.words.words)
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int64]:
+        """[T], the word of each token of the windows one after another; -1 for special tokens."""
+        return np.concatenate(self.words.tokens)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+    def by_word(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """[T] -> [W]: the sum of each word's tokens, in all windows that hold it."""
+        is_word = self.tokens >= 0
+        return np.bincount(self.tokens[is_word], weights=values[is_word], minlength=self.num_words)
+
+    # Words taken away
+
+    def scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[k, W] -> [k]: the explained number where [MASK] stands for each token of the words that are not kept."""
+        found: list[float] = []
+        size = max(1, MAX_TOKENS // self.num_tokens)
+        with torch.inference_mode():
+            for start in range(0, len(kept), size):
+                raise_if_asked()
+                batch = self._batch(kept[start : start + size])
+                found += self.target.scores(self._network, batch).double().tolist()
+        return np.array(found)
+
+    def likelihoods(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[k, W] -> [k]: as `scores`, as the probabilities that they stand for, where they stand for any."""
+        return self.target.likelihood(self.scores(kept))
+
+    @cached_property
+    def score(self) -> float:
+        """The number that is explained."""
+        return float(self.scores(np.ones((1, self.num_words), dtype=np.bool_))[0])
+
+    # Vectors in the place of words'
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """[T, E]: those of the tokens."""
+        return self._looked_up(np.ones(self.num_words, dtype=np.bool_))
+
+    @cached_property
+    def baseline(self) -> Tensor:
+        """[T, E]: [MASK]'s in the place of every word's, special tokens as they are."""
+        return self._looked_up(np.zeros(self.num_words, dtype=np.bool_))
+
+    def gradients(self, vectors: Tensor) -> Gradients:
+        """[k, T, E], in the place of the tokens' own -> the scores of the copies and their gradients."""
+        scores, gradients = [], []
+        size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
+        whole = np.ones((min(size, len(vectors)), self.num_words), dtype=np.bool_)
+        with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
+            for start in range(0, len(vectors), size):
+                raise_if_asked()
+                asked = vectors[start : start + size].detach().clone().requires_grad_()
+                batch = self._batch(whole[: len(asked)])
+                batch = replace(batch, packed=replace(batch.packed, token_vectors=asked.flatten(0, 1)))
+                found = self.target.scores(self._network, batch)
+                (gradient,) = torch.autograd.grad(found.sum(), asked)
+                scores.append(found.detach())
+                gradients.append(gradient)
+        return Gradients(torch.cat(scores), torch.cat(gradients))
+
+    # Parts of the above
+
+    @property
+    def packed(self) -> Packed:
+        """The windows as they are, once."""
+        return self._batch(np.ones((1, self.num_words), dtype=np.bool_)).packed
+
+    @property
+    def _network(self) -> nn.Module:
+        return self.predictor.network
+
+    def _looked_up(self, kept: NDArray[np.bool_]) -> Tensor:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            ids = self._batch(kept[None]).packed.input_ids
+            vectors: Tensor = self.predictor.network.encoder.embeddings.tokens(ids).float()
+        return vectors
+
+    def _batch(self, kept: NDArray[np.bool_]) -> Batch:
+        """Copies of the windows, a row of `kept` each, with [MASK] for the words that are not kept."""
+        mask_id = self.answered.tokenizer.mask_id
+        rows = []
+        for copy in kept:
+            for window, words in zip(self.target.windows, self.words.tokens, strict=True):
+                stays = np.append(copy, True)[words]
+                rows.append(replace(window, input_ids=np.where(stays, window.input_ids, mask_id)))
+        return self.predictor.task.collate(rows).to(self.predictor.device)
+
+
+def _stretches(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Neighbours that together have at most `most`, or one that has more."""
+    start = filled = 0
+    for place, size in enumerate(sizes):
+        if place > start and filled + size > most:
+            yield start, place
+            start, filled = place, 0
+        filled += size
+    yield start, len(sizes)
+
+
+@contextmanager
+def _weights_at_rest(network: nn.Module) -> Iterator[None]:
+    """Weights without gradients, for which intermediate values would be kept."""
+    asking = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in asking:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in asking:
+            weight.requires_grad_(True)
