@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.explain.words import WordMap, map_words
 from bertsmith.inference.predictor import Predictor
+from bertsmith.model.frozen import frozen_parts
 from bertsmith.model.packed import Packed
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.tasks.target import Answered, Target
@@ -51,7 +52,14 @@ class Subject:
 
     @classmethod
     def of(cls, predictor: Predictor, request: Any, choice: str | None = None) -> Self:
-        """Raises `DataError` for a request without words, `SettingsError` for a `choice` that there is not."""
+        """Raises `DataError` for a request without words, `SettingsError` for a `choice` that there is not, and for a
+        network that is a copy for prediction alone.
+        """
+        if frozen_parts(predictor.network):
+            raise SettingsError(
+                "this network is a copy for prediction, which has no gradients and keeps no attention: load the model "
+                "with precision='fp32' to explain what it says"
+            )
         task, tokenizer = predictor.task, predictor.tokenizer
         windows = predictor.encode(request)
         words = map_words(task, request, tokenizer, windows)
@@ -120,18 +128,23 @@ class Subject:
         """[T, E]: [MASK]'s in the place of every word's, special tokens as they are."""
         return self._looked_up(np.zeros(self.num_words, dtype=np.bool_))
 
+    def scores_at(self, vectors: Tensor) -> NDArray[np.float64]:
+        """[k, T, E], in the place of the tokens' own -> [k], the scores of the copies."""
+        found: list[float] = []
+        with torch.inference_mode():
+            for part in vectors.split(max(1, MAX_TOKENS // self.num_tokens)):
+                found += self.target.scores(self._network, self._batch_at(part)).double().tolist()
+        return np.array(found)
+
     def gradients(self, vectors: Tensor) -> Gradients:
         """[k, T, E], in the place of the tokens' own -> the scores of the copies and their gradients."""
         scores, gradients = [], []
         size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
-        whole = np.ones((min(size, len(vectors)), self.num_words), dtype=np.bool_)
         with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
-            for start in range(0, len(vectors), size):
+            for part in vectors.split(size):
                 raise_if_asked()
-                asked = vectors[start : start + size].detach().clone().requires_grad_()
-                batch = self._batch(whole[: len(asked)])
-                batch = replace(batch, packed=replace(batch.packed, token_vectors=asked.flatten(0, 1)))
-                found = self.target.scores(self._network, batch)
+                asked = part.detach().clone().requires_grad_()
+                found = self.target.scores(self._network, self._batch_at(asked))
                 (gradient,) = torch.autograd.grad(found.sum(), asked)
                 scores.append(found.detach())
                 gradients.append(gradient)
@@ -163,6 +176,11 @@ class Subject:
                 stays = np.append(copy, True)[words]
                 rows.append(replace(window, input_ids=np.where(stays, window.input_ids, mask_id)))
         return self.predictor.task.collate(rows).to(self.predictor.device)
+
+    def _batch_at(self, vectors: Tensor) -> Batch:
+        """Copies of the windows with these vectors, [k, T, E], in the place of the tokens' own."""
+        batch = self._batch(np.ones((len(vectors), self.num_words), dtype=np.bool_))
+        return replace(batch, packed=replace(batch.packed, token_vectors=vectors.flatten(0, 1)))
 
 
 def _stretches(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

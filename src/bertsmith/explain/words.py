@@ -73,7 +73,8 @@ def map_words(task: Task[Any, Any], request: Any, tokenizer: Tokenizer, windows:
     taken: set[int] = set()
     for read in tracing.read:
         located = _located(read, texts, taken)
-        by_piece += [number_of.setdefault(located[word], len(number_of)) for word in read.word_ids.tolist()]
+        for word in read.word_ids.tolist():
+            by_piece.append(-1 if word < 0 else number_of.setdefault(located[word], len(number_of)))
     order = sorted(number_of)
     ranks = {place: rank for rank, place in enumerate(order)}
     rank_of = np.array([*(ranks[place] for place in number_of), -1])

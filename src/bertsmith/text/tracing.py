@@ -20,7 +20,8 @@ from bertsmith.text.tokenizer import Text, Tokenizer
 class ReadText:
     """A text, or a list of words, as the tokenizer was given it.
 
-    first: the number of its first piece. ids, word_ids: [n]. offsets: [n, 2], in the text; of words in their word.
+    first: the number of its first piece. ids: [n]. word_ids: [n], -1 of special tokens that stand in the text. offsets:
+    [n, 2], in the text; of words in their word.
     """
 
     text: Text
@@ -33,10 +34,12 @@ class ReadText:
         """Of each word that has pieces, by its number, its characters in `as_text`."""
         if not isinstance(self.text, str):
             ends = np.cumsum([len(word) + 1 for word in self.text]) - 1
-            borders = {number: (int(ends[number]) - len(self.text[number]), int(ends[number])) for number in self._words}
-            return borders
+            words = dict.fromkeys(self.word_ids[self.word_ids >= 0].tolist())
+            return {number: (int(ends[number]) - len(self.text[number]), int(ends[number])) for number in words}
         spans: dict[int, Span] = {}
         for number, (start, end) in zip(self.word_ids.tolist(), self.offsets.tolist(), strict=True):
+            if number < 0:
+                continue
             known = spans.get(number, (start, end))
             spans[number] = (min(known[0], start), max(known[1], end))
         return spans
@@ -45,10 +48,6 @@ class ReadText:
     def as_text(self) -> str:
         """Words with a blank between any two."""
         return self.text if isinstance(self.text, str) else " ".join(self.text)
-
-    @property
-    def _words(self) -> list[int]:
-        return list(dict.fromkeys(self.word_ids.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,16 @@ class TracingTokenizer(Tokenizer):
         return ids
 
     def _pieces(self, texts: Sequence[Text], fast: bool, name: str = "text") -> list[Any]:
-        return [self._numbered(text, source) for text, source in zip(texts, super()._pieces(texts, False, name), strict=True)]
+        found = super()._pieces(texts, False, name)
+        return [self._numbered(text, source) for text, source in zip(texts, found, strict=True)]
 
     def _numbered(self, text: Text, source: Any) -> _Numbered:
         ids = np.array(source.ids, dtype=np.int64)
-        word_ids, offsets = np.array(source.word_ids, dtype=np.int64), np.array(source.offsets, dtype=np.int64)
-        self.read.append(ReadText(text, self._num_pieces, ids, word_ids, offsets.reshape(-1, 2)))
+        # What stands for an unknown word is as good as any other piece.
+        is_special = np.isin(ids, self.special_ids) & (ids != self.unk_id)
+        word_ids = np.where(is_special, -1, np.array(source.word_ids, dtype=np.int64))
+        offsets = np.array(source.offsets, dtype=np.int64).reshape(-1, 2)
+        self.read.append(ReadText(text, self._num_pieces, ids, word_ids, offsets))
         numbers = self.vocab_size + self._num_pieces + np.arange(len(ids))
         self._num_pieces += len(ids)
-        is_special = np.isin(ids, self.special_ids)
         return _Numbered(np.where(is_special, ids, numbers).tolist(), source.offsets, source.word_ids)
