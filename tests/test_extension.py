@@ -18,6 +18,9 @@ from toys import WORDS, toy_config, toy_tokenizer
 
 from bertsmith.catalog import DATA_SETS
 from bertsmith.catalog.dataset import DataSet, Files
+from bertsmith.explain.explanation import EXPLAINERS, Explainer, ExplainerSettings, explain
+from bertsmith.explain.gradients import Attribution
+from bertsmith.explain.subject import Subject
 from bertsmith.files import write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model import checkpoints, feedforward, name_tables, positions, safe_weights
@@ -192,3 +195,20 @@ def test_a_data_set_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert examples.task.labels() == ("blue", "red")
     assert (len(examples.train) + len(examples.validation), len(examples.test)) == (40, 40)
     assert num_lines(colours) + 11 < 20
+
+
+# An explainer: long words
+
+
+def by_length(subject: Subject, settings: ExplainerSettings) -> Attribution:
+    return Attribution(np.array([float(len(word.word)) for word in subject.words.words]))
+
+
+def test_an_explainer_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPLAINERS, "length", Explainer(by_length, "How long each word is."))
+    torch.manual_seed(0)
+    task = Classification.from_dict({"labels": ["a", "b"]}, "toy")
+    predictor = Predictor(task, task.build(toy_config()), toy_tokenizer(), precision="fp32")
+    found = explain(predictor, task.request("ba bess"), ExplainerSettings(explainer="length"))
+    assert [word.score for word in found.words] == [2, 4]
+    assert num_lines(by_length) < 20

@@ -43,6 +43,21 @@ def test_tables_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert "score" in lines
 
 
+def test_a_styled_text_has_its_colours_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [("a [b] ", ""), ("good", "black on #aaddff")]
+    Output().styled(parts)
+    assert capsys.readouterr().out == "a [b] good\n"
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    Output().styled(parts)
+    assert "a [b] " in terminal.getvalue()
+    assert "\x1b[" in terminal.getvalue()
+
+
 def test_json_has_stdout_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(as_json=True)
     output.say("for people")

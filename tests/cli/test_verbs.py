@@ -216,6 +216,52 @@ def test_predict_writes_a_format_of_the_field_to_a_file_alone(house: Path, capsy
     assert "squad is written to a file: name it with --output-file" in capsys.readouterr().err
 
 
+def test_explain(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "The cat loves bread."
+    found = ask(capsys, "explain", house / "classifier", text, "--output-file", tmp_path / "why.html")
+    assert {"words", "target", "faithfulness"} <= found.keys()
+    assert [text[word["start"] : word["end"]] for word in found["words"]] == ["The", "cat", "loves", "bread", "."]
+    assert found["target"]["name"] in ("good", "bad")
+    assert found["faithfulness"]["completeness"]["error"] <= 0.01
+    assert "attention" not in found
+    assert "<script" not in (page := (tmp_path / "why.html").read_text(encoding="utf-8"))
+    assert page.count("<svg") >= 3
+    assert ask(capsys, "explain", house / "classifier", text, "--with-attention")["attention"]["words"] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
+def test_explain_for_people(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(house / "bert"), "the [MASK] loves", "--explainer", "occlusion", "--target", "0="]) == 0
+    out = capsys.readouterr().out
+    assert " at [MASK] 0: probability " in out
+    assert "the [MASK] loves" in out
+    assert "\ncomprehensiveness\t" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "needs a text, or the fields"),
+        (["the", "cat"], 2, "takes one text, found 2"),
+        ([""], 1, "nothing to explain"),
+        (["the cat", "--explainer", "attentoin"], 2, "did you mean 'attention'"),
+        (["the cat", "--target", "god"], 2, "no label 'god'; did you mean 'good'"),
+        (["the cat", "--output-file", "why.txt"], 2, "ends in .html"),
+        (["--text", "the cat", "--text-pair", "a dog"], 1, "trained on one text"),
+    ],
+)
+def test_explain_says_what_is_wrong(
+    house: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert main(["explain", str(house / "classifier"), *arguments]) == code
+    assert message in capsys.readouterr().err
+
+
 def test_fill_mask(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "the [MASK] loves a [MASK]."
     (answer,) = ask(capsys, "fill-mask", house / "bert", text, "--top-k", 3)["predictions"]

@@ -97,7 +97,9 @@ def test_the_number_is_that_of_the_prediction(name: str) -> None:
         assert number == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "target"), [(name, target) for name, all_ in OTHER_TARGETS.items() for target in all_])
+@pytest.mark.parametrize(
+    ("name", "target"), [(name, target) for name, all_ in OTHER_TARGETS.items() for target in all_]
+)
 def test_what_is_explained_can_be_chosen(name: str, target: str) -> None:
     predictor, request = predictor_for(name), toy_task(name).requests[3]
     settings = FEW.model_copy(update={"target": target, "explainer": "occlusion"})

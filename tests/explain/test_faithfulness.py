@@ -49,6 +49,14 @@ def test_a_fair_order_of_many_words_beats_all() -> None:
     assert found.verdict.startswith("Without the words named first the prediction loses more than in 100%")
 
 
+def test_what_does_not_rest_on_words_is_said_so() -> None:
+    found = faithfulness(lambda kept: 0.5 + 1e-4 * (kept @ WEIGHTS), WEIGHTS, num_random=50)
+    assert found.likelihood == pytest.approx(0.50007)
+    assert found.beaten is not None
+    assert found.beaten > 0.8
+    assert found.verdict.startswith("Hardly anything changes")
+
+
 def test_one_word_has_no_order() -> None:
     found = faithfulness(lambda kept: kept @ np.ones(1), np.ones(1))
     assert (found.comprehensiveness, found.sufficiency, found.beaten) == (1.0, 0.0, None)

@@ -106,7 +106,9 @@ def test_the_word_after_which_a_tag_stands_comes_first() -> None:
     for record in records[-NUM_ASKED:]:
         place = record["tags"].index("B-A")
         found = explain(
-            predictor, predictor.task.request({"words": record["words"]}), ExplainerSettings(target=f"{place}=B-A", num_random=0)
+            predictor,
+            predictor.task.request({"words": record["words"]}),
+            ExplainerSettings(target=f"{place}=B-A", num_random=0),
         )
         named += max(found.words, key=lambda word: word.score).word == "gu"
     assert named >= LEAST_SHARE * NUM_ASKED

@@ -34,6 +34,7 @@ VERBS = {
     "compare": ("bertsmith.cli.compare:run", "Compare two models on the same examples."),
     "verify": ("bertsmith.cli.verify:run", "Compute a saved model's figures again from its data."),
     "predict": ("bertsmith.cli.predict:run", "Predict for texts, or for a file of requests."),
+    "explain": ("bertsmith.cli.explain:run", "Say which words made a prediction, and how far to believe it."),
     "drift": ("bertsmith.cli.drift:run", "Compare what is asked now with what a model was trained on."),
     "probe": ("bertsmith.cli.probe:run", "Say what each layer of a model knows of a task."),
     "minimal-pairs": ("bertsmith.cli.minimal_pairs:run", "Say which sentences of pairs a pre-trained model prefers."),

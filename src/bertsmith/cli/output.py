@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bertsmith.runtime.processes import speaks
 from bertsmith.runtime.progress import Progress, number, progress_for
@@ -30,6 +31,15 @@ class Output:
         """A line for people."""
         if not self.quiet:
             print(text, file=self._human)
+
+    def styled(self, parts: Iterable[tuple[str, str]]) -> None:
+        """A text of stretches with a style each, as rich names styles; plain where there is no terminal."""
+        if self.quiet:
+            return
+        if not self._human.isatty():
+            print("".join(text for text, _ in parts), file=self._human)
+            return
+        Console(file=self._human, markup=False, highlight=False).print(Text.assemble(*parts))
 
     def table(self, title: str, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
         """A table for people: drawn on a terminal, its title and tab-separated lines elsewhere."""

@@ -6,6 +6,7 @@ Shapes: N heads, L tokens of a window, W words, G the words of one window and, l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,11 @@ class AttentionMaps:
     words: NDArray[np.int64]
     by_head: NDArray[np.float32]
     between: NDArray[np.float32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, attention to the fourth place."""
+        by_head, between = (values.astype(float).round(4).tolist() for values in (self.by_head, self.between))
+        return {"words": self.words.tolist(), "by_head": by_head, "between": between}
 
 
 def attentions(subject: Subject) -> list[list[Tensor]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from bertsmith.errors import SettingsError, nearest
@@ -109,7 +110,7 @@ class Coverage:
 class Explanation:
     """words: in the order of the texts, each with its score. texts: what they stand in.
 
-    completeness: of integrated gradients. prediction: what the model answered. attention: of the first explained window.
+    completeness: of integrated gradients. prediction: the model's answer. attention: of the first explained window.
     """
 
     explainer: str
@@ -123,8 +124,8 @@ class Explanation:
     prediction: Any
     attention: AttentionMaps
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON: all but the attention and the prediction."""
+    def to_dict(self, *, with_attention: bool = False) -> dict[str, Any]:
+        """As JSON, without the prediction."""
         held = {"verdict": self.faithfulness.verdict, "completeness": self.completeness and asdict(self.completeness)}
         return {
             "words": [asdict(word) for word in self.words],
@@ -133,7 +134,7 @@ class Explanation:
             "explainer": self.explainer,
             "texts": [asdict(text) for text in self.texts],
             "coverage": asdict(self.coverage),
-        }
+        } | ({"attention": self.attention.to_dict()} if with_attention else {})
 
 
 def explain(predictor: Predictor, request: Any, settings: ExplainerSettings | None = None) -> Explanation:
@@ -155,7 +156,7 @@ def explained(subject: Subject, settings: ExplainerSettings, explainer: Explaine
     held = faithfulness(subject.likelihoods, found.scores, num_random=settings.num_random, seed=settings.seed)
     words, texts, target, answered = subject.words.words, subject.words.texts, subject.target, subject.answered
     value = subject.score
-    probability = None if target.unit == "score" else float(target.likelihood([value])[0])
+    probability = None if target.unit == "score" else float(target.likelihood(np.array([value]))[0])
     return Explanation(
         settings.explainer,
         subject.predictor.task.name,

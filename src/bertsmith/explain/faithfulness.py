@@ -15,18 +15,22 @@ from numpy.typing import NDArray
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Of the words, that are taken away or left alone; figures are means over them."""
+LEAST_LOSS = 0.01
+"""Of the likelihood: what loses less does not rest on the words that were taken away."""
 Likelihoods: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """bool [k, W], the words that stay -> [k], how likely the explained prediction then is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """comprehensiveness: what the prediction loses without the words named first; more is better. sufficiency: what it
-    loses with them alone; less is better. random_...: the means of words in random orders, num_random of them.
+    """likelihood: of the prediction. comprehensiveness: what it loses without the words named first; more is better.
+    sufficiency: what it loses with them alone; less is better. random_...: the means of words in random orders,
+    num_random of them.
 
     beaten: the share of random orders whose words taken away cost less; None without any, or where no order can differ.
     """
 
+    likelihood: float
     comprehensiveness: float
     sufficiency: float
     random_comprehensiveness: float | None = None
@@ -39,6 +43,11 @@ class Faithfulness:
         """A sentence for people: what a picture of the scores may claim."""
         if self.beaten is None:
             return "Not compared with chance: there is one word alone, or no random order was asked for."
+        if abs(self.comprehensiveness) < LEAST_LOSS * abs(self.likelihood):
+            return (
+                "Hardly anything changes without the words named first: what the model says of this text does not rest "
+                "on a few of its words."
+            )
         share = f"{self.beaten:.0%} of {self.num_random} random orders"
         if self.beaten >= 0.9:
             return f"Without the words named first the prediction loses more than in {share}."
@@ -58,10 +67,11 @@ def faithfulness(
     rng = np.random.default_rng(seed)
     orders = [np.argsort(-scores, kind="stable"), *(rng.permutation(num_words) for _ in range(num_random))]
     counts = [max(1, int(np.ceil(share * num_words))) for share in SHARES]
-    without, alone = _losses(likelihoods, orders, counts)
+    whole, without, alone = _losses(likelihoods, orders, counts)
     if num_words == 1 or not num_random:
-        return Faithfulness(float(without[0]), float(alone[0]))
+        return Faithfulness(whole, float(without[0]), float(alone[0]))
     return Faithfulness(
+        whole,
         float(without[0]),
         float(alone[0]),
         float(without[1:].mean()),
@@ -73,8 +83,11 @@ def faithfulness(
 
 def _losses(
     likelihoods: Likelihoods, orders: Sequence[NDArray[np.int64]], counts: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[orders]: what is lost without the first words of each order, and with them alone; means over `counts`."""
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """The likelihood of all words; [orders], what is lost without the first words of each order, and with them alone.
+
+    Means over `counts`.
+    """
     num_words = len(orders[0])
     places: dict[bytes, int] = {}
     different: list[NDArray[np.bool_]] = []
@@ -95,4 +108,4 @@ def _losses(
             asked[:, row, column] = place_of(~chosen), place_of(chosen)
     found = likelihoods(np.array(different))
     without, alone = (found[whole] - found[asked]).mean(-1)
-    return without, alone
+    return float(found[whole]), without, alone

@@ -92,7 +92,9 @@ class Subject:
     def by_word(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """[T] -> [W]: the sum of each word's tokens, in all windows that hold it."""
         is_word = self.tokens >= 0
-        return np.bincount(self.tokens[is_word], weights=values[is_word], minlength=self.num_words)
+        sums = np.zeros(self.num_words)
+        np.add.at(sums, self.tokens[is_word], values[is_word])
+        return sums
 
     # Words taken away
 
@@ -132,7 +134,7 @@ class Subject:
         """[k, T, E], in the place of the tokens' own -> [k], the scores of the copies."""
         found: list[float] = []
         with torch.inference_mode():
-            for part in vectors.split(max(1, MAX_TOKENS // self.num_tokens)):
+            for part in torch.split(vectors, max(1, MAX_TOKENS // self.num_tokens)):
                 found += self.target.scores(self._network, self._batch_at(part)).double().tolist()
         return np.array(found)
 
@@ -141,7 +143,7 @@ class Subject:
         scores, gradients = [], []
         size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
         with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
-            for part in vectors.split(size):
+            for part in torch.split(vectors, size):
                 raise_if_asked()
                 asked = part.detach().clone().requires_grad_()
                 found = self.target.scores(self._network, self._batch_at(asked))

@@ -37,7 +37,9 @@ def explained_span(answered: Answered, choice: str | None) -> ExplainedSpan:
         sums = [float(outputs[0].sum()) for outputs in answered.outputs]
         return ExplainedSpan("no answer", sums.index(min(sums)), (0, 0), part)
     name = context[start:end] if part is None else f"the {part} of {context[start:end]}"
-    held = [(number, places) for number, window in enumerate(answered.windows) if (places := _places(window, start, end))]
+    held = [
+        (number, places) for number, window in enumerate(answered.windows) if (places := _places(window, start, end))
+    ]
     if not held:
         raise SettingsError(f"the answer {context[start:end]!r:.80} is in no window whole, so that it cannot be given")
     scores = [_score(answered.outputs[number], places) for number, places in held]
@@ -54,7 +56,9 @@ def _asked(choice: str, context: str) -> Span:
         return start, end
     start = context.find(choice) if choice.strip() else -1
     if start < 0:
-        raise SettingsError(f"no {choice!r:.80} in the context; an answer to explain is a part of it, or characters 12-18")
+        raise SettingsError(
+            f"no {choice!r:.80} in the context; an answer to explain is a part of it, or characters 12-18"
+        )
     return start, start + len(choice)
 
 

@@ -23,7 +23,7 @@ from bertsmith.tasks.foreign_model import adopt, labels_of
 from bertsmith.tasks.label_classes import MultiLabel, SingleLabel
 from bertsmith.tasks.label_numbers import Regression
 from bertsmith.tasks.label_problems import ClassificationSettings, Problem, ProblemType, Verdict
-from bertsmith.tasks.target import Answered, Target, log_odds, one_of
+from bertsmith.tasks.target import Answered, Target, Unit, log_odds, one_of
 from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import cut_windows, pieces_of
@@ -201,7 +201,7 @@ class Classification(Task[TextRequest, LabelPrediction]):
             rows = torch.stack(list(outputs))
             return self.target(rows.mean(0) if self.settings.window_merging == "mean" else rows.amax(0), index)
 
-        unit = "score" if self.settings.problem_type == "regression" else "log-odds"
+        unit: Unit = "score" if self.settings.problem_type == "regression" else "log-odds"
         return Target.over(answered, numbers, self.outputs, value, name=name, unit=unit)
 
     def marks(self, examples: Sequence[Example[TextRequest]], predictions: Sequence[LabelPrediction]) -> Marks:

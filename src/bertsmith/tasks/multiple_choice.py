@@ -201,7 +201,7 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
         )
 
     def explained(self, answered: Answered, choice: str | None = None) -> Target:
-        """A choice against the others, by its number from 0, its letter or its text; of each its best window is read."""
+        """A choice against the others, by its number from 0, its letter or its text; each in its best window."""
         request = answered.request
         index = answered.prediction.label
         if choice is not None:

@@ -26,8 +26,8 @@ from bertsmith.errors import DataError
 from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SpanNetwork
-from bertsmith.tasks.answer_fitting import best_no_answer_threshold, fit_candidates_temperature
 from bertsmith.tasks.answer_explained import explained_span
+from bertsmith.tasks.answer_fitting import best_no_answer_threshold, fit_candidates_temperature
 from bertsmith.tasks.answer_records import (
     Answer,
     AnswerPrediction,

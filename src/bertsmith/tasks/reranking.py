@@ -298,7 +298,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         return _ranked(logits, scores, num_cut_tokens, num_windows)
 
     def explained(self, answered: Answered, choice: str | None = None) -> Target:
-        """The relevance of the passage ranked first, or of that with the number `choice`, from 0, in its best window."""
+        """The relevance of the passage ranked first, or of the one numbered `choice` from 0, in its best window."""
         passages = answered.request.passages
         place = answered.prediction.ranking[0]
         if choice is not None:

@@ -245,7 +245,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
         return replace(prediction, num_cut_tokens=num_cut_tokens, num_windows=len(parts))
 
     def target(self, outputs: TokenOutputs, choice: Any = None) -> Tensor:
-        """The largest logit; or, of `choice`, the places of a word's pieces and a label's index, that tag's log-odds."""
+        """The largest logit; of `choice`, the places of a word's pieces and a label's index, the tag's log-odds."""
         if choice is None:
             return outputs.logits.max()
         places, index = choice
