@@ -172,6 +172,7 @@ def start_network(
     report = load_weights(network, place, heads=heads)
     if heads == "load" and report.missing:
         raise FileFormatError(f"{place}: the weights lack {', '.join(report.missing)}, which a {task.name} model needs")
+    network.start_rest(report.missing)
     return network, report
 
 

@@ -27,7 +27,15 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import LoraTarget, merged
 from bertsmith.model.networks import Network
 from bertsmith.recipes.finetune import refuse_long
-from bertsmith.recipes.start import NEW_TRAINING, Start, adapted, refuse_to_adapt_new, start_from, start_new
+from bertsmith.recipes.start import (
+    NEW_TRAINING,
+    NewModelSettings,
+    Start,
+    adapted,
+    refuse_to_adapt_new,
+    start_from,
+    start_new,
+)
 from bertsmith.runtime.device import Precision
 from bertsmith.tasks import Example
 from bertsmith.tasks.classification import Classification, LabelPrediction, TextRequest
@@ -209,7 +217,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         refuse_to_adapt_new(adaptation)
         texts = [text for example in examples for text in task.texts(example.request)]
         unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
-        return start_new(task, texts, {}), training.model_copy(update=unsaid)
+        return start_new(task, texts, NewModelSettings(), {}), training.model_copy(update=unsaid)
 
     def _train(
         self,

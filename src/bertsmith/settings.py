@@ -106,6 +106,19 @@ def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
     return merged
 
 
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested tables, by their dotted names.
+
+    >>> dict(dotted({"model": {"layers": 4}, "seed": 1}))
+    {'model.layers': 4, 'seed': 1}
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """One `name.part=value` from the command line; the value is read as JSON where it is JSON, else as a string."""
     name, sign, value = text.partition("=")

@@ -46,7 +46,9 @@ def test_every_field_of_every_task_has_a_column_option_once() -> None:
     spellings = [option.names for option in column_options(TASKS.values())]
     assert len(set(spellings)) == len(spellings)
     assert {("--text-column",), ("--text-pair-column",), ("--answers-column",), ("--labels-column",)} <= set(spellings)
-    assert [option.setting for option in column_options([TASKS["seq2seq"]])] == ["columns.text", "columns.target"]
+    assert [option.setting for option in column_options([TASKS["seq2seq"]])] == [
+        f"columns.{name}" for name in ("text", "keywords", "language", "prefix", "target")
+    ]
 
 
 def test_fields_that_hold_several_texts_take_several_words() -> None:
@@ -111,4 +113,4 @@ def test_a_column_of_a_field_that_the_task_lacks(tmp_path: Path, capsys: pytest.
     folder = model_for("seq2seq", tmp_path / "model")
     (tmp_path / "rows.csv").write_text("text,target\nba,de\n", encoding="utf-8")
     assert main(["evaluate", str(folder), str(tmp_path / "rows.csv"), "--question-column", "text"]) == 1
-    assert "no field 'question' in seq2seq; known: text, target" in capsys.readouterr().err
+    assert "no field 'question' in seq2seq; known: text, keywords, language, prefix, target" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 from toys import toy_config
 
 from bertsmith.model.decoder import DecoderCache
-from bertsmith.model.generation import greedy
+from bertsmith.model.generation import Frame, GenerationSettings, generate
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 
@@ -50,7 +50,7 @@ def test_the_cache_changes_nothing(network: Seq2SeqNetwork) -> None:
 
 def test_greedy_takes_the_likeliest_token_at_every_step(network: Seq2SeqNetwork) -> None:
     source = Packed.of(SOURCES)
-    generated = greedy(network, source, first_id=2, last_id=3, max_new_tokens=6)
+    generated = generate(network, source, GenerationSettings(), Frame(2, 3), 6)
     assert len(generated) == 3
     for row, ids in zip(generated, SOURCES, strict=True):
         logits = network(Packed.of([ids]), Packed.of([[2, *row.input_ids]]))

@@ -147,6 +147,7 @@ def test_sequence_to_sequence_learns_from_a_file(pretrained: Path, tmp_path: Pat
         "model": str(pretrained),
         "output_dir": tmp_path / "copier",
         "dropout": 0,
+        "task": {"measure": "exact_match", "label_smoothing": 0.0},
         "training": QUICK | {"max_steps": 150, "learning_rate": 5e-3, "eval_steps": 75},
     }
     report = finetune("seq2seq", finetune_settings("seq2seq").of(values))

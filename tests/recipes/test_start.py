@@ -12,7 +12,7 @@ from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import write_json
 from bertsmith.recipes.finetune import finetune, finetune_settings
-from bertsmith.recipes.start import run_folder, start_from, start_new
+from bertsmith.recipes.start import NewModelSettings, run_folder, start_from, start_new
 from bertsmith.tasks.classification import Classification, ClassificationSettings
 
 
@@ -74,7 +74,7 @@ def test_a_model_with_fewer_positions_lowers_the_length_and_says_so(classifier: 
 
 
 def test_a_new_vocabulary_knows_the_training_texts() -> None:
-    start = start_new(toy_task("seq2seq").task, ["über quux", "zap zap zap"] * 3, {})
+    start = start_new(toy_task("seq2seq").task, ["über quux", "zap zap zap"] * 3, NewModelSettings(), {})
     assert start.tokenizer.unk_id not in start.tokenizer.encode("zap quux").input_ids
 
 
@@ -95,6 +95,7 @@ def test_targets_are_in_a_new_vocabulary_too(tmp_path: Path) -> None:
         "train_file": tmp_path / "pairs.jsonl",
         "validation_file": tmp_path / "pairs.jsonl",
         "output_dir": tmp_path / "out",
+        "task": {"measure": "exact_match"},
         "training": {"max_steps": 2},
     }
     finetune("seq2seq", finetune_settings("seq2seq").of(values))

@@ -39,7 +39,9 @@ CONFIG = "config.json"
 GOOGLE_CONFIG = "bert_config.json"
 
 Heads = Literal["load", "fit", "new"]
-"""What becomes of the heads: they must have the stored shapes; those of other shapes stay new; all stay new."""
+"""What becomes of the heads: they must have the stored shapes; those of other shapes stay new; all stay new but those
+that pre-training taught (`PRETRAINED_HEADS`), where a network has them too."""
+PRETRAINED_HEADS = ("pooler.", "vocabulary_head.")
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _match(network: Network, checkpoint: Checkpoint, heads: Heads) -> dict[str, 
     matched = {}
     for own, parameter in wanted.items():
         published = names.get(own, own)
-        if published not in stored or (heads == "new" and _is_head(own) and not own.startswith("pooler.")):
+        if published not in stored or (heads == "new" and _is_head(own) and not own.startswith(PRETRAINED_HEADS)):
             if not _is_head(own):
                 raise FileFormatError(
                     f"{checkpoint.place}: tensor {published!r} is missing: the model has {num_layers} layers by its "

@@ -1,21 +1,22 @@
 """Causal layers with attention on an encoder's states, for whole targets in training and token by token in generation.
 
-Shapes: T target tokens, S source tokens, H hidden size, n sequences.
+Shapes: T target tokens, S source tokens, H hidden size, N heads, D their width, n sources, R rows being written: one or
+more to a source, those of a source side by side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from bertsmith.kernels.attention import Layout, draw_layout
+from bertsmith.kernels.attention import Layout, attention_probabilities, draw_layout
 from bertsmith.model.attention import Attention
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.embeddings import Embeddings
-from bertsmith.model.encoder import final_norm
-from bertsmith.model.feedforward import build_feed_forward
+from bertsmith.model.encoder import Encoder, EncoderLayer, final_norm, layer_index
 from bertsmith.model.normalization import Residual
 from bertsmith.model.packed import Packed
 from bertsmith.model.positions import Rotation, build_positions
@@ -25,21 +26,25 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass
 class DecoderCache:
-    """Keys and values of what has been decoded, and of the source, for each layer; all sequences are equally far.
+    """Keys and values of what has been written, and of the sources, for each layer; all rows are equally far.
 
-    past: [n, steps, N, D] each. source: [S, N, D] each, made once.
+    past: [R, steps, N, D] each. source: [S, N, D] each, made once and shared by the rows of a source. want_coverage:
+    keep in `coverage`, for each source one [rows of it, its tokens], how much each token was looked at by the last
+    step, in the last layer, as a mean over the heads.
     """
 
     past: list[KeysValues] = field(default_factory=list)
     source: list[KeysValues] = field(default_factory=list)
+    want_coverage: bool = False
+    coverage: list[Tensor] = field(default_factory=list)
 
     @property
     def num_steps(self) -> int:
         return self.past[0][0].shape[1] if self.past else 0
 
-    def extend(self, layer: int, fresh: KeysValues, num_sequences: int) -> KeysValues:
-        """Append [n * 1, N, D] of the new tokens; returns all so far, packed [n * steps, N, D]."""
-        rows = tuple(part.reshape(num_sequences, -1, *part.shape[1:]) for part in fresh)
+    def extend(self, layer: int, fresh: KeysValues, num_rows: int) -> KeysValues:
+        """Append [R * new, N, D] of the new tokens; returns all so far, packed [R * steps, N, D]."""
+        rows = tuple(part.reshape(num_rows, -1, *part.shape[1:]) for part in fresh)
         if layer == len(self.past):
             self.past.append((rows[0], rows[1]))
         else:
@@ -48,19 +53,30 @@ class DecoderCache:
         key, value = self.past[layer]
         return key.flatten(0, 1), value.flatten(0, 1)
 
+    def keep_rows(self, rows: Tensor) -> None:
+        """rows: [R'], the places of those that are written on, in their new order; one may go on as several."""
+        self.past = [(key[rows], value[rows]) for key, value in self.past]
+
+    def keep_sources(self, tokens: Tensor) -> None:
+        """tokens: [S'], the places of the source tokens that are still read."""
+        self.source = [(key[tokens], value[tokens]) for key, value in self.source]
+
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention on the source, feed-forward, each within its residual."""
+    """Causal self-attention, attention on the source, feed-forward, each within its residual.
 
-    def __init__(self, config: EncoderConfig):
+    shared: an encoder layer whose weights, all but those of the attention on the source, are this one's too.
+    """
+
+    def __init__(self, config: EncoderConfig, shared: EncoderLayer | None = None):
         super().__init__()
-        width, dropout = config.hidden_size, config.hidden_dropout_prob
-        self.attention = Attention(config)
-        self.attention_residual = Residual(config.normalization, width, dropout)
+        shared = shared or EncoderLayer(config)
+        self.attention = shared.attention
+        self.attention_residual = shared.attention_residual
         self.cross_attention = Attention(config)
-        self.cross_attention_residual = Residual(config.normalization, width, dropout)
-        self.feed_forward = build_feed_forward(config.feed_forward, width, config.intermediate_size)
-        self.feed_forward_residual = Residual(config.normalization, width, dropout)
+        self.cross_attention_residual = Residual(config.normalization, config.hidden_size, config.hidden_dropout_prob)
+        self.feed_forward = shared.feed_forward
+        self.feed_forward_residual = shared.feed_forward_residual
 
 
 @dataclass(frozen=True)
@@ -70,37 +86,68 @@ class _Pass:
     self_layout: Layout
     source_layout: Layout
     rotation: Rotation | None
-    num_sequences: int
+    num_rows: int
 
 
 class Decoder(nn.Module):
-    """A stack of `DecoderLayer`s (Vaswani et al. 2017, section 3.1) over embeddings that somebody else owns."""
+    """A stack of `DecoderLayer`s (Vaswani et al. 2017, section 3.1) over the embeddings of an encoder.
 
-    def __init__(self, config: EncoderConfig, embeddings: Embeddings):
+    num_layers: as many as the encoder unless told otherwise. share: its weights are the encoder's, all but those of the
+    attention on the source (Rothe et al. 2020, BERTSHARE).
+    """
+
+    def __init__(self, config: EncoderConfig, encoder: Encoder, *, num_layers: int | None = None, share: bool = False):
         super().__init__()
         self.config = config
-        self.positions = build_positions(
-            config.positions,
-            num_positions=config.max_position_embeddings,
-            width=config.embedding_width,
-            head_width=config.head_width,
+        self.positions = (
+            encoder.positions
+            if share
+            else build_positions(
+                config.positions,
+                num_positions=config.max_position_embeddings,
+                width=config.embedding_width,
+                head_width=config.head_width,
+            )
         )
         # Held in a tuple so that the shared weights are not registered, and saved, a second time.
-        self._embeddings = (embeddings,)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self._embeddings: tuple[Embeddings] = (encoder.embeddings,)
+        number = config.num_hidden_layers if num_layers is None else num_layers
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, cast(EncoderLayer, encoder.layers[layer_index(config, i)]) if share else None)
+            for i in range(number)
+        )
         self.final_norm = final_norm(config)
+
+    @torch.no_grad()
+    def start_from(self, encoder: Encoder) -> None:
+        """Take over the encoder's weights wherever there are like ones; what attends to the source stays new.
+
+        A decoder with fewer layers takes those that are evenly apart, the last one among them.
+        """
+        _copy(self.positions, encoder.positions)
+        _copy(self.final_norm, encoder.final_norm)
+        apart = self.config.num_hidden_layers / len(self.layers)
+        for place, layer in enumerate(self.layers):
+            first = encoder.layers[layer_index(self.config, round((place + 1) * apart) - 1)]
+            for name in ("attention", "attention_residual", "feed_forward", "feed_forward_residual"):
+                _copy(getattr(layer, name), getattr(first, name))
 
     def forward(
         self, target: Packed, source: Tensor, source_lengths: tuple[int, ...], cache: DecoderCache | None = None
     ) -> Tensor:
-        """-> [T, H]. With a `cache`, `target` holds one new token for each sequence, at position `cache.num_steps`."""
+        """-> [T, H].
+
+        With a `cache`, `target` holds the same number of new tokens for each row, the first of all rows or one each,
+        and the rows of a source have the same number and are side by side.
+        """
         hidden: Tensor = self._embeddings[0](target, self.positions)
-        count = len(target.lengths)
+        count, num_sources = len(target.lengths), len(source_lengths)
         steps = 0 if cache is None else cache.num_steps
         device = hidden.device
+        per_source = [sum(target.lengths) // num_sources] * num_sources if cache is not None else target.lengths
         shared = _Pass(
             draw_layout(target.lengths, [steps + 1] * count, device=device) if steps else target.causal_layout,
-            draw_layout(target.lengths, source_lengths, device=device),
+            draw_layout(per_source, source_lengths, device=device),
             self.positions.rotation(target.position_ids),
             count,
         )
@@ -122,7 +169,7 @@ class Decoder(nn.Module):
         def attend_self(states: Tensor) -> Tensor:
             keys_values = layer.attention.project_keys(states, shared.rotation)
             if cache is not None:
-                keys_values = cache.extend(index, keys_values, shared.num_sequences)
+                keys_values = cache.extend(index, keys_values, shared.num_rows)
             return layer.attention.attend(states, keys_values, shared.self_layout, rotation=shared.rotation)
 
         def attend_source(states: Tensor) -> Tensor:
@@ -132,9 +179,18 @@ class Decoder(nn.Module):
                 if index == len(cache.source):
                     cache.source.append(layer.cross_attention.project_keys(source))
                 keys_values = cache.source[index]
+                if cache.want_coverage and index == len(self.layers) - 1:
+                    query = layer.cross_attention.query(states).unflatten(-1, layer.cross_attention.heads_shape)
+                    looked = attention_probabilities(query, keys_values[0], shared.source_layout)
+                    cache.coverage = [weights.float().mean(0) for weights in looked]
             return layer.cross_attention.attend(states, keys_values, shared.source_layout)
 
         hidden = layer.attention_residual(hidden, attend_self)
         hidden = layer.cross_attention_residual(hidden, attend_source)
         out: Tensor = layer.feed_forward_residual(hidden, layer.feed_forward)
         return out
+
+
+def _copy(into: nn.Module, out_of: nn.Module) -> None:
+    for own, other in zip(into.parameters(), out_of.parameters(), strict=True):
+        own.copy_(other)

@@ -5,6 +5,7 @@ Shapes: T tokens, n sequences, H hidden size, V vocabulary, M positions asked fo
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -72,6 +73,9 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
+
+    def start_rest(self, missing: Collection[str]) -> None:
+        """Once the weights of a checkpoint are in: a better start, out of those, for what it lacked (`missing`)."""
 
 
 class BareNetwork(Network):
@@ -216,13 +220,20 @@ class SpanNetwork(Network):
 
 
 class Seq2SeqNetwork(Network):
-    """Encoder and decoder over one vocabulary, embeddings shared by source, target and output: logits [T, V]."""
+    """Encoder and decoder over one vocabulary, embeddings shared by source, target and output: logits [T, V].
 
-    def __init__(self, config: EncoderConfig):
+    num_decoder_layers, share: as `Decoder` takes them.
+    """
+
+    def __init__(self, config: EncoderConfig, *, num_decoder_layers: int | None = None, share: bool = False):
         super().__init__(config)
-        self.decoder = Decoder(config, embeddings=self.encoder.embeddings)
+        self.decoder = Decoder(config, self.encoder, num_layers=num_decoder_layers, share=share)
         self.vocabulary_head = VocabularyHead(config, self.encoder.embeddings.tokens)
         initialize(self, config.initializer_range)
+
+    def start_rest(self, missing: Collection[str]) -> None:
+        if any(name.startswith("decoder.layers.0.feed_forward") for name in missing):
+            self.decoder.start_from(self.encoder)
 
     def encode(self, source: Packed, capture: Capture | None = None) -> Tensor:
         """-> [S, H], what `decode` reads."""

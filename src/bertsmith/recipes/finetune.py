@@ -26,6 +26,7 @@ from bertsmith.recipes.run_file import write_run
 from bertsmith.recipes.start import (
     NEW_TRAINING,
     ModelName,
+    NewModelSettings,
     Start,
     adapted,
     refuse_to_adapt_new,
@@ -62,6 +63,7 @@ class FinetuneSettings(DataSettings, ResumeSettings):
     dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the network; None: as the model has it")
     seeds: int = Field(1, ge=1, description="train so often, with seeds one apart, for a mean and its interval")
     tune: bool = Field(True, description="fit temperature and thresholds on the validation examples after training")
+    new: NewModelSettings = NewModelSettings()
     adaptation: AdaptationSettings = AdaptationSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -353,12 +355,12 @@ def _start(
     refuse_to_adapt_new(settings.adaptation)
     unsaid = {name: value for name, value in NEW_TRAINING.items() if getattr(training, name) is None}
     texts = [text for example in examples.train for text in examples.task.texts(example.request)]
-    if examples.task.labels() is None:
-        texts += [example.answer for example in examples.train if isinstance(example.answer, str)]
+    if examples.task.writes_text:
+        texts += [example.answer for example in examples.train]
     said = ", ".join(f"{name} {value:g}" for name, value in unsaid.items())
     advice = (
         "no --model: this starts from new weights and a vocabulary of the training texts"
         f"{f' ({said})' if said else ''}; a pre-trained model does better"
     )
-    start = start_new(examples.task, texts, changes, progress)
+    start = start_new(examples.task, texts, settings.new, changes, progress)
     return start, training.model_copy(update=unsaid), (*examples.warnings, advice)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -30,6 +30,7 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
 from bertsmith.scale.shards import Account, Shard, Work, locked, refuse_empty, shards_folder, work_off
+from bertsmith.settings import dotted, override
 from bertsmith.tasks.reading import Placed, known_columns, read_requests, request_columns
 from bertsmith.tasks.task import FoundColumns, Task
 
@@ -59,6 +60,7 @@ class PredictSettings(TableSettings):
         "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
     )
     batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
+    task: dict[str, Any] = Field({}, description="settings of the model's task, laid over those that it was saved with")
     scale: ScaleSettings = ScaleSettings()
     shard_rows: int = Field(
         BLOCK_REQUESTS,
@@ -92,7 +94,7 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     With workers, the file that is written is the same; each shard is answered once, and a run that was cut off goes on.
     """
     output_format = _checked_format(settings)
-    artifact = load_artifact(settings.folder)
+    artifact = _loaded_artifact(settings.folder, settings.task)
     counts = _Counts()
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
@@ -254,12 +256,14 @@ class _Model:
     device: str
     precision: PredictionPrecision
     batch_invariant: bool
+    task: str = "{}"
     version: str = ""
 
     @classmethod
     def of(cls, settings: PredictSettings, version: str = "") -> _Model:
         folder = settings.folder.resolve()
-        return cls(folder, settings.device, settings.precision, settings.batch_invariant, version)
+        task = json.dumps(settings.task, sort_keys=True)
+        return cls(folder, settings.device, settings.precision, settings.batch_invariant, task, version)
 
     def predictor(self, artifact: Artifact) -> Predictor:
         return Predictor.of(
@@ -269,7 +273,15 @@ class _Model:
 
 @lru_cache(maxsize=1)
 def _loaded(model: _Model) -> Predictor:
-    return model.predictor(load_artifact(model.folder))
+    return model.predictor(_loaded_artifact(model.folder, json.loads(model.task)))
+
+
+def _loaded_artifact(folder: Path, task: Mapping[str, Any]) -> Artifact:
+    artifact = load_artifact(folder)
+    if not task:
+        return artifact
+    laid_over = override(artifact.task.to_dict(), dict(dotted(task)))
+    return replace(artifact, task=type(artifact.task).from_dict(laid_over, "task"))
 
 
 @dataclass(frozen=True)

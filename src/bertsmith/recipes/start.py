@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from bertsmith.artifact import RECORD, read_record, start_network
 from bertsmith.errors import SettingsError
@@ -19,6 +19,7 @@ from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
+from bertsmith.settings import Settings
 from bertsmith.tasks import Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
@@ -30,10 +31,19 @@ ModelName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstanc
 """A folder or a name on the hub; a `Path` is taken too."""
 
 LOGS = "logs"
-NEW_MODEL_SIZE = "tiny"
-NEW_VOCAB_SIZE = 8_000
 NEW_TRAINING = {"learning_rate": 5e-4, "num_train_epochs": 10.0}
 """New weights need larger steps and more of them than pre-trained ones; these hold where the user said nothing."""
+
+
+class NewModelSettings(Settings):
+    """What a model is made of where none is named to start from."""
+
+    model_size: str = Field("tiny", description="tiny, mini, small, medium, base or large, for new weights")
+    architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
+    vocab_size: int = Field(8_000, ge=100, description="tokens of a new vocabulary, learned from the training texts")
+    lowercase: bool | None = Field(
+        None, description="fold upper to lower case in a new vocabulary; None: unless the model writes texts"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,15 +102,21 @@ def refuse_to_adapt_new(adaptation: AdaptationSettings) -> None:
 
 
 def start_new(
-    task: Task[Any, Any], texts: Iterable[str], changes: Mapping[str, Any], progress: Progress | None = None
+    task: Task[Any, Any],
+    texts: Iterable[str],
+    new: NewModelSettings,
+    changes: Mapping[str, Any],
+    progress: Progress | None = None,
 ) -> Start:
-    """New weights of the smallest size, with a vocabulary learned from the training texts."""
+    """New weights, small ones unless told otherwise, with a vocabulary learned from the training texts."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
         file.writelines(text.replace("\0", " ") + "\n" for text in texts)
         file.flush()
-        settings = WordPieceSettings(vocab_size=NEW_VOCAB_SIZE)
+        lowercase = not task.writes_text if new.lowercase is None else new.lowercase
+        settings = WordPieceSettings(vocab_size=new.vocab_size, lowercase=lowercase)
         tokenizer = learn_wordpiece([Path(file.name)], settings, _stoppable(progress or Progress())).tokenizer()
-    config = preset(NEW_MODEL_SIZE, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id, **changes)
+    sizes = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_id}
+    config = preset(new.model_size, **{**new.architecture, **changes, **sizes})
     task = task.within(config.max_position_embeddings)
     return Start(task, task.build(config), tokenizer)
 

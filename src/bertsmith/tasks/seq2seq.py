@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -13,106 +14,223 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch, Window, concatenate, pack
-from bertsmith.errors import SettingsError
+from bertsmith.data.batch import Batch, Window, concatenate, pack, rows_of
+from bertsmith.errors import DataError, SettingsError, nearest
+from bertsmith.metrics import generation as measures
 from bertsmith.model.config import EncoderConfig
-from bertsmith.model.generation import greedy
+from bertsmith.model.generation import Frame, Generated, GenerationSettings, generate
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
-from bertsmith.settings import Settings
 from bertsmith.tasks.target import Answered, Target, place_of
-from bertsmith.tasks.task import Decided, Example, Marks, Task
+from bertsmith.tasks.task import IN_TABLES, Decided, Example, Marks, Task
+from bertsmith.text.spacing import Side, join_pieces, learn_spacing
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
+
+Measure = Literal["bleu", "rouge", "exact_match"]
 
 
-class Seq2SeqSettings(Settings):
-    max_length: int = Field(512, ge=3, description="longest source, in tokens; what exceeds it is cut and counted")
+class Seq2SeqSettings(WindowSettings):
+    stride: int = Field(0, ge=0, description="tokens that neighbouring windows of a long source share")
     max_target_length: int = Field(128, ge=3, description="longest target in training and generation, in tokens")
+    num_decoder_layers: int | None = Field(None, ge=1, description="layers that write; None: as many as read")
+    share_layers: bool = Field(False, description="the layers that write have the weights of those that read")
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="share of a target's probability that training spreads over all tokens"
+    )
+    measure: Measure = Field(
+        "bleu", description="what is made of known targets: bleu for translations, rouge for summaries, or exact_match"
+    )
+    bleu_tokenize: Literal["13a", "intl", "zh", "char"] = Field(
+        "13a", description="how sacreBLEU cuts words: 13a, intl, zh for Chinese, or char"
+    )
+    generation: GenerationSettings = GenerationSettings()
+    languages: tuple[str, ...] = Field((), description="languages of targets, learned from training data")
+    spacing: dict[str, Side] = Field({}, description="where marks touch words, learned from training targets")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """The text to rewrite."""
+    """The text to rewrite.
 
-    text: str
+    keywords: a subject and an outline to write to, beside the text or instead of it. language: to write in, where the
+    model knows several. prefix: what the target begins with.
+    """
+
+    text: str = ""
+    keywords: str = ""
+    language: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
     """text: what was generated. score: the mean probability of its tokens (geometric).
 
-    finished: whether it ended by itself; False where the length limit cut it. num_cut_tokens: of the source.
+    finished: whether it ended by itself; False where the length limit cut it. num_cut_tokens: of the source. tokens,
+    probabilities: each token and how probable the model found it there, 1 where it was given.
     """
 
     text: str
     score: float
     finished: bool
     num_cut_tokens: int = 0
+    tokens: tuple[str, ...] = field(default=(), metadata={IN_TABLES: False})
+    probabilities: tuple[float, ...] = field(default=(), metadata={IN_TABLES: False})
 
 
 class Seq2Seq(Task[SourceRequest, GeneratedText]):
-    """Targets are framed as [CLS] ... [SEP]: the decoder starts from [CLS] and ends with [SEP]."""
+    """Targets are framed as [CLS] ... [SEP]: the decoder starts from [CLS] and ends with [SEP].
+
+    Language and keywords, where there are any, are a first segment of the source, the text is the second (Johnson et
+    al. 2017 put the language before the text). A source too long for one window is read and rewritten window by window.
+    """
 
     name = "seq2seq"
     Settings = Seq2SeqSettings
     Request = SourceRequest
     Prediction = GeneratedText
     answer_field = "target"
-    metrics: ClassVar = {"exact_match": 1}
+    writes_text: ClassVar = True
+    spare_fields: ClassVar = frozenset({"prefix"})
     settings: Seq2SeqSettings
+
+    @property
+    def metrics(self) -> Mapping[str, int]:
+        named = {"bleu": ("bleu",), "rouge": ("rouge2", "rouge1", "rougeL"), "exact_match": ()}
+        return dict.fromkeys((*named[self.settings.measure], "exact_match"), 1)
+
+    def metric_bounds(self, name: str) -> tuple[float, float]:
+        return (0.0, 100.0) if name == "bleu" else super().metric_bounds(name)
+
+    def request(self, record: Mapping[str, Any] | tuple[Any, ...] | str, where: str = "request") -> SourceRequest:
+        if isinstance(record, Mapping):  # a line of a file need not name what others do
+            record = {name: value for name, value in record.items() if value is not None}
+        request = super().request(record, where)
+        if not (request.text.strip() or request.keywords.strip()):
+            raise DataError(f"{where}: an empty source: there is nothing to rewrite; give a text, or keywords")
+        return request
+
+    def fitted(self, examples: Sequence[Example[SourceRequest]]) -> Self:
+        """The targets' languages, and where their punctuation touches words."""
+        if self.settings.measure != "exact_match":
+            measures.require_measures()
+        named = {example.request.language for example in examples}
+        if len(named) > 1 and "" in named:
+            without = next(example for example in examples if not example.request.language)
+            raise DataError(f"{without.where}: no language, where other rows name one")
+        learned = {
+            "languages": tuple(sorted(named - {""})) or self.settings.languages,
+            "spacing": learn_spacing(example.answer for example in examples) | self.settings.spacing,
+        }
+        return type(self)(self.settings.model_copy(update=learned))
+
+    def check(self, examples: Sequence[Example[SourceRequest]]) -> None:
+        for example in examples:
+            self._check_language(example.request, example.where)
 
     def encode(
         self, item: Example[SourceRequest] | SourceRequest, tokenizer: Tokenizer, rng: np.random.Generator
     ) -> list[Window]:
-        request = item.request if isinstance(item, Example) else item
-        source = tokenizer.encode(request.text, max_length=self.settings.max_length)
+        request, where = (item.request, item.where) if isinstance(item, Example) else (item, "text")
+        self._check_language(request, where)
+        context = "; ".join(part for part in (request.language, request.keywords) if part)
+        texts = pieces_of(tokenizer, [text for text in (context, request.text) if text])
+        settings, trains = self.settings, isinstance(item, Example)
+        if trains and settings.truncation == "windows":  # a target belongs to its whole source
+            settings = settings.model_copy(update={"truncation": "head"})
+        cut = cut_windows(tokenizer, texts, settings, slide=len(texts) - 1, whole_words=True, where=where)
         # Generation needs the frame even where there is no target yet.
-        frame = {"first": tokenizer.cls_id, "last": tokenizer.sep_id}
-        window = Window(source.input_ids, source.token_type_ids, frame, source.num_cut_tokens)
-        if not isinstance(item, Example):
-            return [window]
-        target = tokenizer.encode(item.answer, max_length=self.settings.max_target_length)
-        cut = source.num_cut_tokens + target.num_cut_tokens
-        return [replace(window, targets=frame | {"target": target.input_ids}, num_cut_tokens=cut)]
+        targets: dict[str, Any] = {"first": tokenizer.cls_id, "last": tokenizer.sep_id}
+        if request.prefix:
+            targets["prefix"] = self._prefix(request.prefix, tokenizer, where)
+        windows = rows_of(cut, targets)
+        if isinstance(item, Example):
+            target = tokenizer.encode(item.answer, max_length=self.settings.max_target_length)
+            num_cut = windows[0].num_cut_tokens + target.num_cut_tokens
+            windows = [replace(windows[0], targets=targets | {"target": target.input_ids}, num_cut_tokens=num_cut)]
+        return windows
+
+    def _check_language(self, request: SourceRequest, where: str) -> None:
+        known = self.settings.languages
+        if request.language and request.language not in known:
+            advice = nearest(request.language, known) if known else "it was trained without languages"
+            raise DataError(f"{where}: this model does not write in {request.language!r}; {advice}")
+        if known and not request.language:
+            raise DataError(f"{where}: this model writes in several languages; say which: {', '.join(known)}")
+
+    def _prefix(self, prefix: str, tokenizer: Tokenizer, where: str) -> list[int]:
+        (pieces,) = pieces_of(tokenizer, [prefix])
+        if len(pieces) >= self._max_new_tokens:
+            raise DataError(f"{where}: the prefix has {len(pieces)} tokens, at most {self._max_new_tokens} are written")
+        ids: list[int] = pieces.ids.tolist()
+        return ids
 
     def collate(self, windows: Sequence[Window]) -> Batch:
-        targets = {"frame": torch.tensor([windows[0].targets["first"], windows[0].targets["last"]])}
+        frame = [windows[0].targets["first"], windows[0].targets["last"]]
+        prefixes = [window.targets.get("prefix", []) for window in windows]
+        targets = {
+            "frame": torch.tensor(frame),
+            "prefixes": torch.tensor([id for prefix in prefixes for id in prefix], dtype=torch.int64),
+            "prefix_lengths": torch.tensor([len(prefix) for prefix in prefixes]),
+        }
+        stays = frozenset(targets)
         ids = [window.targets["target"] for window in windows if "target" in window.targets]
         if not ids:
-            return Batch(pack(windows), targets, {"seq2seq": 0}, stays={"frame"})
+            return Batch(pack(windows), targets, {"seq2seq": 0}, stays=stays)
         # The decoder reads all but the last token and predicts all but the first.
         targets["labels"] = torch.from_numpy(concatenate(row[1:] for row in ids))
         decoder = Packed.of([row[:-1] for row in ids])
-        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder, stays={"frame"})
+        return Batch(pack(windows), targets, {"seq2seq": decoder.num_tokens}, decoder, stays=stays)
 
     def build(self, config: EncoderConfig) -> Seq2SeqNetwork:
-        return Seq2SeqNetwork(config)
+        settings, number = self.settings, self.settings.num_decoder_layers
+        if settings.share_layers and number not in (None, config.num_hidden_layers):
+            raise SettingsError(
+                f"share_layers: {number} layers that write cannot share the weights of {config.num_hidden_layers} that "
+                "read; leave num_decoder_layers out"
+            )
+        return Seq2SeqNetwork(config, num_decoder_layers=number, share=settings.share_layers)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = network(batch.packed, batch.decoder).float()
-        return {"seq2seq": F.cross_entropy(logits, batch.targets["labels"], reduction="sum")}
+        smoothing = self.settings.label_smoothing if network.training else 0.0
+        labels = batch.targets["labels"]
+        return {"seq2seq": F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)}
+
+    @property
+    def _max_new_tokens(self) -> int:
+        limit = self.settings.max_target_length - 1
+        return min(limit, self.settings.generation.max_new_tokens or limit)
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
         assert isinstance(network, Seq2SeqNetwork)
         first, last = batch.targets["frame"].tolist()
-        return list(
-            greedy(
-                network,
-                batch.packed,
-                first_id=first,
-                last_id=last,
-                max_new_tokens=self.settings.max_target_length - 1,
-            )
-        )
+        lengths = batch.targets["prefix_lengths"].tolist()
+        prefixes = [part.tolist() for part in torch.split(batch.targets["prefixes"], lengths)] if any(lengths) else []
+        frame = Frame(first, last, prefixes)
+        return list(generate(network, batch.packed, self.settings.generation, frame, self._max_new_tokens))
 
-    def decode(self, window: Window, outputs: Any, tokenizer: Tokenizer) -> GeneratedText:
-        probabilities = outputs.log_probabilities
-        score = math.exp(math.fsum(probabilities) / len(probabilities)) if probabilities else 0.0
-        return GeneratedText(tokenizer.decode(outputs.input_ids), score, outputs.finished, window.num_cut_tokens)
+    def decode(self, window: Window, outputs: Generated, tokenizer: Tokenizer) -> GeneratedText:
+        tokens = tuple(tokenizer.vocab[number] for number in outputs.input_ids)
+        shown = [id for id in outputs.input_ids if id not in tokenizer.special_ids]
+        text = join_pieces([tokenizer.vocab[number] for number in shown], self.settings.spacing)
+        probabilities = tuple(map(math.exp, outputs.log_probabilities))
+        return GeneratedText(text, _mean(probabilities), outputs.finished, window.num_cut_tokens, tokens, probabilities)
 
     def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
-        (generated,) = parts
-        return replace(generated, num_cut_tokens=num_cut_tokens)
+        """Of several windows the texts one after another."""
+        if len(parts) == 1:
+            return replace(parts[0], num_cut_tokens=num_cut_tokens)
+        probabilities = tuple(value for part in parts for value in part.probabilities)
+        return GeneratedText(
+            " ".join(part.text for part in parts if part.text),
+            _mean(probabilities),
+            all(part.finished for part in parts),
+            num_cut_tokens,
+            tuple(token for part in parts for token in part.tokens),
+            probabilities,
+        )
 
     def explained(self, answered: Answered, choice: str | None = None) -> Target:
         """The mean log-probability of the tokens that were written, or that of one, by its number from 0.
@@ -160,13 +278,36 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         return Decided((), prediction.score)
 
     def marks(self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]) -> Marks:
-        """Whether the target was reproduced, white space and case aside."""
-        pairs = zip(examples, predictions, strict=True)
-        return np.array([[_bare(example.answer) == _bare(given.text)] for example, given in pairs], dtype=float)
+        """How right, 0 to 1; whether the target was reproduced, white space and case aside; the measure's numbers."""
+        texts = [given.text for given in predictions]
+        known = [example.answer for example in examples]
+        exact = np.array([_bare(a) == _bare(b) for a, b in zip(texts, known, strict=True)], dtype=float)
+        if self.settings.measure == "bleu":
+            rows = measures.bleu_rows(texts, known, self.settings.bleu_tokenize)
+            credit = np.array([measures.sentence_bleu(row) / 100 for row in rows])
+        elif self.settings.measure == "rouge":
+            rows = measures.rouge_rows(texts, known)
+            credit = rows[:, 1]
+        else:
+            rows, credit = np.empty((len(texts), 0)), exact
+        return np.column_stack([credit, exact, rows])
 
     def metrics_of(self, marks: Marks) -> dict[str, float]:
-        """exact_match: the share of targets reproduced."""
-        return {"exact_match": float(marks.mean())}
+        """bleu: of the corpus, 0 to 100. rouge1, rouge2, rougeL: mean F1. exact_match: the share reproduced."""
+        exact = {"exact_match": float(marks[:, 1].mean())}
+        rows = marks[:, 2:]
+        if self.settings.measure == "bleu":
+            return {"bleu": measures.bleu_of(rows), **exact}
+        if self.settings.measure == "rouge":
+            named = dict(zip(measures.ROUGES, rows.mean(0).tolist(), strict=True))
+            return {name: named[name] for name in ("rouge2", "rouge1", "rougeL")} | exact
+        return exact
+
+
+def _mean(probabilities: Sequence[float]) -> float:
+    """Geometric; 0 of none."""
+    logarithms = [math.log(max(value, sys.float_info.min)) for value in probabilities]
+    return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else 0.0
 
 
 def _bare(text: str) -> str:

@@ -110,7 +110,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     formats beyond tables, by suffix. writers: formats in which the field exchanges predictions, by name: requests and
     predictions to one JSON document. spare_fields: what a file may lack though that of training had it. coupling: what
     must stay in one batch for the loss to be right: a window stands alone, an example's windows belong together (a
-    softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`).
+    softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`). writes_text: whether answers
+    are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case.
     """
 
     name: ClassVar[str]
@@ -123,6 +124,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     writers: ClassVar[Mapping[str, Writer]] = {}
     spare_fields: ClassVar[frozenset[str]] = frozenset()
     coupling: ClassVar[Coupling] = "window"
+    writes_text: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -179,7 +181,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         labelled: whether the answer is looked for too.
         """
         names = [*(field.name for field in fields(self.Request)), *([self.answer_field] if labelled else [])]
-        found = {name: name for name in names if name in rows[0].values}
+        found = {name: name for name in names if any(name in row.values for row in rows)}
         return FoundColumns(found, ", ".join(f"{name}: column {name!r}" for name in found))
 
     def gathered(self, examples: Sequence[Example[RequestT]]) -> list[Example[RequestT]]:
