@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -13,6 +14,7 @@ from toys import ToyTask, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng
+from bertsmith.runtime.processes import Processes
 from bertsmith.training.needs import (
     DiskNeeds,
     MemoryNeeds,
@@ -71,6 +73,7 @@ def test_only_what_is_trained_has_gradients_and_moments() -> None:
 ROOMY = MemoryNeeds(
     process=300,
     weights=100,
+    beside=0,
     gradients=100,
     moments=200,
     fixed_bytes=10,
@@ -103,6 +106,35 @@ def test_what_would_fit_is_said_and_does() -> None:
         replace(tight, tokens=380).check()
     with pytest.raises(NotEnoughError, match="not even one sample at a time would fit: take a smaller model"):
         replace(ROOMY, free=900).check()
+
+
+def test_what_fsdp_divides_is_divided_and_what_it_keeps_whole_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two layers and what belongs to none: pieces of all of it, and whole what a step puts together."""
+    toy = toy_task("classification")
+    network = toy.task.build(toy_config(num_hidden_layers=3))
+    network.encoder.layers[0].requires_grad_(False)
+    layer = sum(p.nbytes for p in network.encoder.layers[0].parameters())
+    weights = sum(p.nbytes for p in network.parameters())
+    monkeypatch.setattr("bertsmith.training.needs.processes", lambda: Processes(size=4))
+    settings = TrainingSettings(data_parallel="fsdp", device="cpu")
+    needs = memory_needs(toy.task, network, toy_tokenizer(), toy.samples, settings)
+    assert needs.weights == weights
+    assert needs.beside == math.ceil(weights / 4) + (weights - 3 * layer) + 2 * layer
+    assert (needs.gradients, needs.moments) == ((weights - layer) // 4, 2 * (weights - layer) // 4)
+    alike = memory_needs(toy.task, network, toy_tokenizer(), toy.samples, TrainingSettings(device="cpu"))
+    assert (alike.beside, alike.gradients, alike.moments) == (0, weights - layer, 2 * (weights - layer))
+
+
+def test_weights_in_pieces_count_and_so_does_the_copy_they_are_cut_from() -> None:
+    divided = replace(ROOMY, beside=60, gradients=25, moments=50)
+    assert divided.to_come == 60 + 25 + 50 + 3015 + 50 + 500
+    with pytest.raises(NotEnoughError, match=r"\(weights in pieces 60, gradients 25"):
+        replace(divided, free=1000).check()
+    # Many processes and weights that are far larger than a step: a whole copy is there first, and no fewer tokens help.
+    large = replace(divided, weights=100_000)
+    assert large.to_come == 100_000
+    with pytest.raises(NotEnoughError, match="not even one sample"):
+        large.check()
 
 
 def test_a_disk_that_is_too_small_is_told_in_bytes() -> None:

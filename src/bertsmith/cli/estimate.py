@@ -61,6 +61,7 @@ def _told(found: Estimate, settings: ResumeSettings, output: Output) -> dict[str
             "memory by kind": {
                 "weights": _size(memory.weights),
                 "everything else that is there": _size(memory.process - memory.weights),
+                **({"weights in pieces": _size(memory.beside)} if memory.beside else {}),
                 "gradients": _size(memory.gradients),
                 "optimizer": _size(memory.moments),
                 f"activations of {memory.tokens:,} tokens": _size(memory.activations),

@@ -28,6 +28,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import checkpoints_folder
 from bertsmith.training.optimizer import build_optimizer, large_tables
+from bertsmith.training.parallel import bytes_beside
 from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import Step, backward, make_step
 
@@ -51,14 +52,16 @@ class NotEnoughError(BertsmithError):
 class MemoryNeeds:
     """Bytes of a run at its peak, and what there is.
 
-    process: what was held before, the weights among it. gradients, moments: of what is trained. activations: what a
-    forward and a backward pass of one micro-batch hold beside them, fixed_bytes + bytes_per_token * tokens. gaps: what
-    the allocator loses, as a share of them. libraries: what these keep. saving: a checkpoint's copy of everything.
-    free: what may still be taken; None where the system does not tell.
+    process: what was held before, the weights among it. beside: of weights in pieces, beside those; 0 unless fsdp.
+    gradients, moments: of what is trained; a piece of them under fsdp. activations: what a forward and a backward pass
+    of one micro-batch hold beside them, fixed_bytes + bytes_per_token * tokens. gaps: what the allocator loses, as a
+    share of them. libraries: what these keep. saving: a checkpoint's copy of everything. free: what may still be taken;
+    None where the system does not tell.
     """
 
     process: int
     weights: int
+    beside: int
     gradients: int
     moments: int
     fixed_bytes: int
@@ -76,9 +79,17 @@ class MemoryNeeds:
 
     @property
     def to_come(self) -> int:
-        """Beyond what is held already."""
+        """Beyond what is held already: in a step or, under fsdp, while a whole copy of weights becomes pieces."""
+        return max(self._of_a_step, self._of_cutting)
+
+    @property
+    def _of_a_step(self) -> int:
         activations = round((1 + self.gaps) * self.activations)
-        return self.gradients + self.moments + activations + self.libraries + self.saving
+        return self.beside + self.gradients + self.moments + activations + self.libraries + self.saving
+
+    @property
+    def _of_cutting(self) -> int:
+        return self.weights if self.beside else 0
 
     @property
     def peak(self) -> int:
@@ -90,8 +101,8 @@ class MemoryNeeds:
         if self.free is None:
             return self.tokens
         per_token = (1 + self.gaps) * self.bytes_per_token
-        tokens = int((self.free - self.to_come + per_token * self.tokens) / per_token)
-        return min(tokens, self.tokens) if tokens >= self.longest else 0
+        tokens = int((self.free - self._of_a_step + per_token * self.tokens) / per_token)
+        return min(tokens, self.tokens) if tokens >= self.longest and self._of_cutting <= self.free else 0
 
     def check(self) -> None:
         """Raises `NotEnoughError`, with what would fit."""
@@ -101,10 +112,12 @@ class MemoryNeeds:
             advice = f"--max-tokens-per-micro-batch {self.tokens_that_fit} would fit, and changes no result"
         else:
             advice = "not even one sample at a time would fit: take a smaller model, or a smaller --max-length"
+        pieces = f"weights in pieces {self.beside:,}, " if self.beside else ""
         raise NotEnoughError(
-            f"memory: needed are {self.to_come:,} bytes more, free are {self.free:,} (gradients {self.gradients:,}, "
-            f"optimizer {self.moments:,}, activations of {self.tokens:,} tokens {self.activations:,}, copies for "
-            f"checkpoints {self.saving:,}, the rest between them and in libraries); {advice}"
+            f"memory: needed are {self.to_come:,} bytes more, free are {self.free:,} ({pieces}gradients "
+            f"{self.gradients:,}, optimizer {self.moments:,}, activations of {self.tokens:,} tokens "
+            f"{self.activations:,}, copies for checkpoints {self.saving:,}, the rest between them "
+            f"and in libraries); {advice}"
         )
 
 
@@ -172,6 +185,7 @@ def memory_needs(
     return MemoryNeeds(
         process,
         weights,
+        bytes_beside(network, shares) if shares > 1 else 0,
         trained // shares,
         moments // shares,
         fixed,

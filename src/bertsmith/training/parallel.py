@@ -131,6 +131,17 @@ def spread(network: nn.Module, kind: DataParallel, coupling: str, group: Process
     return Shards(network, group)
 
 
+def bytes_beside(network: nn.Module, num_processes: int) -> int:
+    """Of weights that each of the processes of `Shards` holds beside the plain network, while a layer computes.
+
+    A piece of all weights; and whole what belongs to no layer, the layer that computes and the one that comes next.
+    """
+    layers = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in _layers(network)]
+    everything = sum(parameter.nbytes for parameter in network.parameters())
+    outside = everything - sum(layers)
+    return -(-everything // num_processes) + outside + sum(sorted(layers)[-2:])
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may lie in pieces; every process calls it."""
     from torch.distributed.tensor import DTensor
