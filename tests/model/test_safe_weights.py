@@ -12,9 +12,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load
 
 from bertsmith.errors import FileFormatError
-from bertsmith.model.safe_weights import SafeWeights, read_header, refuse_pickles, write_weights
+from bertsmith.model.safe_weights import (
+    TYPES,
+    SafeWeights,
+    read_header,
+    refuse_pickles,
+    safetensors_parts,
+    write_weights,
+)
 
 TENSORS = {
     "a.weight": torch.arange(6.0).view(2, 3),
@@ -57,6 +65,16 @@ def test_views_of_one_storage_are_written_whole(tmp_path: Path) -> None:
     read = SafeWeights.of_folder(tmp_path)
     assert torch.equal(read["row"], base[1])
     assert torch.equal(read["turned"], base.t())
+
+
+def test_parts_of_a_file_are_what_safetensors_reads() -> None:
+    tensors = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in TYPES}
+    tensors |= {"empty": torch.empty(0, 4), "one": torch.tensor(2.5), "名": torch.ones(3)}
+    found = load(b"".join(safetensors_parts(tensors)))
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from safetensors.torch import load as load_tensors
 
 from bertsmith.errors import FileFormatError, SettingsError
 from bertsmith.files import read_json, reason_of, sync, take_lock, umask
+from bertsmith.model.safe_weights import safetensors_parts
 from bertsmith.runtime.processes import processes
-from bertsmith.training.tensor_files import Copies, Tensors, safetensors_parts, write_synced
+from bertsmith.training.tensor_files import Copies, Tensors, write_synced
 
 MANIFEST = "manifest.json"
 STATE = "state.json"

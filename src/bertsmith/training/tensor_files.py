@@ -1,4 +1,4 @@
-"""Tensors to safetensors files, straight from where they lie and hashed on the way. Knows no checkpoint.
+"""Tensors copied, and files written straight from where they lie and hashed on the way. Knows no checkpoint.
 
 Memory that was not used before costs several times what copying into it does, page by page: a checkpoint's copies and,
 where a file is written over, the pages that the system keeps of it serve again.
@@ -7,9 +7,8 @@ where a file is written over, the pages that the system keeps of it serve again.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,21 +19,6 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 CHUNK_BYTES = 1 << 20
 """What is hashed and then written while the processor's cache still has it."""
-ALIGNMENT_BYTES = 8
-"""Of the place where the tensors begin, as the format asks for."""
-TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""The format's names; a tensor of another type cannot be written."""
 
 
 class Copies:
@@ -58,23 +42,6 @@ def _room_for(tensor: Tensor, held: Tensor | None) -> Tensor:
     if held is not None and held.shape == tensor.shape and held.dtype == tensor.dtype:
         return held
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-
-
-def safetensors_parts(tensors: Tensors) -> Iterator[memoryview]:
-    """The bytes of a safetensors file of contiguous tensors on the CPU, uncopied: its header, then each of them."""
-    # Wide types first, so that each tensor begins at a multiple of its numbers' size.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    header: dict[str, Any] = {}
-    end = 0
-    for name, tensor in ordered:
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % ALIGNMENT_BYTES)
-    yield memoryview(len(text).to_bytes(8, "little") + text)
-    for _, tensor in ordered:
-        if tensor.numel():
-            yield tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def write_synced(path: Path, parts: Iterable[bytes | memoryview]) -> dict[str, Any]:
