@@ -21,8 +21,9 @@ from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.runtime.processes import ALONE
 from bertsmith.tasks import Example
+from bertsmith.tasks.ranking_records import RankingPrediction, RerankingRequest
 from bertsmith.tasks.reading import read_examples
-from bertsmith.tasks.reranking import PassagePart, RankingPrediction, Reranking, RerankingRequest, RerankingSettings
+from bertsmith.tasks.reranking import PassagePart, Reranking, RerankingSettings
 from bertsmith.training.parallel import Replicas
 from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import make_step

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -23,26 +22,26 @@ from bertsmith.baselines import Bm25
 from bertsmith.calibration import fit_binary_temperature
 from bertsmith.data.batch import Batch, Window, pack, rows_of
 from bertsmith.data.columns import plain_name
-from bertsmith.data.lines import Reading
-from bertsmith.data.readers import TABLE_SUFFIXES, Row, read_table
+from bertsmith.data.readers import TABLE_SUFFIXES, Row
 from bertsmith.errors import DataError
 from bertsmith.metrics.ranking import average_precision, ndcg, reciprocal_rank
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import SequenceNetwork
+from bertsmith.tasks.ranking_records import (
+    NAMES,
+    RankingPrediction,
+    RerankingRequest,
+    by_query,
+    gathered_told,
+    ranked,
+    read_ranked,
+    relevance_of,
+)
 from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.tasks.task import Coupling, Decided, Example, FoundColumns, Marks, RowReader, Task, by_place
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.turns import cut_turns
 from bertsmith.text.windows import WindowSettings, pieces_of
-
-# Column names are compared in lower case, without signs; the first one that is there is taken.
-# A column `id` is not among them: it may number the rows.
-_NAMES: Mapping[str, Sequence[str]] = {
-    "query": ("query", "question", "anchor", "q"),
-    "passages": ("passages", "passage", "text", "document", "doc", "sentence", "answer", "candidate", "candidates"),
-    "labels": ("labels", "label", "relevance", "score", "grade", "isrelevant"),
-    "id": ("queryid", "qid", "questionid", "topicid"),
-}
 
 
 class RerankingSettings(WindowSettings):
@@ -59,50 +58,11 @@ class RerankingSettings(WindowSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class RerankingRequest:
-    """A query and the passages to put in order. id: what tells queries of the same text apart, in a file of them.
-
-    query: a text; or the turns of a dialogue, the last one the other speaker's, to which the passages may reply.
-    """
-
-    query: str | tuple[str, ...]
-    passages: tuple[str, ...]
-    id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RankingPrediction:
-    """scores: one a passage, the probability that it is relevant; after pairwise training only a number from 0 to 1.
-
-    ranking: their places in the request, the most relevant first.
-
-    num_windows: windows that a pair was read in, the most of them. num_cut_tokens: tokens that were not read.
-    """
-
-    scores: tuple[float, ...]
-    ranking: tuple[int, ...]
-    num_cut_tokens: int = 0
-    num_windows: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class PassagePart:
     """The logit of one window; passage: its place in the request."""
 
     passage: int
     logit: float
-
-
-def read_ranked(path: Path, reading: Reading) -> Iterator[Row]:
-    """The rows of a table; texts under `positive(s)` and `negative(s)` become `passages` with the `labels` 1 and 0."""
-    for row in read_table(path, reading):
-        positives = _listed(row, "positives", "positive")
-        if not positives or not row.values.keys().isdisjoint(_NAMES["passages"]):
-            yield row
-            continue
-        negatives = _listed(row, "negatives", "negative")
-        labels = [1] * len(positives) + [0] * len(negatives)
-        yield replace(row, values={**row.values, "passages": positives + negatives, "labels": labels})
 
 
 class Reranking(Task[RerankingRequest, RankingPrediction]):
@@ -151,42 +111,28 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     def answer(self, value: Any, where: str) -> tuple[float, ...]:
         """The relevance of each passage: finite, 0 or more."""
         labels = value if isinstance(value, list | tuple) else [value]
-        return tuple(_relevance(label, where) for label in labels)
+        return tuple(relevance_of(label, where) for label in labels)
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """By the names that such columns usually have."""
         plain = {plain_name(name): name for row in rows for name in row.values}
         found = dict(given)
-        for field, names in _NAMES.items():
+        for field, names in NAMES.items():
             column = next((plain[name] for name in names if name in plain), None)
             if column is not None and (labelled or field != self.answer_field):
                 found.setdefault(field, column)
         return FoundColumns(found, "; ".join(f"{field}: column {column!r}" for field, column in found.items()))
 
     def gathered(self, examples: Sequence[Example[RerankingRequest]]) -> list[Example[RerankingRequest]]:
-        """One example a query, with the passages of all its rows in their order; named and grouped by the first row.
-
-        Rows of one text and one `id` are one query; `notices` counts them.
-        """
-        by_query: dict[tuple[str | tuple[str, ...], str], list[Example[RerankingRequest]]] = {}
-        for example in examples:
-            by_query.setdefault((example.request.query, example.request.id), []).append(example)
-        return [
-            replace(
-                same[0],
-                request=replace(same[0].request, passages=tuple(text for one in same for text in one.request.passages)),
-                answer=tuple(label for one in same for label in one.answer),
-                num_rows=len(same),
-            )
-            for same in by_query.values()
-        ]
+        """One example a query, with the passages of all its rows."""
+        return by_query(examples)
 
     def texts(self, request: RerankingRequest) -> list[str]:
-        return [*_turns(request.query), *request.passages]
+        return [*request.turns, *request.passages]
 
     def split_key(self, request: RerankingRequest) -> str:
         """What is asked: its passages may stand under other queries too."""
-        return "\0".join(_turns(request.query))
+        return "\0".join(request.turns)
 
     def notices(self, examples: Sequence[Example[RerankingRequest]]) -> list[str]:
         """What was put together, and queries of which there is nothing to find, or nothing to compare."""
@@ -197,21 +143,9 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
             "have equally relevant passages alone": alike,
         }
         return [
-            *self._gathered_told(examples),
+            *gathered_told(examples),
             *(f"{count} of {len(examples)} queries {what}" for what, count in counts.items() if count),
         ]
-
-    @staticmethod
-    def _gathered_told(examples: Sequence[Example[RerankingRequest]]) -> list[str]:
-        """Of how many rows the queries are, where some stand in several."""
-        num_rows = sum(example.num_rows for example in examples)
-        if num_rows == len(examples):
-            return []
-        if any(example.request.id for example in examples):
-            same = "the same query and id are one"
-        else:
-            same = "the same query are one; --id-column names a column that tells them apart"
-        return [f"{num_rows:,} rows are {len(examples):,} queries: rows with {same}"]
 
     def fitted(self, examples: Sequence[Example[RerankingRequest]]) -> Self:
         """The highest label, where the settings leave it open. Refuses data from which no order can be learned."""
@@ -242,7 +176,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
     ) -> list[Window]:
         """The windows of each passage beside the query, one passage after another."""
         request, where = (item.request, item.where) if isinstance(item, Example) else (item, "passage")
-        turns = _turns(request.query)
+        turns = request.turns
         pieces = pieces_of(tokenizer, [*turns, *request.passages])
         asked, passages = pieces[: len(turns)], pieces[len(turns) :]
         windows: list[Window] = []
@@ -295,7 +229,7 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         logits = _best_logits(parts)
         scores = torch.tensor(logits, dtype=torch.float64).div(self.settings.temperature).sigmoid().tolist()
         num_windows = max(Counter(part.passage for part in parts).values())
-        return _ranked(logits, scores, num_cut_tokens, num_windows)
+        return ranked(logits, scores, num_cut_tokens, num_windows)
 
     def explained(self, answered: Answered, choice: str | None = None) -> Target:
         """The relevance of the passage ranked first, or of the one numbered `choice` from 0, in its best window."""
@@ -360,26 +294,8 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         """BM25, with the words' weights of all passages, each counted once."""
         requests = [example.request for example in (*train, *test)]
         bm25 = Bm25(list(dict.fromkeys(passage for request in requests for passage in request.passages)))
-        scores = [
-            bm25.scores(" ".join(_turns(example.request.query)), example.request.passages).tolist() for example in test
-        ]
-        return {"BM25": [_ranked(row, row, 0, 1) for row in scores]}
-
-
-def _listed(row: Row, *names: str) -> list[Any]:
-    """The texts under the first of the names that has any; one may stand there by itself."""
-    value: Any = next((row.values[name] for name in names if row.values.get(name)), [])
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _relevance(label: Any, where: str) -> float:
-    try:
-        relevance = float(label)
-    except (TypeError, ValueError):
-        relevance = math.nan
-    if not (math.isfinite(relevance) and relevance >= 0):
-        raise DataError(f"{where}: expected labels that are numbers, 0 (irrelevant) or more: found {label!r:.60}")
-    return relevance
+        scores = [bm25.scores(" ".join(example.request.turns), example.request.passages).tolist() for example in test]
+        return {"BM25": [ranked(row, row) for row in scores]}
 
 
 def _differ(example: Example[RerankingRequest]) -> bool:
@@ -408,14 +324,3 @@ def _ranknet(logits: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
     losses = F.softplus(logits[less] - logits[more])
     num_pairs = torch.bincount(queries[more], minlength=1).to(losses.dtype)
     return (losses / num_pairs[queries[more]]).sum()
-
-
-def _ranked(
-    logits: Sequence[float], scores: Sequence[float], num_cut_tokens: int, num_windows: int
-) -> RankingPrediction:
-    order = sorted(range(len(logits)), key=lambda place: -logits[place])
-    return RankingPrediction(tuple(scores), tuple(order), num_cut_tokens, num_windows)
-
-
-def _turns(query: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (query,) if isinstance(query, str) else query
