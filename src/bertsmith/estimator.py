@@ -26,12 +26,12 @@ from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.lora import LoraTarget, merged
 from bertsmith.model.networks import Network
-from bertsmith.recipes.finetune import refuse_long
 from bertsmith.recipes.start import (
     NEW_TRAINING,
     NewModelSettings,
     Start,
     adapted,
+    refuse_long,
     refuse_to_adapt_new,
     start_from,
     start_new,

@@ -11,8 +11,7 @@ import pytest
 from killed_training import bits, write_rows
 
 from bertsmith.errors import SettingsError
-from bertsmith.recipes import finetune as finetuning
-from bertsmith.recipes import pretrain as pretraining
+from bertsmith.recipes import train_job
 from bertsmith.recipes.finetune import FinetuneReport, finetune
 from bertsmith.recipes.prepare import PrepareSettings, prepare
 from bertsmith.recipes.pretrain import PretrainSettings, pretrain
@@ -55,7 +54,7 @@ def over(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport
 
 
 def test_it_is_told_and_its_figures_are_read(rows: Path, over: FinetuneReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetuning, "train", no_training)
+    monkeypatch.setattr(train_job, "train", no_training)
     notes, before = Notes(), bits(over.output_dir)
     again = run(rows, over.output_dir, notes, resume_from_checkpoint="auto")
     assert again == over
@@ -71,7 +70,7 @@ def test_checkpoints_that_were_left_over_go(rows: Path, tmp_path: Path, monkeypa
         patched.setattr(Checkpoints, "remove", lambda self: None)
         run(rows, output, training=TRAINING | {"save_steps": 2})
     assert list(checkpoints_folder(output).glob("step-*"))
-    monkeypatch.setattr(finetuning, "train", no_training)
+    monkeypatch.setattr(train_job, "train", no_training)
     run(rows, output, training=TRAINING | {"save_steps": 2}, resume_from_checkpoint="auto")
     assert not checkpoints_folder(output).exists()
 
@@ -108,7 +107,7 @@ def test_pre_training_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     prepare(PrepareSettings(files=(text,), tokenizer=str(tmp_path / "tokenizer"), output_dir=tmp_path / "corpus"))
     values = {"corpus": tmp_path / "corpus", "output_dir": tmp_path / "run", "model_size": "tiny", "training": TRAINING}
     report = pretrain(PretrainSettings.of(values))
-    monkeypatch.setattr(pretraining, "train", no_training)
+    monkeypatch.setattr(train_job, "train", no_training)
     assert pretrain(PretrainSettings.of(values | {"resume_from_checkpoint": "auto"})) == report
 
 

@@ -14,8 +14,8 @@ import pytest
 from killed_training import bits, write_rows
 
 from bertsmith.recipes import finetune as finetuning
+from bertsmith.recipes import kept_model, start
 from bertsmith.recipes import pretrain as pretraining
-from bertsmith.recipes import start
 from bertsmith.recipes.finetune import finetune
 from bertsmith.recipes.job import Job
 from bertsmith.recipes.prepare import PrepareSettings, prepare
@@ -33,7 +33,7 @@ BEFORE = {
     "asking for room": (Job, "needs"),
     "timing": (Job, "within_time"),
 }
-AFTER = {"loading the best": (finetuning, "load_artifact"), "measuring": (finetuning, "evaluate")}
+AFTER = {"loading the best": (kept_model, "load_artifact"), "measuring": (kept_model, "evaluate")}
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], number: int) -> None:
@@ -112,7 +112,9 @@ def test_pre_training_too(corpus: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert not checkpoints_folder(tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("how", "code"), [("before:SIGTERM:load_examples", 75), ("twice:SIGTERM:load_artifact", 143)])
+@pytest.mark.parametrize(
+    ("how", "code"), [("before:SIGTERM:finetune.load_examples", 75), ("twice:SIGTERM:kept_model.load_artifact", 143)]
+)
 def test_the_exit_codes_are_those_of_any_other_moment(how: str, code: int, rows: Path, tmp_path: Path) -> None:
     words = [sys.executable, str(CHILD), str(rows), str(tmp_path / "run"), "no", how]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)

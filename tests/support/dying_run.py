@@ -5,9 +5,9 @@
 HOW: `never`; `event:N`, before the N-th time that a file of the run is opened for writing, renamed, made or deleted;
 `half:N`, with half of the N-th checkpoint file on the disk; `seconds:X`, by kill -9 wherever it is then;
 `signal:NAME:STEP`, which it gets during that step, or `signal:NAME:STEP:RANK`, which that process of several gets in
-the first attempt of its launcher; `before:NAME:FUNCTION` and `twice:NAME:FUNCTION`, a signal or two when the recipe
-calls that function; `full:STEP:STEP`, no file can grow from that step up to the other. The number of events goes to
-OUTPUT.events.
+the first attempt of its launcher; `before:NAME:RECIPE.FUNCTION` and `twice:...`, a signal or two when that file of
+recipes calls that function; `full:STEP:STEP`, no file can grow from that step up to the other. The number of events
+goes to OUTPUT.events.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,16 @@ def main() -> int:
 
         _Run._step = step_on_a_full_disk  # type: ignore[method-assign]
     elif how[0] in ("before", "twice"):
-        from bertsmith.recipes import finetune as recipe
-
-        real_function = getattr(recipe, how[2])
+        module, _, name = how[2].partition(".")
+        recipe = import_module(f"bertsmith.recipes.{module}")
+        real_function = getattr(recipe, name)
 
         def ask_and_call(*arguments: Any, **named: Any) -> Any:
             for _ in range(1 + (how[0] == "twice")):
                 os.kill(os.getpid(), getattr(signal, how[1]))
             return real_function(*arguments, **named)
 
-        setattr(recipe, how[2], ask_and_call)
+        setattr(recipe, name, ask_and_call)
     if how[0] in ("event", "never"):
         sys.addaudithook(count)
     options = [*OPTIONS, *([] if resume == "no" else ["--resume-from-checkpoint", resume]), *sys.argv[5:]]

@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field, create_model
 
-from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.catalog import data_set
-from bertsmith.data.order import sample_rng
-from bertsmith.errors import DataError, SettingsError
-from bertsmith.evaluation.evaluate import Evaluation, evaluate, evaluate_together
-from bertsmith.inference.predictor import Predictor
-from bertsmith.model.lora import merged
+from bertsmith.errors import SettingsError
+from bertsmith.evaluation.evaluate import Evaluation
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.job import Job
-from bertsmith.recipes.merge import save_run_adapter, update_run_adapter
-from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, log_of, resumable, training_folder
-from bertsmith.recipes.run_file import write_run
+from bertsmith.recipes.kept_model import KeptModel
+from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, training_folder
 from bertsmith.recipes.start import (
     NEW_TRAINING,
     ModelName,
     NewModelSettings,
     Start,
     adapted,
+    refuse_long,
     refuse_to_adapt_new,
     start_from,
     start_new,
 )
+from bertsmith.recipes.train_job import train_job
 from bertsmith.recipes.watch import Watch
-from bertsmith.runtime.interruption import asked, preparing, raise_if, raise_if_asked, stoppable
+from bertsmith.runtime.interruption import preparing, raise_if_asked, stoppable
 from bertsmith.runtime.processes import Processes, joined, speaks
 from bertsmith.runtime.progress import Progress, is_silent, progress_for
 from bertsmith.scale.together import run_together
-from bertsmith.tasks import Example, task_class
+from bertsmith.tasks import task_class
 from bertsmith.training.adaptation import AdaptationSettings, rate_factors, trained_weights
-from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.result import TrainingResult
 from bertsmith.training.settings import TrainingSettings
-from bertsmith.training.trainer import train
 
-LONG_SHOWN = 10
 CHOSEN_BY = (
     "the model and its thresholds were chosen by the validation examples, whose figures flatter it; for others give a "
     "--test-file"
@@ -138,13 +132,14 @@ def _finetune(
             "data": job.data,
         }
         identity = identity_of(job.training, job.network, made_with)
-    run = _Run(job, examples, settings.model_copy(update={"training": job.training}), group)
+    values = settings.model_copy(update={"training": job.training}).model_dump(mode="json")
+    kept = KeptModel(job, examples, values, settings.model or "", settings.tune, group)
     result = finished(job.folder, settings, identity, progress, overwrite=settings.overwrite_output_dir)
     if result is None:
-        result = _trained(run, identity, progress, watch)
+        result = train_job(job, settings, identity, kept.hooks, progress, watch)
     else:
-        run.measure()
-    assert run.evaluation is not None
+        kept.measure()
+    assert kept.measured is not None
     return FinetuneReport(
         job.folder,
         len(examples.train),
@@ -153,35 +148,9 @@ def _finetune(
         examples.fields,
         warnings,
         result,
-        run.evaluation,
-        run.test,
+        kept.measured.evaluation,
+        kept.measured.test,
     )
-
-
-def _trained(run: _Run, identity: Mapping[str, Any], progress: Progress, watch: Watch | None) -> TrainingResult:
-    """From its beginning or its last checkpoint to its end."""
-    job = run.job
-    with preparing():
-        job.needs()
-    with resumable(job.folder, run.settings, identity, job.training.save_total_limit, progress) as (checkpoints, begun):
-        with preparing():
-            recipe = job.within_time(begun, progress)
-        with log_of(job.folder, identity, begun, recipe.report_to, progress.note, watch) as log:
-            result = train(
-                job.task,
-                job.network,
-                job.tokenizer,
-                job.samples,
-                recipe,
-                rate_factors=job.rate_factors,
-                hooks=Hooks(run.evaluate, run.keep, run.finish),
-                log=log,
-                progress=progress,
-                checkpoints=checkpoints,
-                start=begun,
-            )
-        run.group.from_first(lambda: write_run(job.folder, identity, result))
-    return result
 
 
 def finetuning_job(task_name: str, settings: FinetuneSettings, progress: Progress) -> Job:
@@ -220,78 +189,6 @@ def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) ->
     return job, examples, warnings
 
 
-@dataclass
-class _Run:
-    """The model of a run, from the first that is kept to the last word on it: evaluation, test."""
-
-    job: Job
-    examples: Examples
-    settings: FinetuneSettings
-    group: Processes
-    evaluation: Evaluation | None = None
-    test: Evaluation | None = None
-
-    def evaluate(self) -> Metrics:
-        job = self.job
-        predictor = Predictor(job.task, job.network, job.tokenizer, self.settings.training.precision)
-        return evaluate_together(predictor, self.examples.validation, self.group).metrics
-
-    def keep(self, step: int, metrics: Metrics) -> None:
-        self.group.from_first(lambda: self._keep(step, metrics))
-
-    def _keep(self, step: int, metrics: Metrics) -> None:
-        job = self.job
-        record = self._record(step) | {"metrics": {"validation": dict(metrics)}}
-        artifact = Artifact(job.task, job.network, job.tokenizer, record)
-        save_artifact(job.folder, replace(artifact, network=merged(job.network)))
-        save_run_adapter(job.folder, artifact, base=self.settings.model or "")
-
-    def finish(self, result: TrainingResult) -> None:
-        """Tune the best model on the validation examples, save it so, and measure it."""
-        self.evaluation, self.test = self.group.from_first(lambda: self._finish(result))
-
-    def _finish(self, result: TrainingResult) -> tuple[Evaluation, Evaluation | None]:
-        saved = load_artifact(self.job.folder)
-        best = self._predictor(saved)
-        if self.settings.tune:
-            parts = best.run(self.examples.validation, keep_parts=True).parts
-            best = replace(best, task=best.task.tuned(self.examples.validation, parts))
-        raise_if(asked())
-        evaluation, test = self._measured(best)
-        sides = {"validation": evaluation} | ({} if test is None else {"test": test})
-        record = self._record(result.best_step) | {
-            "training": {"best_step": result.best_step, "truncation": asdict(result.truncation)},
-            "evaluations": [found.record(side) for side, found in sides.items()],
-        }
-        artifact = replace(saved, task=best.task, record=record)
-        raise_if(asked())
-        save_artifact(self.job.folder, artifact)
-        update_run_adapter(self.job.folder, artifact)
-        return evaluation, test
-
-    def measure(self) -> None:
-        """The saved model, of a run that is over."""
-        self.evaluation, self.test = self.group.from_first(
-            lambda: self._measured(self._predictor(load_artifact(self.job.folder)))
-        )
-
-    def _predictor(self, artifact: Artifact) -> Predictor:
-        training = self.settings.training
-        return Predictor.of(artifact, device=training.device, precision=training.precision)
-
-    def _measured(self, predictor: Predictor) -> tuple[Evaluation, Evaluation | None]:
-        evaluation = evaluate(predictor, self.examples.validation, intervals=True)
-        raise_if(asked())
-        return evaluation, evaluate(predictor, self.examples.test, intervals=True) if self.examples.test else None
-
-    def _record(self, step: int | None) -> dict[str, Any]:
-        return {
-            "settings": self.settings.model_dump(mode="json"),
-            "data": self.job.data,
-            "training": {"best_step": step},
-        }
-
-
 def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
     """What the tokenizer makes of the examples that people should know."""
     sides = {"training": examples.train, "validation": examples.validation, "test": examples.test}
@@ -300,21 +197,6 @@ def _pieces_told(start: Start, examples: Examples) -> tuple[str, ...]:
         for side, rows in sides.items()
         for notice in start.task.piece_notices(rows, start.tokenizer)
     )
-
-
-def refuse_long(start: Start, examples: Sequence[Example[Any]]) -> None:
-    """Where long texts are to be refused, all are looked at before training, and the first ten told."""
-    if getattr(start.task.settings, "truncation", None) != "error":
-        return
-    refused = []
-    for place, example in enumerate(examples):
-        raise_if_asked()
-        try:
-            start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
-        except DataError as error:
-            refused.append(str(error))
-    if refused:
-        raise DataError("\n".join([f"{len(refused):,} examples are too long:", *refused[:LONG_SHOWN]]))
 
 
 def with_data_set(task_name: str, settings: FinetuneSettings) -> FinetuneSettings:

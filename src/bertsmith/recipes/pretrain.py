@@ -22,9 +22,9 @@ from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.job import Job
-from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, log_of, resumable, training_folder
-from bertsmith.recipes.run_file import write_run
+from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, training_folder
 from bertsmith.recipes.start import ModelName
+from bertsmith.recipes.train_job import train_job
 from bertsmith.recipes.watch import Watch
 from bertsmith.runtime.interruption import preparing, raise_if_asked, stoppable
 from bertsmith.runtime.processes import Processes, joined, speaks
@@ -35,7 +35,6 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.judge import Hooks, Metrics
 from bertsmith.training.result import TrainingResult
 from bertsmith.training.settings import TrainingSettings
-from bertsmith.training.trainer import train
 
 NUM_EVALUATIONS = 10
 """Of a run that names no `eval_steps`: an epoch may be days, and what was learned until now is to be kept."""
@@ -130,41 +129,9 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
     identity = identity_of(settings.training, job.network, made_with)
     result = finished(job.folder, settings, identity, progress, overwrite=settings.overwrite_output_dir)
     if result is None:
-        result = _trained(job, settings, identity, progress, watch, group)
+        result = train_job(job, settings, identity, _hooks(job, settings, group), progress, watch)
     parameters = sum(parameter.numel() for parameter in job.network.parameters())
     return PretrainReport(job.folder, parameters, len(job.samples), len(job.held_out), result, result.best_metrics)
-
-
-def _trained(
-    job: Job,
-    settings: PretrainSettings,
-    identity: Mapping[str, Any],
-    progress: Progress,
-    watch: Watch | None,
-    group: Processes,
-) -> TrainingResult:
-    """From its beginning or its last checkpoint to its end."""
-    with preparing():
-        job.needs()
-    limit = settings.training.save_total_limit
-    with resumable(job.folder, settings, identity, limit, progress) as (checkpoints, begun):
-        with preparing():
-            recipe = job.within_time(begun, progress)
-        with log_of(job.folder, identity, begun, recipe.report_to, progress.note, watch) as log:
-            result = train(
-                job.task,
-                job.network,
-                job.tokenizer,
-                job.samples,
-                recipe,
-                hooks=_hooks(job, settings, group),
-                log=log,
-                progress=progress,
-                checkpoints=checkpoints,
-                start=begun,
-            )
-        group.from_first(lambda: write_run(job.folder, identity, result))
-    return result
 
 
 def _hooks(job: Job, settings: PretrainSettings, group: Processes) -> Hooks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from bertsmith.artifact import RECORD, read_record, start_network
-from bertsmith.errors import SettingsError
+from bertsmith.data.order import sample_rng
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import COMPRESSIONS, refuse_to_replace
 from bertsmith.hub import resolve_folder
 from bertsmith.model.checkpoints import read_config
@@ -20,7 +21,7 @@ from bertsmith.model.presets import preset
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
-from bertsmith.tasks import Task, task_class
+from bertsmith.tasks import Example, Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 from bertsmith.text.words import OnProgress
@@ -31,6 +32,7 @@ ModelName = Annotated[str, BeforeValidator(lambda value: str(value) if isinstanc
 """A folder or a name on the hub; a `Path` is taken too."""
 
 LOGS = "logs"
+LONG_SHOWN = 10
 NEW_TRAINING = {"learning_rate": 5e-4, "num_train_epochs": 10.0}
 """New weights need larger steps and more of them than pre-trained ones; these hold where the user said nothing."""
 
@@ -150,3 +152,18 @@ def run_folder(asked: Path | None, name: str, data: Path, *, overwrite: bool) ->
     if not (folder / RECORD).exists():
         refuse_to_replace(folder, {"corpus.json": "a corpus", "config.json": "a model", "vocab.txt": "a tokenizer"})
     return folder
+
+
+def refuse_long(start: Start, examples: Sequence[Example[Any]]) -> None:
+    """Where long texts are to be refused, all are looked at before training, and the first ten told."""
+    if getattr(start.task.settings, "truncation", None) != "error":
+        return
+    refused = []
+    for place, example in enumerate(examples):
+        raise_if_asked()
+        try:
+            start.task.encode(example, start.tokenizer, sample_rng(0, 0, place))
+        except DataError as error:
+            refused.append(str(error))
+    if refused:
+        raise DataError("\n".join([f"{len(refused):,} examples are too long:", *refused[:LONG_SHOWN]]))
