@@ -6,7 +6,6 @@ What is given up, late or abandoned, leaves the queue. Knows no HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -28,7 +27,7 @@ T = TypeVar("T")
 SHARES = 4
 """The part of a batch that one request may take while others wait, as one over this."""
 RATE_WEIGHT = 0.2
-"""Of the newest batch in the running mean of tokens a second."""
+"""Of the newest batch in the running mean of tokens a second, and of the newest call in that of seconds a call."""
 
 
 @dataclass(eq=False)
@@ -97,6 +96,7 @@ class Engine:
         self.waiting_tokens = 0
         self.num_abandoned = 0
         self._tokens_per_second = 10_000.0
+        self._seconds_per_call = 0.05
         self._queues: dict[int, deque[Job]] = {}
         self._turns: deque[int] = deque()
         self._calls: deque[Call[Any]] = deque()
@@ -127,9 +127,13 @@ class Engine:
         return job.result
 
     def call(self, work: Callable[[], T], deadline: float) -> Future[T]:
-        """What `work` returns, done between two batches."""
+        """What `work` returns, done between two batches. Raises `RefusedRequestError` where too many wait already."""
         call = Call(work, deadline)
         with self._changed:
+            num_waiting = len(self._calls)
+            seconds = num_waiting * self._seconds_per_call
+            if seconds > self.max_queue_seconds:
+                raise overloaded(f"{num_waiting:,} searches and questions wait; try again later", seconds)
             self._calls.append(call)
             self._changed.notify()
         return call.result
@@ -161,7 +165,7 @@ class Engine:
                 call = self._calls.popleft() if self._calls else None
                 taken = self._take() if self._turns else []
             if call is not None:
-                _answer(call)
+                self._answer(call)
             if taken:
                 self._compute(taken)
 
@@ -228,6 +232,17 @@ class Engine:
                 job.ended = ended
                 job.result.set_result(job.parts)
 
+    def _answer(self, call: Call[Any]) -> None:
+        if time.monotonic() > call.deadline or not call.result.set_running_or_notify_cancel():
+            call.result.cancel()
+            return
+        started = time.monotonic()
+        try:
+            call.result.set_result(call.work())
+        except Exception as error:
+            call.result.set_exception(error)
+        self._seconds_per_call += RATE_WEIGHT * (time.monotonic() - started - self._seconds_per_call)
+
     def _fill(self, taken: Sequence[Taken]) -> None:
         """Computes the windows, in one pass for all that share an encoder, and puts their parts into the jobs."""
         by_predictor: dict[int, list[Taken]] = {}
@@ -254,21 +269,6 @@ def _group(predictor: Predictor) -> int:
     return id(predictor if shared is None else shared)
 
 
-def _answer(call: Call[Any]) -> None:
-    if time.monotonic() > call.deadline or not call.result.set_running_or_notify_cancel():
-        call.result.cancel()
-        return
-    try:
-        call.result.set_result(call.work())
-    except Exception as error:
-        call.result.set_exception(error)
-
-
 def _fail(job: Job, error: Exception) -> None:
     if not job.result.done() and job.result.set_running_or_notify_cancel():
         job.result.set_exception(error)
-
-
-async def awaited(result: Future[T]) -> T:
-    """A result of the inference thread, in the event loop."""
-    return await asyncio.wrap_future(result)
