@@ -65,7 +65,7 @@ def predictors_of(
     made: list[Predictor] = []
     first_with: dict[str, Any] = {}
     for artifact in artifacts:
-        key = _fingerprint(artifact.network)
+        key = _fingerprint(artifact.network) if len(artifacts) > 1 else ""
         predictor: Any = Predictor.of(artifact, device=device, precision=precision, batch_invariant=batch_invariant)
         if (known := first_with.get(key)) is None:
             first_with[key] = predictor
