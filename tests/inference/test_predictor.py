@@ -161,3 +161,13 @@ def test_several_threads_predict_and_encode_what_one_does(
     mapped = module._mapped
     monkeypatch.setattr(module, "_mapped", lambda work, over, _: mapped(work, over, 3))
     assert predictor.predict(requests) == alone
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_who_embeds_and_who_is_for_which_task(name: str) -> None:
+    predictor = Predictor.of(artifact_of(name), precision="fp32")
+    assert predictor.embeds == (name == "embedding")
+    assert predictor.for_task(name, "reader") is predictor
+    message = f"reader: a model for none is expected, this one is for {name}"
+    with pytest.raises(SettingsError, match=message):
+        predictor.for_task("none", "reader")

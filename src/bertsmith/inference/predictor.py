@@ -127,7 +127,7 @@ class Predictor:
 
     def embedded(self, texts: Sequence[str], progress: Progress | None = None) -> Embedded:
         """As `embed`, for who embeds in several parts and tells once of all that were cut."""
-        if "embedding" not in (part.name for part in fields(self.task.Prediction)):
+        if not self.embeds:
             raise SettingsError(
                 f"this model is for {self.task.name}, embed is for models of the task embedding, for folders of "
                 "sentence-transformers and for bare encoders"
@@ -180,6 +180,20 @@ class Predictor:
                     num_cut, num_cut_tokens = num_cut + (cut > 0), num_cut_tokens + cut
                     num_windowed += any(window.continues for window in windows)
         return Predictions(results, num_tokens, num_cut, num_cut_tokens, num_windowed, kept)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether a prediction is a vector: its field `embedding`."""
+        return any(part.name == "embedding" for part in fields(self.task.Prediction))
+
+    def for_task(self, name: str, what: str) -> Self:
+        """This predictor, if it is for the task `name`; what: the setting that asks for one, for the error.
+
+        Raises `SettingsError` for a model of another task.
+        """
+        if self.task.name != name:
+            raise SettingsError(f"{what}: a model for {name} is expected, this one is for {self.task.name}")
+        return self
 
     @property
     def device(self) -> torch.device:

@@ -58,12 +58,7 @@ def open_assistant(
 
     def model(name: str, task: str) -> Predictor | None:
         folder = at(name)
-        if folder is None:
-            return None
-        found = load(folder, device=device)
-        if found.task.name != task:
-            raise SettingsError(f"{path}: {name}: a model for {task} is expected, {folder} is for {found.task.name}")
-        return found
+        return None if folder is None else load(folder, device=device).for_task(task, f"{path}: {name}")
 
     intents = model("intents", "classification")
     _check_replies(settings, intents, path)

@@ -149,7 +149,7 @@ def _encoders(settings: ServeSettings, models: Sequence[Served]) -> dict[str, Te
     """Of the models that give vectors, by the hash by which an index knows its own."""
     found = {}
     for text, served in zip(settings.folders, models, strict=True):
-        if served.embeds:
+        if served.predictor.embeds:
             encoder = TextEncoder.of(served.predictor, fingerprint(_named(text)[1], served.predictor))
             found[encoder.sha256] = encoder
     return found

@@ -16,7 +16,7 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.errors import DataError, FileFormatError
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.metrics.answers import Scoring, score_answer
@@ -130,11 +130,8 @@ class Answerer:
         mode: Mode | None = None,
         rerank: bool = False,
     ):
-        if reader.task.name != "question_answering":
-            raise SettingsError(
-                f"reader: a model for question_answering is expected, this one is for {reader.task.name}"
-            )
-        self.searcher, self.reader, self.rule = searcher, reader, rule or AnswerRule()
+        self.searcher, self.rule = searcher, rule or AnswerRule()
+        self.reader = reader.for_task("question_answering", "reader")
         self.num_passages, self.mode, self.rerank = num_passages, searcher.checked_mode(mode), rerank
 
     def ask(self, questions: Sequence[str], filters: Mapping[str, Any] | None = None) -> list[Answered]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -28,7 +28,7 @@ class TextEncoder:
     @classmethod
     def of(cls, predictor: Predictor, sha256: str) -> Self:
         """Raises `SettingsError` for a model that gives no vectors."""
-        if "embedding" not in (part.name for part in fields(predictor.task.Prediction)):
+        if not predictor.embeds:
             raise SettingsError(
                 f"an index takes a model for embedding, this one is for {predictor.task.name}; folders of "
                 "sentence-transformers and bare encoders serve too"

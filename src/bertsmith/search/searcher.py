@@ -252,6 +252,4 @@ def open_index(
 
 def checked_reranker(reranker: Predictor | None) -> Predictor | None:
     """Raises `SettingsError` for a model of another task."""
-    if reranker is not None and reranker.task.name != "reranking":
-        raise SettingsError(f"reranker: a model for reranking is expected, this one is for {reranker.task.name}")
-    return reranker
+    return None if reranker is None else reranker.for_task("reranking", "reranker")
