@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,13 +20,16 @@ from near import assert_near
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.inference.predictor import Predictor
+from bertsmith.serving import served as served_module
 from bertsmith.serving.access import Access
 from bertsmith.serving.app import create_app
 from bertsmith.serving.engine import Engine
+from bertsmith.serving.errors import RefusedRequestError
 from bertsmith.serving.limits import BatchSettings, LimitSettings
 from bertsmith.serving.measures import Measures
 from bertsmith.serving.served import House, Served
 from bertsmith.tasks import TASKS
+from bertsmith.text.tokenizer import Tokenizer
 
 Ask = Callable[..., Any]
 
@@ -215,3 +221,37 @@ def test_the_description_follows_the_tasks(ask: Ask) -> None:
         assert f"/v1/models/{name}/predict" in described["paths"]
         for part in (TASKS[name].Request, TASKS[name].Prediction):
             assert schemas[part.__name__]["properties"].keys() == {field.name for field in dataclasses.fields(part)}
+
+
+def test_the_description_is_made_once(house: House) -> None:
+    app = create_app(house)
+    assert app.openapi() is app.openapi()
+
+
+@pytest.mark.parametrize(("num_words", "is_in_the_loop"), [(10, True), (10_000, False)])
+def test_long_texts_are_tokenized_beside_the_event_loop(
+    models: dict[str, Served], engine: Engine, monkeypatch: pytest.MonkeyPatch, num_words: int, is_in_the_loop: bool
+) -> None:
+    threads: list[threading.Thread] = []
+    real = Tokenizer.encode_batch
+
+    def remembering(tokenizer: Tokenizer, *arguments: Any, **named: Any) -> Any:
+        threads.append(threading.current_thread())
+        return real(tokenizer, *arguments, **named)
+
+    monkeypatch.setattr(Tokenizer, "encode_batch", remembering)
+    ask = asking(House(models, engine, LimitSettings(), Measures()))
+    answer = ask("/tokenize", {"texts": ["ba " * num_words], "model": "classification"}).json()
+    assert [token["text"] for token in answer["tokens"][0]] == ["[CLS]", *["ba"] * num_words, "[SEP]"]
+    assert answer["model"]["name"] == "classification"
+    assert [thread is threading.current_thread() for thread in threads] == [is_in_the_loop]
+
+
+def test_what_the_inference_thread_gives_up_is_too_late_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees the deadline pass before the event loop does, whose clock here stands until it has heard of that."""
+    deadline = time.monotonic() - 1
+    ticks = iter([deadline - 30, deadline + 30])
+    monkeypatch.setattr(served_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    with pytest.raises(RefusedRequestError) as refusal:
+        asyncio.run(house.done(lambda: "never done", deadline))
+    assert refusal.value.status == 504

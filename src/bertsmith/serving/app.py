@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -54,11 +55,11 @@ def create_app(house: House, access: Access | None = None) -> FastAPI:
         app.add_route(route.path, _handler(house, route), methods=[route.method], include_in_schema=False)
     _add_health(app, house)
     add_page(app)
-    app.openapi = lambda: describe(app, house)  # type: ignore[method-assign]
+    app.openapi = cache(lambda: describe(app, house))  # type: ignore[method-assign]
     app.add_exception_handler(RefusedRequestError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(AbandonedRequestError, _abandoned)
-    app.add_middleware(Door, house=house, access=access or Access(), state=app.state.server)
+    app.add_middleware(Door, house=house, access=access or Access())
     return app
 
 
@@ -138,8 +139,8 @@ def _add_health(app: FastAPI, house: House) -> None:
 class Door:
     """What every request goes through, as plain ASGI: the answer's headers and its count are added on the way out."""
 
-    def __init__(self, app: ASGIApp, house: House, access: Access, state: State):
-        self.app, self.house, self.access, self.state = app, house, access, state
+    def __init__(self, app: ASGIApp, house: House, access: Access):
+        self.app, self.house, self.access = app, house, access
         self.num_inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

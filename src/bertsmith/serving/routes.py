@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import with_settings
+from bertsmith.search.vectors import normalized
 from bertsmith.serving.bodies import (
     check_names,
     check_texts,
@@ -29,7 +30,7 @@ from bertsmith.serving.bodies import (
     texts_of,
 )
 from bertsmith.serving.errors import invalid
-from bertsmith.serving.served import House, Outcome, Served
+from bertsmith.serving.served import House, Outcome, Served, unless_long
 
 Body: TypeAlias = Mapping[str, Any]
 MOST_FILLS = 100
@@ -97,7 +98,7 @@ async def embeddings(asked: Asked) -> bytes:
     body = {**body, "input": [body["input"]]} if isinstance(body.get("input"), str) else body
     vectors, outcome = await _vectors(asked, served, texts_of(body, "input", house.limits))
     data = [
-        {"object": "embedding", "index": place, "embedding": _base64(row) if kind == "base64" else list(row)}
+        {"object": "embedding", "index": place, "embedding": _base64(row) if kind == "base64" else row}
         for place, row in enumerate(vectors)
     ]
     usage = {"prompt_tokens": outcome.num_tokens, "total_tokens": outcome.num_tokens}
@@ -113,8 +114,7 @@ async def similarity(asked: Asked) -> bytes:
     served = asked.house.model(asked.body.get("model"), "embedding")
     texts = [text_of(asked.body, "source"), *texts_of(asked.body, "texts", asked.house.limits)]
     vectors, outcome = await _vectors(asked, served, texts)
-    rows = np.array(vectors, dtype=np.float32)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    rows = normalized(np.array(vectors, dtype=np.float32))
     similarities = (rows[1:] @ rows[0]).tolist()
     return _json({"similarities": similarities, **_facts(asked, served, outcome)})
 
@@ -145,14 +145,20 @@ async def tokenize(asked: Asked) -> bytes:
     for place, text in enumerate(texts):
         check_texts(text, asked.house.limits, place)
     tokenizer = served.predictor.tokenizer
-    tokens = [
-        [
-            {"id": int(id_), "text": tokenizer.vocab[int(id_)], "start": int(start), "end": int(end)}
-            for id_, (start, end) in zip(encoding.input_ids, encoding.offsets, strict=True)
-        ]
-        for encoding in tokenizer.encode_batch(texts)
-    ]
-    return _json({"tokens": tokens, "model": served.identity, "timing": asked.timing()})
+
+    def tokens() -> bytes:
+        return to_json(
+            [
+                [
+                    {"id": int(id_), "text": tokenizer.vocab[int(id_)], "start": int(start), "end": int(end)}
+                    for id_, (start, end) in zip(encoding.input_ids, encoding.offsets, strict=True)
+                ]
+                for encoding in tokenizer.encode_batch(texts)
+            ]
+        )
+
+    found = await unless_long(sum(map(len, texts)), tokens)
+    return b'{"tokens":' + found + b"," + _json({"model": served.identity, "timing": asked.timing()})[1:]
 
 
 async def fill_mask(asked: Asked) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -59,12 +60,8 @@ class Served:
             "pairs": getattr(task.settings, "pairs", None),
             "multi_label": getattr(task.settings, "problem_type", None) == "multi_label",
             "max_length": getattr(task.settings, "max_length", None),
-            "embeds": self.embeds,
+            "embeds": self.predictor.embeds,
         }
-
-    @property
-    def embeds(self) -> bool:
-        return any(part.name == "embedding" for part in fields(self.predictor.task.Prediction))
 
 
 @dataclass(frozen=True)
@@ -143,16 +140,8 @@ class House:
         if num_tokens > self.limits.max_tokens_per_request:
             raise too_large(f"{num_tokens:,} tokens, at most {self.limits.max_tokens_per_request:,} are taken at once")
         job = Job(served.predictor, windows, deadline)
-        result = asyncio.wrap_future(self.engine.submit(job))
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                parts = iter(await result)
-        except TimeoutError:
-            raise too_late() from None
-        except asyncio.CancelledError:
-            if result.cancelled() and time.monotonic() > deadline:
-                raise too_late() from None
-            raise
+        found = await _in_time(self.engine.submit(job), deadline)
+        parts = iter(found)
         rows = [[next(parts) for _ in row] for row in encoded]
         predictions = [
             served.predictor.merge(request, row, own) for request, row, own in zip(requests, encoded, rows, strict=True)
@@ -165,12 +154,8 @@ class House:
 
     async def done(self, work: Callable[[], T], deadline: float) -> T:
         """What `work` returns, done in the inference thread between batches; a user's mistake in it becomes a 422."""
-        result = asyncio.wrap_future(self.engine.call(work, deadline))
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await result
-        except TimeoutError:
-            raise too_late() from None
+            return await _in_time(self.engine.call(work, deadline), deadline)
         except BertsmithError as error:
             raise invalid(str(error)) from None
 
@@ -182,7 +167,7 @@ class House:
 
         num_characters = sum(len(text) for request in requests for text in predictor.task.texts(request))
         try:
-            return encode() if num_characters <= INLINE_CHARACTERS else await asyncio.to_thread(encode)
+            return await unless_long(num_characters, encode)
         except BertsmithError as error:
             raise invalid(str(error)) from None
 
@@ -193,5 +178,25 @@ class House:
             self.measures.cut.labels(served.name).inc(truncation.num_cut_examples)
 
 
+async def unless_long(num_characters: int, work: Callable[[], T]) -> T:
+    """What `work` makes of so many characters: at once, or in a thread where they are many and would hold up others."""
+    return work() if num_characters <= INLINE_CHARACTERS else await asyncio.to_thread(work)
+
+
+async def _in_time(computing: Future[T], deadline: float) -> T:
+    """A result of the inference thread. Raises `RefusedRequestError` where it is not there by the deadline."""
+    result = asyncio.wrap_future(computing)
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            return await result
+    except TimeoutError:
+        raise too_late() from None
+    except asyncio.CancelledError:
+        # The inference thread gives up what is late, which may be heard of before the time is out here.
+        if result.cancelled() and time.monotonic() > deadline:
+            raise too_late() from None
+        raise
+
+
 def _fits(served: Served, task: str) -> bool:
-    return served.embeds if task == "embedding" else served.task_name == task
+    return served.predictor.embeds if task == "embedding" else served.task_name == task
