@@ -5,51 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import torch
 from near import assert_near
 from toy_search import DOCUMENTS, toy_encoder
-from toys import toy_config, toy_tokenizer
+from toy_served import ToyLibrary
 
-from bertsmith.assistant.dialogue import Assistant
-from bertsmith.assistant.transcripts import RememberedTranscripts
-from bertsmith.inference.predictor import Predictor
-from bertsmith.search.answer import Answerer, AnswerRule
-from bertsmith.search.index import Index
-from bertsmith.search.searcher import Searcher, open_index
+from bertsmith.search.answer import Answerer
+from bertsmith.search.searcher import Searcher
 from bertsmith.serving.app import create_app
 from bertsmith.serving.engine import Engine
 from bertsmith.serving.limits import BatchSettings, LimitSettings
 from bertsmith.serving.measures import Measures
 from bertsmith.serving.served import House
-from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
 
 @pytest.fixture(scope="module")
-def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
-    folder: Path = tmp_path_factory.mktemp("indexes") / "index"
-    encoder = toy_encoder()
-    Index.create(folder, toy_tokenizer(), encoder).upsert(DOCUMENTS, encoder)
-    return open_index(folder, encoder=encoder)
+def library(tmp_path_factory: pytest.TempPathFactory) -> ToyLibrary:
+    return ToyLibrary.create(tmp_path_factory.mktemp("indexes") / "index", DOCUMENTS, toy_encoder())
 
 
 @pytest.fixture(scope="module")
-def answerer(searcher: Searcher) -> Answerer:
-    torch.manual_seed(0)
-    task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
-    reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
-    return Answerer(searcher, reader, AnswerRule(threshold=0.0))
+def searcher(library: ToyLibrary) -> Searcher:
+    return library.searcher
 
 
 @pytest.fixture(scope="module")
-def house(searcher: Searcher, answerer: Answerer) -> Iterator[House]:
+def answerer(library: ToyLibrary) -> Answerer:
+    return library.answerer
+
+
+@pytest.fixture(scope="module")
+def house(library: ToyLibrary) -> Iterator[House]:
     engine = Engine(BatchSettings(), 60.0)
-    assistant = Assistant(RememberedTranscripts(), answerer=answerer)
-    yield House({}, engine, LimitSettings(), Measures(), {"docs": searcher}, {"docs": answerer}, assistant)
+    yield House({}, engine, LimitSettings(), Measures(), **library.beside("docs"))
     engine.close()
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from toy_served import NAMES, SCRIPT, ToyLibrary, listening, toy_app, toy_artifact
 
+from bertsmith.search.documents import Document
+
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -23,6 +25,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 EMOJI = "\U0001f600"
 """One character to Python, two to JavaScript."""
+UNKNOWN = "<b onclick=nowhere>"
+"""Of no word that a document or its title has, and to be shown as it is."""
 
 TYPED: dict[str, list[tuple[str, str]]] = {
     "classification": [("Text", "ba be bi")],
@@ -39,11 +43,16 @@ TYPED: dict[str, list[tuple[str, str]]] = {
 """What is typed into which field of each model, the one in which Enter is pressed last."""
 
 
+DOCUMENTS = (
+    Document("hours", f"{EMOJI} ba be. {EMOJI} bo bu do.", f"Hours {EMOJI}", {"year": 2024}),
+    Document("fees", "da de.", SCRIPT, {"year": 2020}),
+)
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
-    library = ToyLibrary()
-    beside = {"searchers": {"library": library}, "answerers": {"library": library}, "converses": library}
+    beside = ToyLibrary.create(folder / "library", DOCUMENTS).beside("library")
     with toy_app([toy_artifact(folder, name) for name in NAMES], **beside) as app, listening(app) as url:
         yield url
 
@@ -355,12 +364,15 @@ def test_a_model_without_masks_in_its_text_says_so(page: Any, address: str) -> N
 
 def test_hits_of_a_search(page: Any, address: str) -> None:
     page.goto(f"{address}/#search/library")
-    page.get_by_label("Query").fill("ba de")
-    page.keyboard.press("Enter")
+    page.get_by_label("Query").fill("ba bo de")
+    with page.expect_response("**/search") as answered:
+        page.keyboard.press("Enter")
     hits = page.locator(".hits li")
     hits.nth(1).wait_for()
-    assert hits.locator("h3").all_inner_texts() == ["Hours \U0001f600", SCRIPT]
-    assert "year: 2020" in hits.nth(1).inner_text()
+    titles = [hit["title"] for hit in answered.value.json()["hits"]]
+    assert sorted(titles) == sorted(document.title for document in DOCUMENTS)
+    assert hits.locator("h3").all_inner_texts() == titles
+    assert "year: 2020" in hits.nth(titles.index(SCRIPT)).inner_text()
     page.get_by_role("button", name="Add filter").click()
     page.keyboard.type("year=2024")
     page.keyboard.press("Enter")
@@ -391,11 +403,15 @@ def test_filters_are_values_lists_and_borders(page: Any, address: str) -> None:
 def test_an_answer_with_its_citation_and_none(page: Any, address: str) -> None:
     page.goto(f"{address}/#ask/library")
     page.get_by_label("Question").fill("ba")
-    page.keyboard.press("Enter")
+    with page.expect_response("**/ask") as answered:
+        page.keyboard.press("Enter")
     page.locator(".citation mark").wait_for()
-    assert headline(page) == "do, 90.0%"
-    assert page.locator(".citation mark").inner_text() == "do"
-    assert page.locator(".citation .said").inner_text() == f"ba be. {EMOJI} bo bu do."
+    found = answered.value.json()
+    assert headline(page) == f"{found['answer']}, {percent(found['score'])}"
+    citation = found["citation"]
+    assert page.locator(".citation mark").inner_text() == citation["text"]
+    assert citation["text"] == DOCUMENTS[0].text[citation["start"] : citation["end"]]
+    assert page.locator(".citation .said").inner_text() == found["hits"][0]["text"]
     page.get_by_label("Question").fill("nowhere")
     page.keyboard.press("Enter")
     page.get_by_text("I don't know").wait_for()
@@ -404,14 +420,15 @@ def test_an_answer_with_its_citation_and_none(page: Any, address: str) -> None:
 def test_a_dialogue_until_it_is_handed_over(page: Any, address: str) -> None:
     page.goto(f"{address}/#chat")
     page.get_by_label("Your message").fill("ba")
-    page.keyboard.press("Enter")
+    with page.expect_response("**/chat") as answered:
+        page.keyboard.press("Enter")
     page.locator(".turns .theirs .citation").wait_for()
-    page.get_by_label("Your message").fill(SCRIPT)
+    page.get_by_label("Your message").fill(UNKNOWN)
     with page.expect_request("**/chat") as sent:
         page.keyboard.press("Enter")
-    assert sent.value.post_data_json == {"text": SCRIPT, "conversation": "first"}
+    assert sent.value.post_data_json == {"text": UNKNOWN, "conversation": answered.value.json()["conversation"]}
     page.locator(".turns .handover").wait_for()
-    assert page.locator(".turns .mine").all_inner_texts() == ["ba", SCRIPT]
+    assert page.locator(".turns .mine").all_inner_texts() == ["ba", UNKNOWN]
     page.get_by_role("button", name="New conversation").click()
     assert page.locator(".turns li").count() == 0
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"

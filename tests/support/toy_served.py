@@ -1,22 +1,30 @@
-"""Models of every task, with random weights that always find something, and a server of them on a port of its own."""
+"""Models of every task, with random weights that always find something, an index, and a server on a port of its own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.assistant.dialogue import Assistant
+from bertsmith.assistant.transcripts import RememberedTranscripts
 from bertsmith.files import sha256
-from bertsmith.inference.predictor import load
+from bertsmith.inference.predictor import Predictor, load
 from bertsmith.model.safe_weights import WEIGHTS
+from bertsmith.search.answer import Answerer, AnswerRule
+from bertsmith.search.documents import Document
+from bertsmith.search.encoder import TextEncoder
+from bertsmith.search.index import Index
+from bertsmith.search.searcher import Searcher, open_index
 from bertsmith.tasks import TASKS
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
 SCRIPT = "<img src=x onerror=document.title='broken'>"
 """A label and a text that a page must show as it is."""
@@ -92,82 +100,25 @@ def listening(app: Any) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class ToyHit:
-    document: str
-    title: str
-    text: str
-    start: int
-    end: int
-    score: float
-    metadata: dict[str, Any]
-    bm25_rank: int | None = None
-    dense_rank: int | None = None
-
-
-@dataclass(frozen=True)
-class ToyCitation:
-    document: str
-    title: str
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True)
-class ToyAnswer:
-    answer: str | None
-    score: float
-    citation: ToyCitation | None
-    hits: tuple[ToyHit, ...]
-    candidates: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class ToyReply:
-    text: str
-    kind: str
-    score: float | None
-    conversation: str
-    citation: ToyCitation | None = None
-
-
 class ToyLibrary:
-    """An index, a reader of it and an assistant, each as the routes ask them: by the words that a text shares.
+    """An index, a reader of it with random weights that always finds something, and an assistant that asks both."""
 
-    A question for a word that no document has is not answered, and handed over.
-    """
+    searcher: Searcher
+    answerer: Answerer
+    assistant: Assistant
 
-    documents: ClassVar = {
-        "hours": ("Hours \U0001f600", "\U0001f600 ba be. \U0001f600 bo bu do.", 2024),
-        "fees": (SCRIPT, "da de.", 2020),
-    }
+    @classmethod
+    def create(cls, folder: Path, documents: Sequence[Document], encoder: TextEncoder | None = None) -> Self:
+        """Of the documents, in a new index in the folder."""
+        with closing(Index.create(folder, toy_tokenizer(), encoder)) as index:
+            index.upsert(documents, encoder)
+        searcher = open_index(folder, encoder=encoder)
+        torch.manual_seed(0)
+        task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
+        reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+        answerer = Answerer(searcher, reader, AnswerRule(threshold=0.0))
+        return cls(searcher, answerer, Assistant(RememberedTranscripts(), answerer=answerer))
 
-    def search(self, queries: Sequence[str], *, limit: int = 10, filters: Any = None, **_: Any) -> list[list[ToyHit]]:
-        return [self._hits(query, filters or {})[:limit] for query in queries]
-
-    def ask(self, questions: Sequence[str], filters: Any = None) -> list[ToyAnswer]:
-        return [self._answer(question, filters or {}) for question in questions]
-
-    def reply(self, conversation: str | None, text: str) -> ToyReply:
-        found = self._answer(text, {})
-        kind = "handover" if found.answer is None else "answer"
-        said = found.answer or "A colleague will write to you."
-        return ToyReply(said, kind, found.score, conversation or "first", found.citation)
-
-    def _hits(self, query: str, filters: dict[str, Any]) -> list[ToyHit]:
-        words = set(query.split())
-        hits = []
-        for document, (title, text, year) in self.documents.items():
-            shared = words & set(text.replace(".", "").split())
-            if shared and filters.get("year", year) == year:
-                hits.append(ToyHit(document, title, text[2:], 2, len(text), len(shared), {"year": year}, len(hits) + 1))
-        return hits
-
-    def _answer(self, question: str, filters: dict[str, Any]) -> ToyAnswer:
-        hits = self._hits(question, filters)
-        if not hits:
-            return ToyAnswer(None, 0.2, None, ())
-        start = hits[0].start + hits[0].text.rindex(" ") + 1
-        word = self.documents[hits[0].document][1][start:-1]
-        citation = ToyCitation(hits[0].document, hits[0].title, start, start + len(word), word)
-        return ToyAnswer(word, 0.9, citation, tuple(hits))
+    def beside(self, name: str) -> dict[str, Any]:
+        """What `House` holds beside its models, the index under that name."""
+        return {"searchers": {name: self.searcher}, "answerers": {name: self.answerer}, "converses": self.assistant}
