@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import measure_search
@@ -10,13 +11,15 @@ import pytest
 import torch
 from page_commands import commands
 
-from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.artifact import Artifact, load_artifact, save_artifact
+from bertsmith.assistant.transcripts import TranscriptFile
 from bertsmith.cli.main import main
 from bertsmith.data.readers import read_table
 from bertsmith.errors import DataError
 from bertsmith.model.presets import preset
 from bertsmith.search.searcher import open_index
 from bertsmith.tasks.embedding import Embedding
+from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
 
 DESK = Path(measure_search.__file__).parent
@@ -34,6 +37,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = preset("tiny", vocab_size=tokenizer.vocab_size, **shape)
     save_artifact(folder, Artifact(task, task.build(config), tokenizer))
     return folder
+
+
+def save_reader(model: Path, folder: Path) -> None:
+    """An untrained one."""
+    encoder = load_artifact(model)
+    task = QuestionAnswering(QuestionAnsweringSettings(max_length=128, allow_no_answer=True))
+    save_artifact(folder, Artifact(task, task.build(encoder.network.config), encoder.tokenizer))
 
 
 def test_answers_stand_in_their_documents() -> None:
@@ -57,15 +67,21 @@ def test_the_commands_of_the_readme(
 ) -> None:
     """With a small model for MiniLM and few steps; words alone find what vectors of an untrained model do not."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(DESK.parent)
+    shutil.copytree(DESK, tmp_path / "examples" / "support_desk")  # whose settings name folders beside them
     for command in commands(DESK / "README.md"):
         words = shlex.split(command.replace("$MODEL", str(model)))
+        if words[1] == "ask":
+            save_reader(model, tmp_path / "runs" / "reader")
         if words[0] == "bertsmith":
             assert main([*words[1:], *(["--max-steps", "3"] if words[1] == "finetune" else [])]) == 0, command
         else:
             measure_search.main(words[2:])
     said = capsys.readouterr().out
     assert "15 questions" in said
+    assert "Yes, of 20, 50 and 100 euros. They never expire." in said, "chat knows the faq"
+    turns = TranscriptFile(tmp_path / "runs" / "talk.sqlite").turns("desk")
+    assert [turn.speaker for turn in turns] == ["user", "agent"] * 4
+    assert turns[3].facts["kind"] == "faq"
     assert "| bm25 | " in said
     found = measure_search.measured(
         open_index(tmp_path / "runs/desk"), measure_search.read_questions(DESK / "questions.csv"), "bm25"
