@@ -41,6 +41,7 @@ VERBS = {
     "drift": ("bertsmith.cli.drift:run", "Compare what is asked now with what a model was trained on."),
     "probe": ("bertsmith.cli.probe:run", "Say what each layer of a model knows of a task."),
     "minimal-pairs": ("bertsmith.cli.minimal_pairs:run", "Say which sentences of pairs a pre-trained model prefers."),
+    "robustness": ("bertsmith.cli.robustness:run", "Say what small changes of the texts do to a model."),
     "serve": ("bertsmith.cli.serve:run", "Serve saved models over HTTP, with a page to try them."),
     "index": ("bertsmith.cli.index:run", "Put documents into an index that can be searched and asked."),
     "search": ("bertsmith.cli.search:run", "Find the passages of an index that suit a query."),

@@ -87,7 +87,7 @@ def worst(judged: Judged, num: int = NUM_MISTAKES) -> tuple[Mistake, ...]:
     scores, _ = judged.task.confidences(judged.examples, judged.answers.predictions)
     confidence = scores if len(scores) == len(credit) else np.zeros(len(credit))
     order = np.lexsort((-confidence, credit))
-    return tuple(_mistake(judged, i, float(credit[i])) for i in order[:num].tolist() if credit[i] < 1)
+    return tuple(mistake(judged, i) for i in order[:num].tolist() if credit[i] < 1)
 
 
 def confusion(judged: Judged) -> Confusion | None:
@@ -121,7 +121,9 @@ def _in_order(judged: Judged, seen: Set[str]) -> tuple[str, ...]:
     return (*ours, *sorted(seen - set(ours)))
 
 
-def _mistake(judged: Judged, place: int, credit: float) -> Mistake:
+def mistake(judged: Judged, place: int) -> Mistake:
+    """One answer beside what is known, right or wrong."""
+    credit = float(judged.task.credit(judged.marks[place : place + 1])[0])
     example, prediction = judged.examples[place], judged.answers.predictions[place]
     texts = [text for text in judged.task.texts(example.request) if text.strip()]
     shown = tuple(shorten(text, TEXT_CHARACTERS) for text in texts[:MAX_TEXTS])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -225,6 +226,18 @@ def drawn(examples: Sequence[T], at_most: int | None) -> tuple[Sequence[T], list
     chosen = np.random.default_rng(SPLIT_SEED).permutation(len(examples))[:at_most]
     note = f"using {at_most:,} of {len(examples):,} examples, chosen at random"
     return [examples[i] for i in sorted(chosen.tolist())], [note]
+
+
+def drawn_of_each(items: Sequence[T], name_of: Callable[[T], str], at_most: int, seed: int) -> list[T]:
+    """Of the items of each name so many, in their order; by the name, whatever else there is."""
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(name_of(item), []).append(place)
+    chosen: list[int] = []
+    for name, own in places.items():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        chosen += [own[i] for i in rng.permutation(len(own))[:at_most].tolist()]
+    return [items[place] for place in sorted(chosen)]
 
 
 def _single(examples: Sequence[Example[Any]], labels: Sequence[str] | None) -> list[Example[Any]]:

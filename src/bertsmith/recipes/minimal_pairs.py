@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from bertsmith.artifact import RECORD, Artifact, load_artifact, start_network
@@ -20,6 +18,7 @@ from bertsmith.files import atomic_file, write_json
 from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor
 from bertsmith.model.checkpoints import read_config
+from bertsmith.recipes.examples import drawn_of_each
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
@@ -94,16 +93,9 @@ def read_pairs(settings: MinimalPairsSettings) -> tuple[list[MinimalPair], list[
     pairs = [_pair(row, columns) for row in rows]
     if settings.max_pairs is None:
         return pairs, reading.notices()
-    places: dict[str, list[int]] = {}
-    for place, pair in enumerate(pairs):
-        places.setdefault(pair.paradigm, []).append(place)
-    chosen: list[int] = []
-    for paradigm, own in places.items():
-        # By the paradigm's name: what is chosen of it does not change with what else is in the file.
-        rng = np.random.default_rng([settings.seed, zlib.crc32(paradigm.encode())])
-        chosen += [own[i] for i in rng.permutation(len(own))[: settings.max_pairs].tolist()]
+    chosen = drawn_of_each(pairs, lambda pair: pair.paradigm, settings.max_pairs, settings.seed)
     note = [f"using {len(chosen):,} of {len(pairs):,} pairs, chosen at random"] if len(chosen) < len(pairs) else []
-    return [pairs[place] for place in sorted(chosen)], [*note, *reading.notices()]
+    return chosen, [*note, *reading.notices()]
 
 
 def _columns(rows: Sequence[Row], settings: MinimalPairsSettings) -> dict[str, str]:

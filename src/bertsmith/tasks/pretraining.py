@@ -28,7 +28,7 @@ from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.settings import Settings
 from bertsmith.tasks.target import Answered, Target, place_of
-from bertsmith.tasks.task import Decided, Example, Marks, Prepared, Task
+from bertsmith.tasks.task import Changeable, Decided, Example, Marks, Prepared, Task
 from bertsmith.text.tokenizer import Tokenizer
 
 Ids = NDArray[Any]
@@ -83,6 +83,7 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
     Request = FillMaskRequest
     Prediction = FillMaskPrediction
     metrics: ClassVar = {"masked_accuracy": 1, "perplexity": -1, "sentence_accuracy": 1}
+    changeable: ClassVar[Changeable] = "never"
     settings: PretrainingSettings
 
     def prepared(self, folder: Path, tokenizer: Tokenizer) -> Prepared:

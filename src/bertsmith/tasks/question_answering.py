@@ -37,8 +37,9 @@ from bertsmith.tasks.answer_records import (
 )
 from bertsmith.tasks.foreign_model import adopt
 from bertsmith.tasks.target import Answered, Target
-from bertsmith.tasks.task import Adopted, Decided, Example, Labels, Marks, RowReader, Task, Writer
+from bertsmith.tasks.task import Adopted, Changeable, Decided, Example, Labels, Marks, RowReader, Task, Writer
 from bertsmith.text.align import pieces_within
+from bertsmith.text.noise import TextChange
 from bertsmith.text.sentences import split_sentences
 from bertsmith.text.spans import best_spans
 from bertsmith.text.tokenizer import Tokenizer
@@ -96,6 +97,7 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
     spare_fields: ClassVar = frozenset({"id"})
     readers: ClassVar[Mapping[str, RowReader]] = {".json": read_squad}
     writers: ClassVar[Mapping[str, Writer]] = {"squad": to_squad, "squad-odds": to_no_answer_odds}
+    changeable: ClassVar[Changeable] = "in place"
     settings: QuestionAnsweringSettings
 
     @property
@@ -159,6 +161,32 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self.settings.model_copy(update=changes))
+
+    # Changing
+
+    def changed(
+        self, example: Example[QuestionRequest], change: TextChange, rng: np.random.Generator
+    ) -> Example[QuestionRequest]:
+        """The known answers stay as they are written in the context, or, where it is the case that changes, change too.
+
+        An answer whose case alone stayed would give itself away.
+        """
+        assert self.takes(change), f"{self.name} does not take {change.name}"
+        request, answers = example.request, example.answer
+        context = change.apply(request.context, rng)
+        for answer in answers:
+            if answer.start is not None and not change.is_case:
+                end = answer.start + len(answer.text)
+                context = context[: answer.start] + request.context[answer.start : end] + context[end:]
+        if change.is_case:
+            answers = tuple(
+                replace(known, text=context[known.start : known.start + len(known.text)])
+                if known.start is not None
+                else known
+                for known in answers
+            )
+        asked = replace(request, question=change.apply(request.question, rng), context=context)
+        return replace(example, request=asked, answer=answers)
 
     # Training
 
@@ -333,6 +361,14 @@ class QuestionAnswering(Task[QuestionRequest, AnswerPrediction]):
 
     def decided(self, prediction: AnswerPrediction) -> Decided:
         return Decided(("answer" if prediction.answer else "no answer",), prediction.score)
+
+    def agrees(self, first: AnswerPrediction, second: AnswerPrediction, *, in_place: bool = False) -> bool:
+        """Whether both answer the same, as the metrics compare answers, or with the same place."""
+        if in_place and (first.start, first.end) == (second.start, second.end):
+            return True
+        return first.answer == second.answer or (
+            score_answer(first.answer, [second.answer], self.settings.scoring).exact_match == 1
+        )
 
     def tuned(self, examples: Sequence[Example[QuestionRequest]], parts: Sequence[Sequence[Any]]) -> Self:
         """The threshold with the highest F1 where the text may lack the answer; then the temperature."""

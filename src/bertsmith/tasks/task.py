@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
@@ -27,6 +27,7 @@ from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import Network
 from bertsmith.settings import Settings
 from bertsmith.tasks.target import Answered, Target, place_of
+from bertsmith.text.noise import TextChange
 from bertsmith.text.tokenizer import Tokenizer
 
 RequestT = TypeVar("RequestT")
@@ -35,9 +36,12 @@ PredictionT = TypeVar("PredictionT")
 RowReader: TypeAlias = Callable[[Path, Reading], Iterator[Row]]
 Writer: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], Any]
 Coupling: TypeAlias = Literal["window", "example", "step"]
+Changeable: TypeAlias = Literal["freely", "in place", "never"]
 Marks: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = tuple[str, ...]
 NO_NUMBERS = np.empty(0)
+ID = "id"
+"""The field of a request that tells it from others and is no text."""
 IN_TABLES = "in_tables"
 """In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
 CORRELATIONS = frozenset({"matthews_correlation", "pearson", "spearmanr"})
@@ -111,7 +115,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     predictions to one JSON document. spare_fields: what a file may lack though that of training had it. coupling: what
     must stay in one batch for the loss to be right: a window stands alone, an example's windows belong together (a
     softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`). writes_text: whether answers
-    are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case.
+    are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case. changeable:
+    which small changes of its texts leave the answer as it is: any, those that keep places, or none.
     """
 
     name: ClassVar[str]
@@ -125,6 +130,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     spare_fields: ClassVar[frozenset[str]] = frozenset()
     coupling: ClassVar[Coupling] = "window"
     writes_text: ClassVar[bool] = False
+    changeable: ClassVar[Changeable] = "freely"
 
     @property
     @abstractmethod
@@ -221,6 +227,20 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         lengths = ("max_length", "max_target_length")
         cut = {name: num_positions for name in lengths if getattr(self.settings, name, 0) > num_positions}
         return type(self)(self.settings.model_copy(update=cut))
+
+    # Changing
+
+    def takes(self, change: TextChange) -> bool:
+        """Whether the answer is still right where the texts are changed so."""
+        return self.changeable == "freely" or (self.changeable == "in place" and change.keeps_places)
+
+    def changed(self, example: Example[RequestT], change: TextChange, rng: np.random.Generator) -> Example[RequestT]:
+        """The example with every text of its request changed; for changes that the task `takes`."""
+        assert self.takes(change), f"{self.name} does not take {change.name}"
+        request: Any = example.request
+        names = [name.name for name in fields(self.Request) if name.name != ID]
+        values = {name: _changed(getattr(request, name), change, rng) for name in names}
+        return replace(example, request=replace(request, **values))
 
     # Training
 
@@ -321,6 +341,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         """What a prediction decided and how sure it is: all that can be said of requests without known answers."""
         return Decided()
 
+    def agrees(self, first: PredictionT, second: PredictionT, *, in_place: bool = False) -> bool:
+        """Whether two predictions decided the same, by their labels. in_place: places in both texts are the same."""
+        return self.decided(first).labels == self.decided(second).labels
+
     def tuned(self, examples: Sequence[Example[RequestT]], parts: Sequence[Sequence[Any]]) -> Self:
         """This task with its temperature and thresholds fitted to held-out examples.
 
@@ -410,3 +434,9 @@ def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     return [text for part in value for text in _strings(part)] if isinstance(value, list | tuple) else []
+
+
+def _changed(value: Any, change: TextChange, rng: np.random.Generator) -> Any:
+    if isinstance(value, str):
+        return change.apply(value, rng)
+    return tuple(_changed(part, change, rng) for part in value) if isinstance(value, list | tuple) else value

@@ -49,7 +49,7 @@ from bertsmith.tasks.tag_records import (
 from bertsmith.tasks.tag_settings import TokenClassificationSettings
 from bertsmith.tasks.tag_windows import TagWindow, TagWindows, chain_targets, read_words
 from bertsmith.tasks.target import Answered, Target, log_odds, one_of, place_of
-from bertsmith.tasks.task import Adopted, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
+from bertsmith.tasks.task import Adopted, Changeable, Decided, Example, FoundColumns, Labels, Marks, RowReader, Task
 from bertsmith.text.tags import OUTSIDE, Scheme, detect_scheme, scheme_labels
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -69,6 +69,7 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
     Prediction = TagPrediction
     answer_field = "tags"
     spare_fields: ClassVar = frozenset({"words", "text", "before", "after"})
+    changeable: ClassVar[Changeable] = "in place"
     readers: ClassVar[Mapping[str, RowReader]] = dict.fromkeys((".conll", ".conllu", ".bio", ".txt"), read_conll)
     settings: TokenClassificationSettings
 
