@@ -31,7 +31,7 @@ def trained(task: Task, tokenizer: Tokenizer, examples: list[Example]) -> Predic
     torch.manual_seed(0)
     network = task.build(toy_config(vocab_size=tokenizer.vocab_size))
     settings = TrainingSettings(
-        max_steps=40, per_device_train_batch_size=16, learning_rate=5e-3, precision="fp32", device="cpu"
+        max_steps=80, per_device_train_batch_size=16, learning_rate=3e-3, precision="fp32", device="cpu"
     )
     train(task, network, tokenizer, examples, settings)
     return Predictor(task, network.eval(), tokenizer, "fp32")

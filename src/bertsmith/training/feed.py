@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bertsmith.data.batch import Window
 from bertsmith.data.order import sample_rng, step_samples
 from bertsmith.runtime.processes import ALONE, Processes
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.augmentation import AS_IT_IS, AugmentationSettings, encode_augmented
 from bertsmith.training.step import Step, StepFacts, make_step
 
 
@@ -31,6 +34,7 @@ class StepEncoder:
     seed: int
     fixed_copies: int | None = None
     group: Processes = ALONE
+    augmentation: AugmentationSettings = AS_IT_IS
 
     def __call__(self, step: int) -> Step:
         coupled = self.task.coupling == "step"
@@ -45,10 +49,10 @@ class StepEncoder:
         """Those of each sample in this share of the step's."""
         epoch, indices = self.samples_of(step)
         variant = epoch if self.fixed_copies is None else epoch % self.fixed_copies
-        return [
-            self.task.encode(self.samples[index], self.tokenizer, sample_rng(self.seed, variant, index))
-            for index in indices[share]
-        ]
+        return [self._encoded(self.samples[index], sample_rng(self.seed, variant, index)) for index in indices[share]]
+
+    def _encoded(self, sample: Any, rng: np.random.Generator) -> list[Window]:
+        return encode_augmented(self.task, sample, self.tokenizer, rng, self.augmentation)
 
     def samples_of(self, step: int) -> tuple[int, list[int]]:
         """The epoch, and the places in `samples`, that a step trains on."""

@@ -41,12 +41,13 @@ class Replicas:
         counts: Mapping[str, float],
         precision: Precision,
         by_rows: Set[Tensor] = frozenset(),
+        adversarial_epsilon: float | None = None,
     ) -> dict[str, float]:
         """The gradient of the step of all processes, in each what it holds of it; the mean of each named loss.
 
-        counts: of all processes. by_rows: parameters whose gradient is sparse.
+        counts: of all processes. by_rows: parameters whose gradient is sparse. adversarial_epsilon: as in `backward`.
         """
-        sums = backward(task, self.trained, self._met(step), counts, precision, self.group)
+        sums = backward(task, self.trained, self._met(step), counts, precision, self.group, adversarial_epsilon)
         totals = self._total(sums, counts)
         self._exchange(by_rows)
         return {name: total / (counts[name] or 1) for name, total in totals.items()}

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from bertsmith.data.order import steps_per_epoch
 from bertsmith.runtime.device import Precision
 from bertsmith.settings import Settings
+from bertsmith.training.augmentation import AugmentationSettings
 from bertsmith.training.optimizer import OptimizerSettings
 from bertsmith.training.parallel import DataParallel
 from bertsmith.training.schedule import ScheduleName, learning_rate_fraction
@@ -68,6 +69,13 @@ class TrainingSettings(Settings):
     )
     fixed_copies: int | None = Field(
         None, ge=1, description="encode each example in so many fixed ways, repeated; None: afresh in every epoch"
+    )
+    augmentation: AugmentationSettings = AugmentationSettings()
+    adversarial_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="train also with each text's embeddings moved so far where it hurts most (Miyato et al. 2017), in "
+        "twice the time; None: off",
     )
 
     def num_steps(self, num_samples: int) -> int:

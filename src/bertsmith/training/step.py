@@ -7,9 +7,10 @@ samples, and the gradient is that of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from bertsmith.data.batch import Batch, Truncation, Window, micro_batches
 from bertsmith.runtime.device import Precision, autocast
 from bertsmith.runtime.processes import ALONE, Processes
 from bertsmith.tasks.task import CoupledTask, Task
+from bertsmith.training.adversary import Adversary
+
+Beside: TypeAlias = Callable[[nn.Module, int, Batch], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -99,19 +103,49 @@ def backward(
     counts: Mapping[str, float],
     precision: Precision,
     group: Processes = ALONE,
+    adversarial_epsilon: float | None = None,
 ) -> dict[str, Tensor]:
     """Adds the gradient of this process's share of a step to the parameters; the sum of each named loss over it.
 
-    counts: what each loss is divided by, those of the step of all processes.
+    counts: what each loss is divided by, those of the step of all processes. adversarial_epsilon: also add the gradient
+    with the embeddings moved so far, see `adversary.py`; the sums are those before the move, and both passes draw the
+    same dropout.
     """
+    if adversarial_epsilon is None:
+        return _backward(task, network, step, counts, precision, group, _beside_nothing)
+    device = next(network.parameters()).device
+    adversary = Adversary(adversarial_epsilon)
+    state = _random_state(device)
+    sums = _backward(task, network, step, counts, precision, group, adversary.beside)
+    adversary.turn(step.batches)
+    _set_random_state(device, state)
+    _backward(task, network, step, counts, precision, group, adversary.beside)
+    return sums
+
+
+def _beside_nothing(network: nn.Module, place: int, batch: Batch) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def _backward(
+    task: Task[Any, Any],
+    network: nn.Module,
+    step: Step,
+    counts: Mapping[str, float],
+    precision: Precision,
+    group: Processes,
+    beside: Beside,
+) -> dict[str, Tensor]:
+    """One pass. beside: what each micro-batch, by its place in the step, is computed within."""
     if step.whole is not None:
         assert isinstance(task, CoupledTask)
-        return _coupled_backward(task, network, step, counts, precision, group)
+        return _coupled_backward(task, network, step, counts, precision, group, beside)
     device = next(network.parameters()).device
     sums: dict[str, Tensor] = {}
     for place, batch in enumerate(step.batches):
-        with autocast(precision, device):
-            named = task.loss(network, batch.to(device))
+        batch = batch.to(device)
+        with beside(network, place, batch), autocast(precision, device):
+            named = task.loss(network, batch)
         weight = 1.0 if place < len(step.batches) - step.num_idle else 0.0
         (_total(named, counts) * weight).backward()  # type: ignore[no-untyped-call]
         for name, value in named.items():
@@ -130,6 +164,7 @@ def _coupled_backward(
     counts: Mapping[str, float],
     precision: Precision,
     group: Processes,
+    beside: Beside,
 ) -> dict[str, Tensor]:
     """Representations without a graph, the loss and its gradient on them, then each piece again with its gradient.
 
@@ -141,20 +176,22 @@ def _coupled_backward(
     whole, once = step.whole.to(device), len(step.batches) == 1
     states, pieces = [], []
     with torch.set_grad_enabled(once):
-        for batch in step.batches:
+        for place, batch in enumerate(step.batches):
             states.append(_random_state(device))
-            with autocast(precision, device):
-                pieces.append(task.represent(network, batch.to(device)).float())
+            batch = batch.to(device)
+            with beside(network, place, batch), autocast(precision, device):
+                pieces.append(task.represent(network, batch).float())
     rows, order, begin = _of_all(group, pieces, torch.tensor(step.order, dtype=torch.int64, device=device))
     named = task.couple(rows[order.argsort()], whole)
     _total(named, counts).backward()  # type: ignore[no-untyped-call]
     assert rows.grad is not None
     gradients = torch.split(rows.grad[begin : begin + len(step.order)], [len(piece) for piece in pieces])
-    for batch, piece, state, gradient in zip(step.batches, pieces, states, gradients, strict=True):
+    for place, (batch, piece, state, gradient) in enumerate(zip(step.batches, pieces, states, gradients, strict=True)):
         if not once:
             _set_random_state(device, state)
-            with autocast(precision, device):
-                piece = task.represent(network, batch.to(device)).float()
+            batch = batch.to(device)
+            with beside(network, place, batch), autocast(precision, device):
+                piece = task.represent(network, batch).float()
         piece.backward(gradient)  # type: ignore[no-untyped-call]
     return {name: value.detach() * group.is_first for name, value in named.items()}
 

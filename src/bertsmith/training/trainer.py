@@ -63,6 +63,7 @@ def train(
     `TrainingError` for a loss or a gradient's norm that is not finite, before the weights are touched by it, where the
     settings' `non_finite` says so.
     """
+    settings.augmentation.check(task)
     device = pick_device(settings.device)
     keep_freed_memory()
     keep_few_products()
@@ -78,6 +79,7 @@ def train(
         settings.seed,
         settings.fixed_copies,
         processes(),
+        settings.augmentation,
     )
     judge = Judge(
         hooks,
@@ -178,7 +180,12 @@ class _Run:
         torch.manual_seed(step_seed(settings.seed, step, self.group.rank))
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.model.backward(
-            self.task, current, facts.counts, settings.precision, by_rows=self.optimizer.tables
+            self.task,
+            current,
+            facts.counts,
+            settings.precision,
+            by_rows=self.optimizer.tables,
+            adversarial_epsilon=settings.adversarial_epsilon,
         )
         norm = self.optimizer.clip(settings.optimizer.max_grad_norm)
         if not math.isfinite(norm) or not all(math.isfinite(value) for value in losses.values()):
