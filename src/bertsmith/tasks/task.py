@@ -115,8 +115,8 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     predictions to one JSON document. spare_fields: what a file may lack though that of training had it. coupling: what
     must stay in one batch for the loss to be right: a window stands alone, an example's windows belong together (a
     softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`). writes_text: whether answers
-    are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case. changeable:
-    which small changes of its texts leave the answer as it is: any, those that keep places, or none.
+    are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case.
+    changeable: which small changes of its texts leave the answer as it is: any, those that keep places, or none.
     """
 
     name: ClassVar[str]
