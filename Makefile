@@ -62,16 +62,16 @@ $(VENV)/core.stamp: $(VENV)/bin/python $(BUILT)
 
 $(VENV)/full.stamp: $(VENV)/bin/python $(BUILT)
 	@echo 'installing bertsmith with its extras into $(VENV); the first time, this fetches PyTorch'
-	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,dev]'
+	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,chinese,dev]'
 	@$(SAY_ENGINE)
 	@touch "$(VENV)/core.stamp" "$@"
 
 $(VENV)/bench.stamp: $(VENV)/full.stamp
-	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,dev,bench]'
+	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,chinese,dev,bench]'
 	@touch "$@"
 
 $(VENV)/cluster.stamp: $(VENV)/full.stamp
-	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,dev,cluster]'
+	$(PIP) --editable '.[peers,sweep,serve,search,qdrant,seq2seq,chinese,dev,cluster]'
 	@touch "$@"
 
 $(VENV)/bin/python:

@@ -64,6 +64,9 @@ class MadeUpCorpus:
     def sentence(self, index: int) -> NDArray[Any]:
         return self._ids[self._starts[index] : self._starts[index + 1]]
 
+    def marks(self, index: int) -> NDArray[Any] | None:
+        return None
+
 
 def measure_pretraining(device: torch.device, rounds: int, small: bool) -> list[dict[str, Any]]:
     """Rows of each size and system."""

@@ -78,6 +78,9 @@ class ToyCorpus:
     def sentence(self, index: int) -> NDArray[Any]:
         return self._sentences[index]
 
+    def marks(self, index: int) -> NDArray[Any] | None:
+        return None
+
 
 @dataclass
 class ToyTask:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import ToyCorpus, toy_tokenizer
+from toys import ToyCorpus, toy_config, toy_tokenizer
 
 from bertsmith.data.batch import Window
+from bertsmith.data.marks import CONTINUES_ENTITY, CONTINUES_WORD
+from bertsmith.data.masking import CONTINUING
 from bertsmith.data.order import sample_rng
 from bertsmith.data.passages import Passage, Passages
 from bertsmith.errors import DataError
@@ -139,3 +141,75 @@ def test_scores_by_hand() -> None:
 def test_a_request_without_a_mask_is_refused() -> None:
     with pytest.raises(DataError, match=r"holds no \[MASK\]"):
         Pretraining().encode(FillMaskRequest("ba be bi"), TOKENIZER, sample_rng(0, 0, 0))
+
+
+class Translated(ToyCorpus):
+    """Documents of three sentences each, of the ids 5, 6 and 7; every other one has only its first."""
+
+    def __init__(self, num_documents: int = 40):
+        self.num_documents = num_documents
+        self._lines = [
+            np.full(4, 5 + language) for d in range(num_documents) for language in range(3) if d % 2 or not language
+        ]
+        sizes = [3 if d % 2 else 1 for d in range(num_documents)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+
+    @property
+    def sentence_lengths(self) -> Any:
+        return np.array([len(line) for line in self._lines])
+
+    def document_sentences(self, document: int) -> range:
+        return range(int(self._starts[document]), int(self._starts[document + 1]))
+
+    def sentence(self, index: int) -> Any:
+        return self._lines[index]
+
+
+def test_pairs_are_two_sentences_of_a_document_in_any_order() -> None:
+    task = Pretraining.from_dict({"max_length": 32, "sentence_task": "pair"}, "test")
+    passages = task.passages(Translated())
+    assert [len(passage.sentences) for passage in passages] == [1, 3] * 20
+    seen = set()
+    for epoch in range(5):
+        for window in windows(list(passages), epoch, sentence_task="pair"):
+            ids = restored(window)
+            border = ids.index(TOKENIZER.sep_id)
+            texts = [ids[1:border], *([ids[border + 1 : -1]] if border < len(ids) - 1 else [])]
+            assert all(len(text) == 4 and len(set(text)) == 1 for text in texts)
+            assert list(window.token_type_ids) == [0] * (border + 1) + [1] * (len(ids) - border - 1)
+            assert "sentence" not in window.targets
+            seen.add(tuple(text[0] for text in texts))
+    assert seen == {(5,), (5, 6), (6, 5), (5, 7), (7, 5), (6, 7), (7, 6)}
+    assert task.build(toy_config()).sentence_head is None
+
+
+class Marked(ToyCorpus):
+    """Every sentence is one word of the segmenter, in which tokens 2 and 3 are an entity."""
+
+    def marks(self, index: int) -> Any:
+        marks = np.full(len(self.sentence(index)), CONTINUES_WORD)
+        marks[0] = 0
+        marks[2:3] |= CONTINUES_ENTITY
+        return marks
+
+
+def test_words_of_a_segmenter_are_masked_whole() -> None:
+    passages = Passages(Marked(), max_tokens=29)
+    encoded = windows(passages, sentence_task="none", masking={"mask_unit": "word", "mask_fraction": 0.3})
+    # A sentence is a word: of each passage all tokens of some sentences are masked, and of the others none.
+    for passage, window in zip(passages, encoded, strict=True):
+        assert max(restored(window)) < TOKENIZER.vocab_size
+        at, places = 1, set(window.targets["places"].tolist())
+        for sentence in passage.sentences:
+            length = min(len(sentence), 31 - at)
+            assert len(places & set(range(at, at + length))) in (0, length)
+            at += length
+
+
+def test_marks_join_what_the_unit_says() -> None:
+    assert {unit: CONTINUING[unit] for unit in ("token", "word", "phrase", "entity")} == {
+        "token": 0,
+        "word": 1,
+        "phrase": 1 | 2,
+        "entity": 1 | 4,
+    }

@@ -25,6 +25,7 @@ from bertsmith.runtime.processes import speaks
 
 VERBS = {
     "tokenizer train": ("bertsmith.cli.tokenizer:run", "Learn a WordPiece vocabulary from text."),
+    "tokenizer report": ("bertsmith.cli.tokenizer:report", "Say how a vocabulary fits the text of each language."),
     "prepare": ("bertsmith.cli.prepare:run", "Turn text into a corpus for pre-training."),
     "pretrain": ("bertsmith.cli.pretrain:run", "Pre-train a BERT on a prepared corpus."),
     "finetune": ("bertsmith.cli.finetune:app", "Fine-tune a pre-trained model for a task."),
@@ -49,6 +50,7 @@ VERBS = {
     "chat": ("bertsmith.cli.chat:run", "Talk with an assistant that says when it does not know."),
     "merge": ("bertsmith.cli.merge:run", "Merge an adapter into the model that it was trained over."),
     "fill-mask": ("bertsmith.cli.fill_mask:run", "Fill in the [MASK]s of texts."),
+    "lexicon": ("bertsmith.cli.lexicon:run", "Draw a word-to-word dictionary from parallel text."),
     "datasets": ("bertsmith.cli.datasets:run", "List the public data sets that are known by name."),
     "info": ("bertsmith.cli.info:run", "Say what a folder is, or what this machine can do."),
     "quickstart": ("bertsmith.cli.quickstart:run", "From text to a tested classifier, with no download."),

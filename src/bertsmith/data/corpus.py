@@ -9,6 +9,7 @@ documents give the same bytes. All numbers are little-endian.
 | `sentences.bin` | int64 [num_sentences + 1]: where each sentence begins, in tokens of the whole corpus |
 | `documents.bin` | int64 [num_documents + 1]: where each document begins, in sentences |
 | `hashes.bin` | uint64 [num_documents]: of each document's ids |
+| `marks.bin` | uint8 [num_tokens]: what each token continues (`marks.py`); not in every corpus |
 
 Other files that were in the folder then, such as the tokenizer's, are companions: listed, not read here.
 """
@@ -43,6 +44,7 @@ BLOCK_TOKENS = 1 << 22
 
 _SHARD = re.compile(r"tokens-\d{5}\.bin")
 _BORDERS = ("sentences.bin", "documents.bin", "hashes.bin")
+MARKS = "marks.bin"
 
 Ids = NDArray[Any]
 
@@ -71,12 +73,16 @@ class Manifest(Settings):
 
 
 class CorpusWriter:
-    """Writes a corpus into an existing folder, document by document, in bounded memory. Not atomic by itself."""
+    """Writes a corpus into an existing folder, document by document, in bounded memory. Not atomic by itself.
 
-    def __init__(self, folder: Path, vocab_size: int, shard_tokens: int = SHARD_TOKENS):
+    has_marks: whether tokens come with marks, all of them.
+    """
+
+    def __init__(self, folder: Path, vocab_size: int, shard_tokens: int = SHARD_TOKENS, *, has_marks: bool = False):
         self.num_documents = self.num_sentences = self.num_tokens = 0
         self._folder = folder
         self._vocab_size = vocab_size
+        self.has_marks = has_marks
         self._shard_tokens = shard_tokens
         self._room = 0
         self._dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
@@ -84,6 +90,7 @@ class CorpusWriter:
         self._sentences, self._documents, self._hashes = (self._open(name) for name in _BORDERS)
         self._sentences.write(np.zeros(1, dtype="<i8"))
         self._documents.write(np.zeros(1, dtype="<i8"))
+        self._marks = self._open(MARKS) if has_marks else None
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +99,8 @@ class CorpusWriter:
         for file in self._files.values():
             file.close()
 
-    def add(self, sentences: Sequence[Ids]) -> None:
-        """Append one document: the ids of its sentences, none empty, at least one."""
+    def add(self, sentences: Sequence[Ids], marks: Sequence[NDArray[np.uint8]] = ()) -> None:
+        """Append one document: the ids of its sentences, none empty, at least one; with marks, as many of each."""
         lengths = np.fromiter(map(len, sentences), dtype="<i8", count=len(sentences))
         assert len(lengths)
         assert lengths.min() > 0
@@ -110,6 +117,10 @@ class CorpusWriter:
         self.num_sentences += len(lengths)
         self.num_documents += 1
         self._documents.write(np.array([self.num_sentences], dtype="<i8"))
+        if self._marks is not None:
+            joined = np.concatenate(marks).astype(np.uint8)
+            assert len(joined) == len(ids)
+            self._marks.write(joined)
         self._hashes.write(np.frombuffer(hashlib.blake2b(stored.tobytes(), digest_size=8).digest(), dtype="<u8"))
 
     def extend(self, corpus: Corpus) -> None:
@@ -130,6 +141,9 @@ class CorpusWriter:
         self._sentences.write(sentences[1:] + self.num_tokens)
         self._documents.write(documents[1:] + self.num_sentences)
         self._hashes.write(hashes)
+        if self._marks is not None:
+            for start in range(0, corpus.num_tokens, BLOCK_TOKENS):
+                self._marks.write(corpus.marks_between(start, start + BLOCK_TOKENS))
         self.num_documents += corpus.num_documents
         self.num_sentences += corpus.num_sentences
         self.num_tokens += corpus.num_tokens
@@ -158,7 +172,8 @@ class CorpusWriter:
         return manifest
 
     def _open_shard(self) -> None:
-        name = f"tokens-{len(self._files) - len(_BORDERS):05d}.bin"
+        others = len(_BORDERS) + (self._marks is not None)
+        name = f"tokens-{len(self._files) - others:05d}.bin"
         self._shard, self._room = self._open(name), self._shard_tokens
 
     def _open(self, name: str) -> _HashedFile:
@@ -201,6 +216,7 @@ class Corpus:
         self._sentences = self._map("sentences.bin", "<i8")
         self._documents = self._map("documents.bin", "<i8")
         self._hashes = self._map("hashes.bin", "<u8")
+        self._marks = self._map(MARKS, "<u1") if MARKS in manifest.files else None
 
     @classmethod
     def open(cls, folder: Path | str, *, verify_hashes: bool = False) -> Self:
@@ -257,6 +273,21 @@ class Corpus:
         offset = self._shard_starts[shard]
         return self._shards[shard][start - offset : end - offset]
 
+    @property
+    def has_marks(self) -> bool:
+        return self._marks is not None
+
+    def marks(self, index: int) -> NDArray[np.uint8] | None:
+        """uint8 [length]: the marks of one sentence's tokens; None where the corpus has none."""
+        if self._marks is None:
+            return None
+        return self.marks_between(int(self._sentences[index]), int(self._sentences[index + 1]))
+
+    def marks_between(self, start: int, end: int) -> NDArray[np.uint8]:
+        """Those of tokens `start` to `end` of the whole corpus."""
+        assert self._marks is not None
+        return self._marks[start:end]
+
     def document_sentences(self, document: int) -> range:
         """The indices of the sentences of one document."""
         return range(int(self._documents[document]), int(self._documents[document + 1]))
@@ -281,9 +312,11 @@ class Corpus:
     def _check_borders(self) -> None:
         tokens = self._shard_starts[-1]
         ends = (int(self._sentences[-1]), int(self._documents[-1]))
+        num_marks = tokens if self._marks is None else len(self._marks)
         sizes = (len(self._sentences) - 1, len(self._documents) - 1, len(self._hashes))
         if (
             tokens != self.num_tokens
+            or num_marks != tokens
             or ends != (self.num_tokens, self.num_sentences)
             or sizes != (self.num_sentences, self.num_documents, self.num_documents)
         ):
@@ -310,6 +343,10 @@ class CorpusPart:
         """As `Corpus.sentence`."""
         return self.corpus.sentence(index)
 
+    def marks(self, index: int) -> NDArray[np.uint8] | None:
+        """As `Corpus.marks`."""
+        return self.corpus.marks(index)
+
     def document_sentences(self, document: int) -> range:
         """As `Corpus.document_sentences`, of the part's document."""
         return self.corpus.document_sentences(int(self.documents[document]))
@@ -327,7 +364,7 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = Manifest.of(values, str(path))
     except SettingsError as error:
         raise FileFormatError(f"{error}") from None
-    unknown = [name for name in manifest.files if name not in _BORDERS and not _SHARD.fullmatch(name)]
+    unknown = [name for name in manifest.files if name not in (*_BORDERS, MARKS) and not _SHARD.fullmatch(name)]
     missing = [name for name in (*_BORDERS, "tokens-00000.bin") if name not in manifest.files]
     if unknown or missing:
         raise FileFormatError(f"{path}: unknown files {unknown}, missing files {missing}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bertsmith.data.marks import CONTINUES_ENTITY, CONTINUES_PHRASE, CONTINUES_WORD
 from bertsmith.settings import Settings
 
 Ids = NDArray[Any]
@@ -17,8 +18,10 @@ Ids = NDArray[Any]
 class MaskingSettings(Settings):
     """How tokens are chosen and replaced (Devlin et al. 2019, section 3.1 and appendix A.1)."""
 
-    mask_unit: Literal["token", "word", "span"] = Field(
-        "token", description="what is masked as one: a piece, a whole word, or a span of words (Joshi et al. 2020)"
+    mask_unit: Literal["token", "word", "span", "phrase", "entity"] = Field(
+        "token",
+        description="what is masked as one: a piece, a whole word, a span of words (Joshi et al. 2020), or, with a "
+        "corpus that was prepared with a dictionary, its phrases, or the entities among them (Sun et al. 2019)",
     )
     mask_fraction: float = Field(0.15, gt=0, lt=1, description="share of the tokens to guess")
     max_masked_tokens: int | None = Field(None, ge=1, description="at most so many a sequence; None: no limit")
@@ -28,6 +31,16 @@ class MaskingSettings(Settings):
         5.0, ge=1, description="mean length of a span before the limit (3.8 after it), in words"
     )
     max_span_words: int = Field(10, ge=1, description="longest span, in words")
+
+
+CONTINUING: Final[dict[str, int]] = {
+    "token": 0,
+    "word": CONTINUES_WORD,
+    "span": CONTINUES_WORD,
+    "phrase": CONTINUES_WORD | CONTINUES_PHRASE,
+    "entity": CONTINUES_WORD | CONTINUES_ENTITY,
+}
+"""Which marks join a token to the one before it, for each unit."""
 
 
 @dataclass(frozen=True, slots=True)

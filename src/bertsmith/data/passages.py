@@ -9,13 +9,14 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.data.marks import marked
 from bertsmith.errors import DataError
 
 Ids = NDArray[Any]
 
 
 class SentenceStore(Protocol):
-    """What a corpus has to offer: its documents' sentences as ids."""
+    """What a corpus has to offer: its documents' sentences as ids, with marks if it has some."""
 
     @property
     def num_documents(self) -> int: ...
@@ -27,10 +28,12 @@ class SentenceStore(Protocol):
 
     def sentence(self, index: int) -> Ids: ...
 
+    def marks(self, index: int) -> NDArray[np.uint8] | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Consecutive sentences of one document, each an array of ids without special tokens."""
+    """Consecutive sentences of one document, each an array of ids without special tokens, marked where they are."""
 
     sentences: tuple[Ids, ...]
     document: int
@@ -80,8 +83,12 @@ class Passages(Sequence[Passage]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         document, first, last = (int(value) for value in self._spans[index])
-        sentences = tuple(s for s in (self.corpus.sentence(i) for i in range(first, last)) if len(s))
+        sentences = tuple(s for s in map(self._sentence, range(first, last)) if len(s))
         return Passage(sentences, document, self)
+
+    def _sentence(self, index: int) -> Ids:
+        ids, marks = self.corpus.sentence(index), self.corpus.marks(index)
+        return ids if marks is None else marked(ids, marks)
 
     def elsewhere(self, document: int, rng: np.random.Generator) -> Passage:
         """A random passage of another document, each as likely; of this one where there is no other."""

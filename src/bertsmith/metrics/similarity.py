@@ -1,6 +1,8 @@
-"""How well similarities agree with what is known of the pairs: correlation, and the best threshold. Numbers only."""
+"""How well similarities agree with what is known of the pairs: correlation, threshold, neighbours. Numbers only."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +42,17 @@ def accuracy_threshold(similarities: Array, alike: Array) -> float:
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     best = ends[np.argmax(gained[ends])]
     return float(ordered[best] if gained[best] > 0 else np.nextafter(ordered[0], np.inf))
+
+
+def mutual_nearest(similarities: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+    """Of [n, m] the pairs (row, column) whose similarity is the largest of both; of equal ones the first counts.
+
+    Jalili Sabet et al. 2020, section 2.2 (Argmax).
+
+    >>> mutual_nearest(np.array([[0.9, 0.2], [0.8, 0.1], [0.3, 0.4]]))
+    [(0, 0), (2, 1)]
+    """
+    if not similarities.size:
+        return []
+    columns, rows = similarities.argmax(axis=1), similarities.argmax(axis=0)
+    return [(row, int(column)) for row, column in enumerate(columns) if rows[column] == row]

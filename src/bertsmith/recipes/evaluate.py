@@ -167,7 +167,9 @@ def _on_prepared(
         raise SettingsError(f"a model for {artifact.task.name} is evaluated without a report: leave out --report-dir")
     samples, notes = drawn(prepared.samples, settings.max_eval_samples)
     judged = judge(predictor, samples, progress)
-    trained_on = prepared.fingerprint == artifact.record.get("data", {}).get("corpus")
+    data = artifact.record.get("data", {})
+    known = {data.get("corpus"), *(corpus.get("fingerprint") for corpus in data.get("corpora", {}).values())}
+    trained_on = prepared.fingerprint in known
     leak = ("the model was trained on this very corpus: the score says nothing about new texts",) if trained_on else ()
     return _report(replace(judged.evaluation(bootstrap(judged.marked)), warnings=(*notes, *leak)))
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from bertsmith import __version__
-from bertsmith.data.corpus import VERSION, Corpus, CorpusWriter, Ids, corpus_folder
+from bertsmith.data.corpus import VERSION, Corpus, CorpusWriter, corpus_folder
 from bertsmith.data.documents import (
     Document,
     DocumentFormat,
@@ -26,18 +23,22 @@ from bertsmith.data.documents import (
     read_documents,
 )
 from bertsmith.data.lines import ErrorPolicy, Reading, Span
+from bertsmith.data.marking import open_marking
+from bertsmith.data.parallel import read_parallel
 from bertsmith.data.spans import document_spans, fingerprint
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import COMPRESSIONS, sha256
-from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.recipes.corpus_writing import Cutter, Met, open_writer, write_documents
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
 from bertsmith.scale.shards import Account, Heard, Shard, Work, locked, refuse_empty, shards_folder, work_off
 from bertsmith.settings import Settings
 from bertsmith.text.pieces import PieceCache
+from bertsmith.text.segmentation import SegmenterName
 from bertsmith.text.tokenizer import Tokenizer
 
-_BLOCK_CHARACTERS = 1 << 20
+MOST_UNKNOWN = 0.5
+"""Share of a corpus that may be [UNK]: what is above is in a language that the tokenizer was not made for."""
 
 
 class PrepareSettings(Settings):
@@ -52,12 +53,27 @@ class PrepareSettings(Settings):
         "document a file), wiki (<doc> marks) or table (one document a row); recognised for each file if not given",
     )
     text_column: str | None = Field(default=None, description="text column of tables; found if not given")
+    parallel: bool = Field(
+        default=False,
+        description="the files are translations of one another, line by line: each line of all of them is a document "
+        "(for pretrain --sentence-task pair)",
+    )
     errors: ErrorPolicy = Field(
         default="error",
         description="on what is no clean UTF-8 text: error (stop and name the place), replace (by U+FFFD) or skip",
     )
     max_sentence_characters: int = Field(default=4096, ge=16, description="characters; longer sentences are divided")
     max_document_sentences: int = Field(default=10_000, ge=1, description="sentences; longer documents are divided")
+    segmenter: SegmenterName | None = Field(
+        default=None,
+        description="whole words of scripts that do not separate them (Chinese): blanks (the text has them separated) "
+        "or jieba (extra chinese); for --mask-unit word",
+    )
+    phrases: Path | None = Field(
+        default=None,
+        description="dictionary, a phrase a line and after a tab its kind, phrase or entity; for --mask-unit phrase or "
+        "entity",
+    )
     scale: ScaleSettings = ScaleSettings()
     shard_bytes: int = Field(
         default=64 << 20,
@@ -69,7 +85,10 @@ class PrepareSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class PrepareReport:
-    """What became of the text. skipped, replaced, divided: counts by reason. formats: by file, with the reason."""
+    """What became of the text. skipped, replaced, divided: counts by reason. formats: by file, with the reason.
+
+    marked: tokens that continue a word of the segmenter, a phrase, an entity of the dictionary.
+    """
 
     num_documents: int
     num_sentences: int
@@ -81,6 +100,7 @@ class PrepareReport:
     skipped: dict[str, int]
     replaced: dict[str, int]
     divided: dict[str, int]
+    marked: dict[str, int]
     formats: dict[str, str]
 
     @property
@@ -106,19 +126,24 @@ def prepare(settings: PrepareSettings, progress: Heard | None = None) -> Prepare
     cannot be used, `SettingsError` where the output folder holds other things.
     """
     started = time.monotonic()
+    if settings.parallel:
+        _refuse_parallel(settings)
     total = _total_bytes(settings.files)
     tokenizer = Tokenizer.load(settings.tokenizer)
-    with corpus_folder(settings.output_dir) as folder, CorpusWriter(folder, tokenizer.vocab_size) as writer:
+    marking = open_marking(tokenizer, settings.segmenter, settings.phrases)
+    with corpus_folder(settings.output_dir) as folder, open_writer(folder, tokenizer, marking) as writer:
         tokenizer.save(folder)
         if settings.scale.on is None:
-            met = _read_here(writer, tokenizer, settings, progress, total)
+            met = _read_here(writer, marking or PieceCache(tokenizer), settings, progress, total)
         else:
             met = _read_by_workers(writer, tokenizer, settings, progress)
+        _refuse_unmarked(met, settings)
+        _refuse_unknown(met.num_unknown, writer.num_tokens, settings)
         sources = [
             {"name": path.name, "sha256": sha256(path), "format": met.formats[str(path)]} for path in settings.files
         ]
         manifest = writer.finish(
-            tokenizer.fingerprint, {"sources": sources, "num_unknown_tokens": met.num_unknown, **met.faults()}
+            tokenizer.fingerprint, {"sources": sources, "num_unknown_tokens": met.num_unknown, **met.counts()}
         )
     if settings.scale.on is not None:
         shutil.rmtree(shards_folder(settings.output_dir.resolve()), ignore_errors=True)
@@ -131,38 +156,30 @@ def prepare(settings: PrepareSettings, progress: Heard | None = None) -> Prepare
         num_corpus_bytes=sum(entry.num_bytes for entry in manifest.files.values()),
         seconds=time.monotonic() - started,
         formats=met.formats,
-        **met.faults(),
+        **met.counts(),
     )
 
 
-@dataclass
-class _Met:
-    """What was met in reading, apart from the documents themselves. num_read: documents before any was dropped."""
+def _refuse_unmarked(met: Met, settings: PrepareSettings) -> None:
+    if settings.phrases is not None and not met.marked["phrase"]:
+        raise DataError(
+            f"{settings.phrases}: no phrase of several tokens occurs in {', '.join(map(str, settings.files[:3]))}: is "
+            "it the dictionary of another language, or another case?"
+        )
 
-    formats: dict[str, str] = field(default_factory=dict)
-    num_read: int = 0
-    num_unknown: int = 0
-    num_bytes: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    replaced: Counter[str] = field(default_factory=Counter)
-    divided: Counter[str] = field(default_factory=Counter)
 
-    def faults(self) -> dict[str, dict[str, int]]:
-        counters = {"skipped": self.skipped, "replaced": self.replaced, "divided": self.divided}
-        return {name: dict(sorted(counter.items())) for name, counter in counters.items()}
-
-    def add(self, account: Account) -> None:
-        """What a shard's maker met, too."""
-        self.num_read += account["num_read"]
-        self.num_unknown += account["num_unknown"]
-        self.num_bytes += account["num_bytes"]
-        for name in ("skipped", "replaced", "divided"):
-            getattr(self, name).update(account[name])
+def _refuse_unknown(num_unknown: int, num_tokens: int, settings: PrepareSettings) -> None:
+    if num_unknown > MOST_UNKNOWN * num_tokens:
+        raise DataError(
+            f"{', '.join(map(str, settings.files[:3]))}: {num_unknown / num_tokens:.0%} of the tokens are [UNK]: "
+            f"{settings.tokenizer} does not know this language; learn a tokenizer with such text among its files "
+            "(bertsmith tokenizer report says how one fits)"
+        )
 
 
 def _read_here(
-    writer: CorpusWriter, tokenizer: Tokenizer, settings: PrepareSettings, progress: Heard | None, total: int | None
-) -> _Met:
+    writer: CorpusWriter, cutter: Cutter, settings: PrepareSettings, progress: Heard | None, total: int | None
+) -> Met:
     reading, formats = Reading(settings.errors), dict[str, str]()
 
     def on_format(path: Path, found: FoundFormat) -> None:
@@ -172,33 +189,35 @@ def _read_here(
         if progress is not None:
             progress("prepare", reading.num_bytes, total)
 
-    documents = read_documents(settings.files, reading, _rules(settings), on_format)
-    met = _write(writer, documents, tokenizer, reading, on_block)
+    documents: Iterable[Document]
+    if settings.parallel:
+        formats = {str(path): "parallel: as given" for path in settings.files}
+        documents = _parallel(settings, reading)
+    else:
+        documents = read_documents(settings.files, reading, _rules(settings), on_format)
+    met = write_documents(writer, documents, cutter, reading, on_block)
     met.formats = formats
     return met
+
+
+def _parallel(settings: PrepareSettings, reading: Reading) -> Iterator[Document]:
+    """Each line of all files as a document, a sentence in each language."""
+    for found in read_parallel(settings.files, reading):
+        yield Document(list(found.texts), found.path, found.line)
+
+
+def _refuse_parallel(settings: PrepareSettings) -> None:
+    if len(settings.files) < 2:
+        raise SettingsError("parallel: translations stand in two files or more, one a language")
+    if settings.format or settings.scale.on is not None:
+        other = "format" if settings.format else "scale.on"
+        raise SettingsError(f"parallel: such files are read line by line, in this process; leave out {other}")
 
 
 def _rules(settings: PrepareSettings) -> DocumentRules:
     return DocumentRules(
         settings.format, settings.text_column, settings.max_sentence_characters, settings.max_document_sentences
     )
-
-
-def _write(
-    writer: CorpusWriter,
-    documents: Iterable[Document],
-    tokenizer: Tokenizer,
-    reading: Reading,
-    on_block: Callable[[], None] = raise_if_asked,
-) -> _Met:
-    """Write all documents; `on_block` is called when some of them were."""
-    met = _Met(skipped=reading.skipped, replaced=reading.replaced, divided=reading.divided)
-    for block in _tokenized(documents, tokenizer):
-        met.num_read += len(block)
-        met.num_unknown += sum(_add(writer, sentences, tokenizer.unk_id, reading) for sentences in block)
-        on_block()
-    met.num_bytes = reading.num_bytes
-    return met
 
 
 @dataclass(frozen=True)
@@ -213,16 +232,25 @@ class _Part:
 
 def _read_by_workers(
     writer: CorpusWriter, tokenizer: Tokenizer, settings: PrepareSettings, progress: Heard | None
-) -> _Met:
+) -> Met:
     """The corpora of all shards, put together in the order of their text."""
-    met = _Met()
+    met = Met()
     shards = [shard for path in settings.files for shard in _shards(path, settings, met.formats)]
     made_with = {
         "work": ["prepare", __version__, VERSION],
         "tokenizer": tokenizer.fingerprint,
         **settings.model_dump(mode="json", include={"errors", "max_sentence_characters", "max_document_sentences"}),
     }
-    work = Work(partial(_make_corpus, settings.tokenizer.resolve()), made_with, shards)
+    if settings.segmenter or settings.phrases:
+        phrases = None if settings.phrases is None else sha256(settings.phrases)
+        made_with["marks"] = [settings.segmenter, phrases]
+    own = settings.model_copy(
+        update={
+            "tokenizer": settings.tokenizer.resolve(),
+            "phrases": None if settings.phrases is None else settings.phrases.resolve(),
+        }
+    )
+    work = Work(partial(_make_corpus, own), made_with, shards)
     folder = shards_folder(settings.output_dir.resolve())
     with locked(folder), open_runner(settings.scale) as runner:
         made = work_off(work, folder, runner, progress)
@@ -248,27 +276,18 @@ def _shards(path: Path, settings: PrepareSettings, formats: dict[str, str]) -> I
         yield Shard(part, {"sha256": fingerprint(path, span), **how}, f"{path}{'' if span is None else f', {span}'}")
 
 
-def _make_corpus(tokenizer_folder: Path, part: _Part, folder: Path) -> Account:
+def _make_corpus(settings: PrepareSettings, part: _Part, folder: Path) -> Account:
     """In a worker: the corpus of one shard, if it has any documents."""
-    tokenizer = Tokenizer.load(tokenizer_folder)
+    tokenizer = Tokenizer.load(settings.tokenizer)
+    marking = open_marking(tokenizer, settings.segmenter, settings.phrases)
     reading = Reading(part.errors, span=part.span)
-    with CorpusWriter(folder, tokenizer.vocab_size) as writer:
-        met = _write(writer, read_documents([part.path], reading, part.rules), tokenizer, reading)
+    with open_writer(folder, tokenizer, marking) as writer:
+        documents = read_documents([part.path], reading, part.rules)
+        met = write_documents(writer, documents, marking or PieceCache(tokenizer), reading)
         if writer.num_documents:
             writer.finish(tokenizer.fingerprint, {})
     counts = {"num_read": met.num_read, "num_unknown": met.num_unknown, "num_bytes": met.num_bytes}
-    return {"num_documents": writer.num_documents, **counts, **met.faults()}
-
-
-def _add(writer: CorpusWriter, sentences: list[Ids], unknown_id: int, reading: Reading) -> int:
-    """Write a document, without the sentences that have no tokens; how many of its tokens are unknown."""
-    kept = [ids for ids in sentences if len(ids)]
-    if len(kept) < len(sentences):
-        reading.skipped["sentence without tokens"] += len(sentences) - len(kept)
-    if not kept:
-        return 0
-    writer.add(kept)
-    return sum(int(np.count_nonzero(ids == unknown_id)) for ids in kept)
+    return {"num_documents": writer.num_documents, **counts, **met.counts()}
 
 
 def _total_bytes(paths: Iterable[Path]) -> int | None:
@@ -280,25 +299,3 @@ def _total_bytes(paths: Iterable[Path]) -> int | None:
     if any(path.suffix.lower() in COMPRESSIONS for path in paths):
         return None
     return sum(path.stat().st_size for path in paths)
-
-
-def _tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[list[list[Ids]]]:
-    """The ids of the documents' sentences, in blocks of documents."""
-    pieces = PieceCache(tokenizer)
-    for block in _blocks(documents):
-        ids = iter(pieces.batch([sentence for document in block for sentence in document.sentences]))
-        yield [list(islice(ids, len(document.sentences))) for document in block]
-
-
-def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Runs of documents with enough text for one call, and little enough to keep."""
-    block: list[Document] = []
-    size = 0
-    for document in documents:
-        block.append(document)
-        size += sum(map(len, document.sentences))
-        if size >= _BLOCK_CHARACTERS:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block

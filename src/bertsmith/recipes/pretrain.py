@@ -6,15 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bertsmith.artifact import Artifact, save_artifact, start_network
-from bertsmith.data.corpus import Corpus
-from bertsmith.data.passages import Passages
-from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import evaluate_together
 from bertsmith.hub import resolve_folder
 from bertsmith.inference.predictor import Predictor
@@ -22,6 +20,7 @@ from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.job import Job
+from bertsmith.recipes.pretraining_data import open_corpora, pretraining_data
 from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, training_folder
 from bertsmith.recipes.start import ModelName
 from bertsmith.recipes.train_job import train_job
@@ -40,10 +39,22 @@ NUM_EVALUATIONS = 10
 """Of a run that names no `eval_steps`: an epoch may be days, and what was learned until now is to be kept."""
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
 class PretrainSettings(ResumeSettings):
     """A pre-training run."""
 
-    corpus: Path = Field(description="folder written by `bertsmith prepare`")
+    corpus: Annotated[tuple[Path, ...], BeforeValidator(_several)] = Field(
+        min_length=1, description="folder written by `bertsmith prepare`; several, say one a language, are mixed"
+    )
+    sampling_alpha: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of several corpora: one of n passages is drawn as n^alpha; 1: as they are, 0.3 in XLM-R, 0: alike",
+    )
     output_dir: Path | None = Field(None, description="folder for the model and logs; None: runs/pretraining-CORPUS")
     overwrite_output_dir: bool = Field(False, description="replace a model that is in the folder already")
     from_: ModelName | None = Field(None, description="model to go on from, a folder or a hub name; None: new weights")
@@ -54,6 +65,11 @@ class PretrainSettings(ResumeSettings):
     training: TrainingSettings = TrainingSettings(
         num_train_epochs=1, per_device_train_batch_size=64, learning_rate=5e-4, lr_scheduler_type="linear"
     )
+
+    @property
+    def data_name(self) -> Path:
+        """What the run is called by."""
+        return Path("-".join(folder.name for folder in self.corpus))
 
 
 @dataclass(frozen=True)
@@ -72,32 +88,34 @@ def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
     """Everything that `settings` ask for before the first step."""
     torch.manual_seed(settings.training.seed)
     folder = training_folder(
-        settings.output_dir, Pretraining.name, settings.corpus, settings, overwrite=settings.overwrite_output_dir
+        settings.output_dir, Pretraining.name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
     )
-    corpus = Corpus.open(settings.corpus)
-    tokenizer = Tokenizer.load(settings.corpus, embedding_size=corpus.vocab_size)
-    if tokenizer.fingerprint != corpus.manifest.tokenizer:
-        raise FileFormatError(
-            f"{settings.corpus}: its tokenizer is not the one that it was prepared with; prepare it again"
-        )
+    corpora = open_corpora(settings.corpus)
+    tokenizer = corpora.tokenizer
     task = Pretraining(settings.task)
     network = _network(settings, task, tokenizer, progress)
     raise_if_asked()
     if settings.task.max_length > network.config.max_position_embeddings:
         positions = network.config.max_position_embeddings
         raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
-    held_out, training = _split(corpus, settings, progress)
+    data = pretraining_data(
+        corpora,
+        task,
+        validation_fraction=settings.validation_fraction,
+        alpha=settings.sampling_alpha,
+        seed=settings.training.seed,
+        progress=progress,
+    )
     raise_if_asked()
-    data = {"corpus": corpus.fingerprint, "num_passages": len(training)}
     return Job(
         folder,
         task,
         network,
         tokenizer,
-        training,
-        held_out or [],
+        data.training,
+        data.held_out,
         settings.training,
-        data,
+        data.record,
         num_evaluations=NUM_EVALUATIONS,
     )
 
@@ -166,23 +184,10 @@ def _network(settings: PretrainSettings, task: Pretraining, tokenizer: Tokenizer
     theirs = Tokenizer.load(place, embedding_size=read_config(place).vocab_size)
     if theirs.fingerprint != tokenizer.fingerprint:
         raise DataError(
-            f"{settings.corpus} was prepared with another tokenizer than {settings.from_} has; "
+            f"{settings.corpus[0]} was prepared with another tokenizer than {settings.from_} has; "
             f"prepare it again with --tokenizer {place}"
         )
     network, report = start_network(task, place, heads="fit")
     if report.missing:
         progress.note(f"warning: {settings.from_} has no {', '.join(report.missing)}: these are new")
     return network
-
-
-def _split(corpus: Corpus, settings: PretrainSettings, progress: Progress) -> tuple[Passages | None, Passages]:
-    """Passages to evaluate on and to train on, of different documents; none to evaluate on where there are too few."""
-    seed, room = settings.training.seed, settings.task.max_length - 3
-    if settings.validation_fraction:
-        try:
-            training, held_out = corpus.split(settings.validation_fraction)
-        except DataError as error:
-            progress.note(f"warning: {error}: this run is not evaluated, and keeps its last weights")
-        else:
-            return Passages(held_out, max_tokens=room, seed=seed), Passages(training, max_tokens=room, seed=seed)
-    return None, Passages(corpus, max_tokens=room, seed=seed)

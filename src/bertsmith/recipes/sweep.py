@@ -126,7 +126,7 @@ def _plan(task_name: str, settings: Any) -> _Plan:
     metric = metric or next(iter(signs))
     if metric not in signs:
         raise SettingsError(f"metric_for_best_model: no metric {metric!r}; {nearest(metric, signs)}")
-    data = settings.corpus if isinstance(settings, PretrainSettings) else settings.data_name
+    data = settings.data_name
     folder = settings.output_dir or default_folder(f"sweep-{task_name}", data)
     scale = settings.scale if settings.scale.on else settings.scale.model_copy(update={"on": "local"})
     seed = settings.training.seed

@@ -6,6 +6,7 @@ Its examples are passages of a corpus; its requests are texts with [MASK] in the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, concatenate, pack
 from bertsmith.data.corpus import Corpus
-from bertsmith.data.masking import MaskingSettings, mask_tokens
-from bertsmith.data.passages import Passage, Passages
+from bertsmith.data.marks import ids_of, marks_of
+from bertsmith.data.masking import CONTINUING, MaskingSettings, mask_tokens
+from bertsmith.data.passages import Passage, Passages, SentenceStore
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import PretrainingNetwork
@@ -38,10 +40,11 @@ FOLLOWS, DOES_NOT_FOLLOW = 0, 1
 
 
 class PretrainingSettings(Settings):
-    sentence_task: Literal["none", "next", "order"] = Field(
+    sentence_task: Literal["none", "next", "order", "pair"] = Field(
         "next",
         description="'next': does the second text follow the first (NSP); 'order': are the two in order (ALBERT, "
-        "section 3.1); 'none': masked tokens only",
+        "section 3.1); 'pair': two of a document's sentences side by side, masked tokens only (translations: TLM); "
+        "'none': masked tokens only",
     )
     masking: MaskingSettings = MaskingSettings()
     max_length: int = Field(128, ge=8, description="longest input with its special tokens, in tokens")
@@ -94,7 +97,13 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
                 f"{folder}: prepared with another tokenizer than the model has; prepare it again, with --tokenizer "
                 "and the model's folder"
             )
-        return Prepared(Passages(corpus, max_tokens=self.settings.max_length - 3), corpus.fingerprint)
+        return Prepared(self.passages(corpus), corpus.fingerprint)
+
+    def passages(self, corpus: SentenceStore, seed: int = 0) -> Passages:
+        """A corpus cut into what `encode` takes: passages of a window's length; whole documents for pairs of them."""
+        if self.settings.sentence_task == "pair":
+            return Passages(corpus, max_tokens=sys.maxsize, short_fraction=0.0, seed=seed)
+        return Passages(corpus, max_tokens=self.settings.max_length - 3, seed=seed)
 
     def encode(
         self, item: Example[FillMaskRequest] | FillMaskRequest | Passage, tokenizer: Tokenizer, rng: np.random.Generator
@@ -124,7 +133,7 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         return Batch(packed, targets, counts, stays={"places"})
 
     def build(self, config: EncoderConfig) -> PretrainingNetwork:
-        return PretrainingNetwork(config, sentence_pairs=self.settings.sentence_task != "none")
+        return PretrainingNetwork(config, sentence_pairs=self.settings.sentence_task in ("next", "order"))
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = network(batch.packed, batch.targets["places"])
@@ -221,22 +230,23 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         return shares
 
     def _masked_pair(self, passage: Passage, tokenizer: Tokenizer, rng: np.random.Generator) -> Window:
-        room = self.settings.max_length - (2 if self.settings.sentence_task == "none" else 3)
         first, second, sentence = self._draw_pair(passage, rng)
+        room = self.settings.max_length - (2 if second is None else 3)
         num_cut = max(0, len(first) + (0 if second is None else len(second)) - room)
         if second is None:
             first = first[:room]
         else:
             first, second = _cut_pair(first, second, room, rng)
         cls, sep = np.array([tokenizer.cls_id]), np.array([tokenizer.sep_id])
-        input_ids = concatenate([cls, first, sep] if second is None else [cls, first, sep, second, sep])
+        tokens = concatenate([cls, first, sep] if second is None else [cls, first, sep, second, sep])
+        input_ids, marks = ids_of(tokens), marks_of(tokens)
         types = np.zeros(len(input_ids), dtype=np.int64)
         types[len(first) + 2 :] = 1
         traits = _traits(tokenizer)
         masked = mask_tokens(
             input_ids,
             ~traits.is_special[input_ids],
-            traits.continues_word[input_ids],
+            traits.continues_word[input_ids] | (marks & CONTINUING[self.settings.masking.mask_unit] != 0),
             self.settings.masking,
             mask_id=tokenizer.mask_id,
             ordinary_ids=traits.ordinary_ids,
@@ -253,6 +263,12 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         task = self.settings.sentence_task
         if task == "none":
             return concatenate(sentences), None, None
+        if task == "pair":
+            # Which two and in which order changes, so that each language is seen first and second, beside each other.
+            if len(sentences) == 1:
+                return sentences[0], None, None
+            one, other = rng.permutation(len(sentences))[:2].tolist()
+            return sentences[one], sentences[other], None
         if len(sentences) == 1:
             # One sentence has no neighbour: NSP takes its second text from elsewhere, as BERT does; order needs a cut.
             cut = (len(sentences[0]) + 1) // 2

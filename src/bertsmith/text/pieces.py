@@ -21,7 +21,7 @@ class PieceCache:
     """Ids of texts by a bounded memory of words; not for several threads at once."""
 
     def __init__(self, tokenizer: Tokenizer, max_characters: int = _MAX_CHARACTERS):
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._max_characters = max_characters
         self._num_characters = 0
         self._ids: dict[str, bytes] = {}
@@ -31,7 +31,7 @@ class PieceCache:
     def batch(self, texts: Sequence[str]) -> list[Ids]:
         """The same as `Tokenizer.pieces_batch`: int32 [length] for each text, without special tokens."""
         if self._whole:
-            return self._tokenizer.pieces_batch(texts)
+            return self.tokenizer.pieces_batch(texts)
         words = [_spaced(text).split(" ") for text in texts]
         self._learn({word for split in words for word in split})
         return [np.frombuffer(b"".join(map(self._ids.__getitem__, split)), dtype=np.int32) for split in words]
@@ -41,7 +41,7 @@ class PieceCache:
             self._ids.clear()
             self._num_characters = 0
         unknown = [word for word in words if word not in self._ids]
-        ids = self._tokenizer.pieces_batch(unknown)
+        ids = self.tokenizer.pieces_batch(unknown)
         self._ids.update(zip(unknown, (word.tobytes() for word in ids), strict=True))
         self._num_characters += sum(map(len, unknown)) + _ENTRY_CHARACTERS * len(unknown)
 

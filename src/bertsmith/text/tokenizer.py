@@ -15,10 +15,11 @@ from typing import Final, Literal, Self, TypeAlias, TypeVar
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from bertsmith.errors import BertsmithError, DataError, FileFormatError, SettingsError, nearest
 from bertsmith.text.layout import read_tokenizer_folder, write_tokenizer_folder
+from bertsmith.text.normalization import bert_normalizer
 from bertsmith.text.vocabulary import (
     CLS,
     CONTINUATION_PREFIX,
@@ -262,12 +263,7 @@ def _build_core(spec: TokenizerSpec, ids: dict[str, int]) -> tokenizers.Tokenize
     core = tokenizers.Tokenizer(
         models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARACTERS)
     )
-    core.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=spec.handle_chinese_chars,
-        strip_accents=spec.strip_accents,
-        lowercase=spec.lowercase,
-    )
+    core.normalizer = bert_normalizer(spec)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.post_processor = processors.TemplateProcessing(
         single=f"{CLS}:0 $A:0 {SEP}:0",

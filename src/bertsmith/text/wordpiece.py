@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import tokenizers
 from pydantic import Field
-from tokenizers import models, normalizers
 
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.settings import Settings
+from bertsmith.text.fit import VocabularyFit, vocabulary_fit
+from bertsmith.text.languages import by_language, sampling_shares
 from bertsmith.text.merges import Criterion, MergeLearner
+from bertsmith.text.normalization import bert_normalizer
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.vocabulary import CONTINUATION_PREFIX, MAX_WORD_CHARACTERS, SPECIAL_TOKENS, UNK
-from bertsmith.text.words import BadUtf8, OnProgress, WordCounts, count_words
+from bertsmith.text.vocabulary import CONTINUATION_PREFIX, SPECIAL_TOKENS
+from bertsmith.text.words import BadUtf8, OnProgress, WordCounts, count_words, together
 
 PROGRESS_TOKENS: Final = 500  # report once in so many tokens
-MEASURED_WORDS: Final = 1 << 16  # words whose encodings are held at once
 
 
 class WordPieceSettings(Settings):
@@ -65,6 +65,13 @@ class WordPieceSettings(Settings):
         description="bytes that are not UTF-8: 'error' stops and names the line, 'replace' drops the bytes, 'skip' "
         "leaves out the stretch between blanks that holds them",
     )
+    sampling_alpha: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of several languages: words count as if a language of n words had n^alpha; 1: as they are, 0.3 in "
+        "XLM-R, 0: all languages alike",
+    )
     special_tokens: tuple[str, ...] = Field(
         SPECIAL_TOKENS, description="tokens put first, in this order; BERT's five must be among them"
     )
@@ -75,7 +82,8 @@ class VocabularyReport:
     """What was read, and how the vocabulary fits it, measured over the words that were counted.
 
     coverage: share of words without [UNK]; unknown_rate: share of pieces that are [UNK]; pieces_per_word: mean number
-    of pieces of a word. num_rare_*: words beyond `max_distinct_words`, left out of all three.
+    of pieces of a word. num_rare_*: words beyond `max_distinct_words`, left out of all three. languages: the same of
+    each language, where there are several.
     """
 
     num_tokens: int
@@ -91,6 +99,7 @@ class VocabularyReport:
     num_rare_distinct_words: int
     num_bad_chunks: int
     num_bytes: int
+    languages: Mapping[str, VocabularyFit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +121,62 @@ class LearnedVocabulary:
 
 
 def learn_wordpiece(
-    files: Sequence[Path], settings: WordPieceSettings | None = None, on_progress: OnProgress | None = None
+    files: Sequence[Path],
+    settings: WordPieceSettings | None = None,
+    on_progress: OnProgress | None = None,
+    *,
+    languages: Sequence[str] = (),
 ) -> LearnedVocabulary:
     """Learn a vocabulary from text files (also `.gz`, `.xz`, `.zst`): a function of their words and counts alone.
 
-    on_progress: called with a phase, how much is done and, where known, the whole: bytes, then tokens. Raises
-    `DataError` for text that cannot be read or holds no words, `SettingsError` for a `vocab_size` below the alphabet's.
+    languages: that of each file; words then count as `sampling_alpha` says, and the cap on distinct words is each
+    language's. on_progress: called with a phase, how much is done and, where known, the whole: bytes, then tokens.
+    Raises `DataError` for text that cannot be read or holds no words, `SettingsError` for a `vocab_size` below the
+    alphabet's, and for languages that do not fit the files.
     """
     settings = settings or WordPieceSettings()
     _check_special_tokens(settings.special_tokens)
-    normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=settings.handle_chinese_chars,
-        strip_accents=settings.strip_accents,
-        lowercase=settings.lowercase,
-    )
+    if not languages and settings.sampling_alpha != 1:
+        raise SettingsError("sampling_alpha is of several languages: say with languages which file is of which")
+    groups = by_language(files, languages) if languages else {"": list(files)}
+    counted = {language: _counted(group, settings, on_progress) for language, group in groups.items()}
+    words = together(list(counted.values()))
+    counts = _sampled(list(counted.values()), settings.sampling_alpha)
+    characters = count_characters(counts)
+    alphabet = choose_alphabet(characters, settings)
+    tokens = _learn_tokens(counts, alphabet, settings, on_progress)
+    fits = {language: vocabulary_fit(tokens, found) for language, found in counted.items()} if languages else {}
+    report = _report(tokens, words, len(characters), len(alphabet), fits)
+    return LearnedVocabulary(tuple(tokens), report, settings)
+
+
+def _counted(files: Sequence[Path], settings: WordPieceSettings, on_progress: OnProgress | None) -> WordCounts:
     words = count_words(
         files,
-        normalizer,
+        bert_normalizer(settings),
         max_distinct_words=settings.max_distinct_words,
         bad_utf8=settings.bad_utf8,
         on_progress=on_progress,
     )
     if not words.counts:
         raise DataError(f"no words in {_names(files)}: expected UTF-8 text")
-    characters = count_characters(words.counts)
-    alphabet = choose_alphabet(characters, settings)
-    tokens = _learn_tokens(words.counts, alphabet, settings, on_progress)
-    report = _report(tokens, words, len(characters), len(alphabet))
-    return LearnedVocabulary(tuple(tokens), report, settings)
+    return words
+
+
+def _sampled(languages: Sequence[WordCounts], alpha: float) -> Mapping[str, int]:
+    """The words of all languages, each counted so much more often that the languages have their sampled shares.
+
+    None counts less than it did: the language that would, keeps its counts, and the others gain.
+    """
+    if len(languages) == 1 or alpha == 1:
+        return together(languages).counts
+    sizes = [words.num_words for words in languages]
+    gains = sampling_shares(sizes, alpha) / sizes
+    gained: Counter[str] = Counter()
+    for words, gain in zip(languages, (gains / gains.min()).tolist(), strict=True):
+        for word, count in words.counts.items():
+            gained[word] += round(count * gain)
+    return gained
 
 
 def count_characters(words: Mapping[str, int]) -> Counter[str]:
@@ -189,31 +225,17 @@ def _learn_tokens(
     return tokens
 
 
-def _report(tokens: Sequence[str], words: WordCounts, num_characters: int, num_kept: int) -> VocabularyReport:
-    """Every counted word through the core's own WordPiece, without anything around it."""
-    model = models.WordPiece(
-        {token: number for number, token in enumerate(tokens)},
-        unk_token=UNK,
-        max_input_chars_per_word=MAX_WORD_CHARACTERS,
-    )
-    core, unk_id, listed = tokenizers.Tokenizer(model), tokens.index(UNK), list(words.counts)
-    pieces: list[list[int]] = []
-    for start in range(0, len(listed), MEASURED_WORDS):
-        encodings = core.encode_batch_fast(listed[start : start + MEASURED_WORDS], add_special_tokens=False)
-        pieces += [encoding.ids for encoding in encodings]
-    counts = np.fromiter(words.counts.values(), dtype=np.int64, count=len(pieces))
-    lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-    unknown = np.fromiter((ids[0] == unk_id for ids in pieces), dtype=np.bool_, count=len(pieces))
-    num_words = int(counts.sum()) + words.num_overlong_words
-    num_unknown = int(counts[unknown].sum()) + words.num_overlong_words
-    num_pieces = int((counts * lengths).sum()) + words.num_overlong_words
+def _report(
+    tokens: Sequence[str], words: WordCounts, num_characters: int, num_kept: int, languages: Mapping[str, VocabularyFit]
+) -> VocabularyReport:
+    fit = vocabulary_fit(tokens, words)
     return VocabularyReport(
         num_tokens=len(tokens),
         num_words=words.num_words,
         num_distinct_words=len(words.counts),
-        coverage=1 - num_unknown / num_words,
-        unknown_rate=num_unknown / num_pieces,
-        pieces_per_word=num_pieces / num_words,
+        coverage=fit.coverage,
+        unknown_rate=fit.unknown_rate,
+        pieces_per_word=fit.pieces_per_word,
         num_characters=num_characters,
         num_dropped_characters=num_characters - num_kept,
         num_overlong_words=words.num_overlong_words,
@@ -221,6 +243,7 @@ def _report(tokens: Sequence[str], words: WordCounts, num_characters: int, num_k
         num_rare_distinct_words=words.num_rare_distinct_words,
         num_bad_chunks=words.num_bad_chunks,
         num_bytes=words.num_bytes,
+        languages=languages,
     )
 
 

@@ -92,6 +92,24 @@ def count_words(
         return tally.result(num_bytes)
 
 
+def together(parts: Sequence[WordCounts]) -> WordCounts:
+    """What counting the files of all parts at once would have found, but for each part's cap on distinct words."""
+    if len(parts) == 1:
+        return parts[0]
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.counts)
+    return WordCounts(
+        dict(sorted(counts.items(), key=_rank)),
+        num_words=sum(part.num_words for part in parts),
+        num_overlong_words=sum(part.num_overlong_words for part in parts),
+        num_rare_words=sum(part.num_rare_words for part in parts),
+        num_rare_distinct_words=sum(part.num_rare_distinct_words for part in parts),
+        num_bad_chunks=sum(part.num_bad_chunks for part in parts),
+        num_bytes=sum(part.num_bytes for part in parts),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Some whole words of a file; `first_line` is the number of the line that it starts in."""

@@ -203,7 +203,7 @@ class _Run:
         settings = self.settings
         return pretrain(
             PretrainSettings(
-                corpus=self.folder / "corpus",
+                corpus=(self.folder / "corpus",),
                 output_dir=output_dir,
                 overwrite_output_dir=True,
                 model_size=settings.model_size,
