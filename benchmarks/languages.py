@@ -173,8 +173,7 @@ def retrieval(data: Path, work: Path) -> dict[str, Any]:
         for layer in range(1, predictor.network.config.num_hidden_layers + 1):
             vectors = {name: _sentences(predictor, data, name, layer) for name in LANGUAGES}
             found[f"{model}, layer {layer}"] = {
-                f"{a}-{b}": _interval(_is_nearest(vectors[a], vectors[b]))
-                for a, b in itertools.permutations(LANGUAGES, 2)
+                f"{a}-{b}": _interval(_is_nearest(vectors[a], vectors[b])) for a, b in both_ways
             }
     counts = {name: _pieces(load(work / "model", device="cpu"), data, name) for name in LANGUAGES}
     found["pieces in common"] = {f"{a}-{b}": _interval(_is_nearest(counts[a], counts[b])) for a, b in both_ways}
