@@ -28,38 +28,52 @@ KeysValues = tuple[Tensor, Tensor]
 class DecoderCache:
     """Keys and values of what has been written, and of the sources, for each layer; all rows are equally far.
 
-    past: [R, steps, N, D] each. source: [S, N, D] each, made once and shared by the rows of a source. want_coverage:
-    keep in `coverage`, for each source one [rows of it, its tokens], how much each token was looked at by the last
-    step, in the last layer, as a mean over the heads.
+    stores: [places, 2, N, D] each, keys and values of every token that any row has written, in the order in which they
+    were computed. places: [R, steps], where a row's own tokens are: rows change their order, or go on as several, by
+    their places alone. source: keys and values, [S, N, D] each, made once and shared by the rows of a source.
+    want_coverage: keep in `coverage`, for each source one [rows of it, its tokens], how much each token was looked at
+    by the last step, in the last layer, as a mean over the heads.
     """
 
-    past: list[KeysValues] = field(default_factory=list)
+    stores: list[Tensor] = field(default_factory=list)
+    places: Tensor | None = None
+    num_stored: int = 0
     source: list[KeysValues] = field(default_factory=list)
     want_coverage: bool = False
     coverage: list[Tensor] = field(default_factory=list)
 
     @property
     def num_steps(self) -> int:
-        return self.past[0][0].shape[1] if self.past else 0
+        return 0 if self.places is None else self.places.shape[1]
 
-    def extend(self, layer: int, fresh: KeysValues, num_rows: int) -> KeysValues:
-        """Append [R * new, N, D] of the new tokens; returns all so far, packed [R * steps, N, D]."""
-        rows = tuple(part.reshape(num_rows, -1, *part.shape[1:]) for part in fresh)
-        if layer == len(self.past):
-            self.past.append((rows[0], rows[1]))
-        else:
-            past = self.past[layer]
-            self.past[layer] = (torch.cat((past[0], rows[0]), 1), torch.cat((past[1], rows[1]), 1))
-        key, value = self.past[layer]
-        return key.flatten(0, 1), value.flatten(0, 1)
+    def begin(self, num_rows: int, num_tokens: int, device: torch.device) -> None:
+        """Before a forward pass over so many new tokens, the same number for each row, row by row."""
+        fresh = torch.arange(self.num_stored, self.num_stored + num_tokens, device=device).view(num_rows, -1)
+        self.places = fresh if self.places is None else torch.cat((self.places, fresh), 1)
+        self.num_stored += num_tokens
+
+    def extend(self, layer: int, fresh: KeysValues) -> KeysValues:
+        """Keep those of the new tokens, [R * new, N, D]; returns all so far, packed [R * steps, N, D]."""
+        assert self.places is not None, "`begin` comes first"
+        first = self.num_stored - len(fresh[0])
+        if layer == len(self.stores):
+            self.stores.append(torch.stack(fresh, 1))
+        store = self.stores[layer]
+        if len(store) < self.num_stored:
+            store = torch.cat((store, store.new_empty(self.num_stored, *store.shape[1:])))
+            self.stores[layer] = store
+        store[first : self.num_stored, 0], store[first : self.num_stored, 1] = fresh
+        rows = store.index_select(0, self.places.flatten())
+        return rows[:, 0], rows[:, 1]
 
     def keep_rows(self, rows: Tensor) -> None:
         """rows: [R'], the places of those that are written on, in their new order; one may go on as several."""
-        self.past = [(key[rows], value[rows]) for key, value in self.past]
+        if self.places is not None:
+            self.places = self.places.index_select(0, rows)
 
     def keep_sources(self, tokens: Tensor) -> None:
         """tokens: [S'], the places of the source tokens that are still read."""
-        self.source = [(key[tokens], value[tokens]) for key, value in self.source]
+        self.source = [(key.index_select(0, tokens), value.index_select(0, tokens)) for key, value in self.source]
 
 
 class DecoderLayer(nn.Module):
@@ -86,7 +100,6 @@ class _Pass:
     self_layout: Layout
     source_layout: Layout
     rotation: Rotation | None
-    num_rows: int
 
 
 class Decoder(nn.Module):
@@ -144,12 +157,13 @@ class Decoder(nn.Module):
         count, num_sources = len(target.lengths), len(source_lengths)
         steps = 0 if cache is None else cache.num_steps
         device = hidden.device
+        if cache is not None:
+            cache.begin(count, target.num_tokens, device)
         per_source = [sum(target.lengths) // num_sources] * num_sources if cache is not None else target.lengths
         shared = _Pass(
             draw_layout(target.lengths, [steps + 1] * count, device=device) if steps else target.causal_layout,
             draw_layout(per_source, source_lengths, device=device),
             self.positions.rotation(target.position_ids),
-            count,
         )
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
@@ -169,7 +183,7 @@ class Decoder(nn.Module):
         def attend_self(states: Tensor) -> Tensor:
             keys_values = layer.attention.project_keys(states, shared.rotation)
             if cache is not None:
-                keys_values = cache.extend(index, keys_values, shared.num_rows)
+                keys_values = cache.extend(index, keys_values)
             return layer.attention.attend(states, keys_values, shared.self_layout, rotation=shared.rotation)
 
         def attend_source(states: Tensor) -> Tensor:

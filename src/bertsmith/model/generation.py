@@ -123,13 +123,17 @@ class _Writer:
     def is_last_step(self) -> bool:
         return self.step == self.max_new_tokens
 
-    def next_scores(self) -> Tensor:
-        """[R, V]: the log-probability of each token to come next; -inf for what may not."""
+    def next_scores(self) -> tuple[Tensor, Tensor]:
+        """[R, V]: the score of each token to come next, -inf for what may not; [R]: what makes them log-probabilities.
+
+        A token's log-probability is its score less that of its row: few are asked for, of a whole vocabulary.
+        """
         rows = len(self.alive) * self.num_beams
         last = self.written[:, -1] if self.step else torch.full((rows,), self.frame.first_id, device=self.device)
         target = Packed(last, torch.zeros_like(last), torch.full_like(last, self.step), (1,) * rows)
         lengths = tuple(self.lengths[place] for place in self.alive)
-        scores = self.network.decode(target, self.states, lengths, self.cache).float().log_softmax(-1)
+        scores = self.network.decode(target, self.states, lengths, self.cache).float()
+        norms = scores.logsumexp(-1)
         if self.cache.want_coverage:
             looked = self.cache.coverage
             self.looked = [a + b for a, b in zip(self.looked, looked, strict=True)] if self.looked else looked
@@ -138,8 +142,8 @@ class _Writer:
         if self.settings.no_repeat_ngram_size:
             self._forbid_repeats(scores, self.settings.no_repeat_ngram_size)
         if self.frame.prefixes:
-            self._force(scores)
-        return scores
+            self._force(scores, norms)
+        return scores, norms
 
     def append(self, tokens: Tensor, log_probabilities: Tensor) -> None:
         """[R] each."""
@@ -148,7 +152,8 @@ class _Writer:
 
     def keep(self, rows: Tensor, sources: Sequence[bool]) -> None:
         """Go on with these rows, [R'], in this order, of the alive sources that are marked."""
-        self.written, self.log_probabilities = self.written[rows], self.log_probabilities[rows]
+        self.written = self.written.index_select(0, rows)
+        self.log_probabilities = self.log_probabilities.index_select(0, rows)
         self.cache.keep_rows(rows)
         if self.looked:
             self.looked = self._kept_coverage(rows.tolist(), sources)
@@ -174,13 +179,13 @@ class _Writer:
             seen = [ids[i + size - 1] for i in range(len(ids) - size + 1) if ids[i : i + size - 1] == before]
             scores[row, seen] = NEVER
 
-    def _force(self, scores: Tensor) -> None:
+    def _force(self, scores: Tensor, norms: Tensor) -> None:
         for i, place in enumerate(self.alive):
             prefix = self.frame.prefixes[place]
             if self.step < len(prefix):
                 rows = slice(i * self.num_beams, (i + 1) * self.num_beams)
                 scores[rows] = NEVER
-                scores[rows, prefix[self.step]] = 0.0
+                scores[rows, prefix[self.step]] = norms[rows]
 
 
 def _singly(writer: _Writer, source: Packed) -> list[Generated]:
@@ -189,14 +194,14 @@ def _singly(writer: _Writer, source: Packed) -> list[Generated]:
     draws = _draws(source, settings.sampling_seed, writer.max_new_tokens) if settings.do_sample else None
     results: dict[int, Generated] = {}
     while writer.alive:
-        scores = writer.next_scores()
+        scores, norms = writer.next_scores()
         if draws is None:
-            log_probabilities, tokens = scores.max(-1)
+            best, tokens = scores.max(-1)
         else:
             chances = torch.from_numpy(draws[writer.alive, writer.step]).to(scores.device)
             tokens = _drawn(scores, chances, settings)
-            log_probabilities = scores.gather(-1, tokens[:, None]).squeeze(-1)
-        writer.append(tokens, log_probabilities)
+            best = scores.gather(-1, tokens[:, None]).squeeze(-1)
+        writer.append(tokens, best - norms)
         ends = (tokens == last_id).tolist()
         over = [True] * len(ends) if writer.is_last_step else ends
         if not any(over):
@@ -255,21 +260,22 @@ def _beams(writer: _Writer) -> list[Generated]:
     totals[:, 0] = 0.0
     while writer.alive:
         num_alive = len(writer.alive)
-        scores = writer.next_scores()
-        size = scores.shape[-1]
-        sums = (totals.view(-1, 1) + scores).view(num_alive, k * size)
-        best, places = sums.topk(2 * k, dim=-1)
-        rows, tokens = places // size, places % size
-        rows = rows + torch.arange(num_alive, device=device)[:, None] * k
+        scores, norms = writer.next_scores()
+        # The best 2k of a source's rows are among the best 2k of each row.
+        candidates, tokens = scores.topk(min(2 * k, scores.shape[-1]), dim=-1)
+        found = candidates - norms[:, None]
+        best, places = (totals.view(-1, 1) + found).view(num_alive, -1).topk(2 * k, dim=-1)
+        rows = places // tokens.shape[1] + torch.arange(num_alive, device=device)[:, None] * k
+        tokens = tokens.view(num_alive, -1).gather(1, places)
+        log_probabilities = found.view(num_alive, -1).gather(1, places)
         ends = tokens == last_id
         length = writer.step + 1
-        log_probabilities = scores[rows, tokens]
         for i, j in ends[:, :k].nonzero().tolist():
             row = int(rows[i, j])
             ids = writer.written[row].tolist()
-            found = [*writer.log_probabilities[row].tolist(), float(log_probabilities[i, j])]
+            own = [*writer.log_probabilities[row].tolist(), float(log_probabilities[i, j])]
             score = _score(writer, row, float(best[i, j]), length)
-            finished[writer.alive[i]].add(score, Generated(ids, found, True), k)
+            finished[writer.alive[i]].add(score, Generated(ids, own, True), k)
         # Of 2k candidates at least k go on.
         order = ends.long().argsort(dim=-1, stable=True)[:, :k]
         totals, rows, tokens = best.gather(1, order), rows.gather(1, order), tokens.gather(1, order)
