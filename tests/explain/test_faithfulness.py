@@ -46,7 +46,7 @@ def test_a_fair_order_of_many_words_beats_all() -> None:
     weights = np.arange(30) / 1000
     found = faithfulness(lambda kept: kept @ weights, weights, num_random=20)
     assert found.beaten == 1
-    assert found.verdict.startswith("Without the words named first the prediction loses more than in 100%")
+    assert found.verdict.startswith("Without the words named first the prediction loses more than in all of 20")
 
 
 def test_what_does_not_rest_on_words_is_said_so() -> None:

@@ -362,6 +362,52 @@ def test_a_model_without_masks_in_its_text_says_so(page: Any, address: str) -> N
     page.locator(".result .timing").wait_for()
 
 
+def explained(page: Any, address: str, name: str) -> dict[str, Any]:
+    """Ask, and open why; the explanation as the page got it."""
+    asked(page, address, name)
+    with page.expect_response("**/explain") as answered:
+        page.get_by_text("Why this answer").click()
+    page.get_by_text("Explained in").wait_for()
+    answer: dict[str, Any] = answered.value.json()
+    return answer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_why_a_model_says_so(page: Any, address: str, name: str) -> None:
+    found = explained(page, address, name)
+    box = page.locator(".why")
+    assert found["faithfulness"]["verdict"] in box.inner_text()
+    assert found["target"]["name"] in box.inner_text()
+    largest = max(abs(word["score"]) for word in found["words"])
+    strong = [word["word"] for word in found["words"] if abs(word["score"]) > 0.02 * largest]
+    assert sorted(box.locator("mark").all_inner_texts()) == sorted(strong)
+    assert box.locator("svg").count() == 2
+    num_cells = sum(len(row) for layer in found["attention"]["by_head"] for row in layer)
+    assert box.get_by_label("Attention by layer and head", exact=True).locator("rect").count() == num_cells
+
+
+def test_another_explainer_and_another_label(page: Any, address: str) -> None:
+    explained(page, address, "classification")
+    with page.expect_response("**/explain") as answered:
+        page.get_by_label("Explained by").select_option("occlusion")
+    assert answered.value.json()["explainer"] == "occlusion"
+    page.get_by_label("What to explain").fill("nothing of the kind")
+    page.keyboard.press("Enter")
+    page.get_by_text("no label 'nothing of the kind'").wait_for()
+    page.get_by_label("What to explain").fill(SCRIPT)
+    page.keyboard.press("Enter")
+    page.locator(".why strong").get_by_text(SCRIPT).wait_for()
+    before = page.get_by_label("Attention between words, layer 2", exact=True).locator("line").count()
+    page.get_by_label("Between words, layer", exact=True).select_option("0")
+    assert page.get_by_label("Attention between words, layer 1", exact=True).locator("line").count() == before > 0
+
+
+@phone
+def test_an_explanation_fits_a_phone(page: Any, address: str) -> None:
+    explained(page, address, "question_answering")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_hits_of_a_search(page: Any, address: str) -> None:
     page.goto(f"{address}/#search/library")
     page.get_by_label("Query").fill("ba bo de")

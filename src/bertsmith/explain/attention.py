@@ -5,6 +5,7 @@ Shapes: N heads, L tokens of a window, W words, G the words of one window and, l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,13 @@ class AttentionMaps:
     words: NDArray[np.int64]
     by_head: NDArray[np.float32]
     between: NDArray[np.float32]
+
+    def among(self, places: Sequence[int]) -> AttentionMaps:
+        """Of the words at some places alone, and the special tokens; what goes to the others is left out."""
+        columns = [*places, len(self.words)]
+        return AttentionMaps(
+            self.words[list(places)], self.by_head[..., columns], self.between[:, columns][..., columns]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, attention to the fourth place."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bertsmith.explain.attention import AttentionMaps
 from bertsmith.explain.explanation import Explanation, WordScore
@@ -71,17 +70,16 @@ def score_bars(words: Sequence[WordScore]) -> str:
 
 def head_map(found: Explanation) -> str:
     """A row for each head of each layer, a column for each word: what it looks at from where the prediction is read."""
-    shown = _Shown.of(found)
-    values = found.attention.by_head[:, :, shown.columns]
-    num_layers, num_heads, _ = values.shape
+    maps, words = _named(found)
+    num_layers, num_heads, _ = maps.by_head.shape
     height, left, top = max(4, min(12, 420 // (num_layers * num_heads))), 46, 92
-    width = min(28, 640 // len(shown.names))
+    width = min(28, 640 // len(words))
     cells = []
     for layer in range(num_layers):
         begin = top + layer * (num_heads * height + 3)
         cells.append(_label(left - 6, begin + num_heads * height / 2 + 4, f"layer {layer + 1}", "end", size=9))
         for head in range(num_heads):
-            for column, value in enumerate(values[layer, head].tolist()):
+            for column, value in enumerate(maps.by_head[layer, head].tolist()):
                 cells.append(
                     f'<rect x="{left + column * width}" y="{begin + head * height}" width="{width - 1}" '
                     f'height="{height - 0.5}" fill="var(--series-0)" fill-opacity="{_strength(value)}"/>'
@@ -89,43 +87,34 @@ def head_map(found: Explanation) -> str:
     names = [
         f'<text transform="translate({left + (place + 0.5) * width + 3:.1f} {top - 6}) rotate(-60)" font-size="10" '
         f'fill="var(--ink)">{escape(shorten(name, LABEL_CHARACTERS))}</text>'
-        for place, name in enumerate(shown.names)
+        for place, name in enumerate(words)
     ]
-    size = left + len(shown.names) * width + 40, top + num_layers * (num_heads * height + 3)
+    size = left + len(words) * width + 40, top + num_layers * (num_heads * height + 3)
     return _svg(*size, "Attention by layer and head", "".join(names + cells))
 
 
 def word_lines(found: Explanation, layer: int) -> str:
     """The words twice, and lines from each to those that it looks at most in one layer, the heads' mean."""
-    shown = _Shown.of(found)
-    words = shown.columns[:-1]  # lines to [CLS] and [SEP] would hide all others
-    values = found.attention.between[layer][np.ix_(words, words)]
+    maps, words = _named(found)
     parts = []
-    for row, line in enumerate(values):
+    # Without the special tokens: lines to [CLS] and [SEP] would hide all others.
+    for row, line in enumerate(maps.between[layer, :-1, :-1]):
         y = row * ROW + 12
-        parts.append(_label(LABEL_WIDTH - 8, y + 4, shown.names[row], "end"))
-        parts.append(_label(LABEL_WIDTH + BAR_WIDTH + 8, y + 4, shown.names[row], "start"))
+        parts.append(_label(LABEL_WIDTH - 8, y + 4, words[row], "end"))
+        parts.append(_label(LABEL_WIDTH + BAR_WIDTH + 8, y + 4, words[row], "start"))
         for column in np.argsort(-line)[:LINES_A_WORD].tolist():
             parts.append(
                 f'<line x1="{LABEL_WIDTH}" y1="{y}" x2="{LABEL_WIDTH + BAR_WIDTH}" y2="{column * ROW + 12}" '
                 f'stroke="var(--series-0)" stroke-width="1.6" stroke-opacity="{_strength(float(line[column]))}"/>'
             )
-    size = 2 * LABEL_WIDTH + BAR_WIDTH, len(words) * ROW + 6
+    size = 2 * LABEL_WIDTH + BAR_WIDTH, len(maps.words) * ROW + 6
     return _svg(*size, f"Attention between words, layer {layer + 1}", "".join(parts))
 
 
-class _Shown:
-    """columns: of the attention's groups, the words' and last the special tokens'. names: of these."""
-
-    def __init__(self, columns: NDArray[np.int64], names: list[str]):
-        self.columns, self.names = columns, names
-
-    @classmethod
-    def of(cls, found: Explanation) -> _Shown:
-        held: AttentionMaps = found.attention
-        words = [found.words[number] for number in held.words.tolist()]
-        columns = [*strongest(words), len(words)]
-        return cls(np.array(columns), [*(words[column].word for column in columns[:-1]), SPECIAL])
+def _named(found: Explanation) -> tuple[AttentionMaps, list[str]]:
+    """The attention that is drawn, and the names of its columns."""
+    maps = found.strongest_attention(MOST_WORDS)
+    return maps, [*(found.words[number].word for number in maps.words.tolist()), SPECIAL]
 
 
 def _strength(value: float) -> str:

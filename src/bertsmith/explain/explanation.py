@@ -124,6 +124,12 @@ class Explanation:
     prediction: Any
     attention: AttentionMaps
 
+    def strongest_attention(self, most: int) -> AttentionMaps:
+        """That of the words with the largest scores, at most so many, and of the special tokens."""
+        held = self.attention.words
+        strongest = sorted(range(len(held)), key=lambda place: -abs(self.words[held[place]].score))[:most]
+        return self.attention.among(sorted(strongest))
+
     def to_dict(self, *, with_attention: bool = False) -> dict[str, Any]:
         """As JSON, without the prediction."""
         held = {"verdict": self.faithfulness.verdict, "completeness": self.completeness and asdict(self.completeness)}

@@ -48,13 +48,14 @@ class Faithfulness:
                 "Hardly anything changes without the words named first: what the model says of this text does not rest "
                 "on a few of its words."
             )
-        share = f"{self.beaten:.0%} of {self.num_random} random orders"
+        of = f"{self.num_random} random orders"
+        share = f"all of {of}" if self.beaten == 1 else f"{self.beaten:.0%} of {of}"
         if self.beaten >= 0.9:
             return f"Without the words named first the prediction loses more than in {share}."
         if self.beaten > 0.5:
             return f"Weak: without the words named first the prediction loses more than in {share}; read with care."
         return (
-            f"Not shown: without the words named first the prediction loses more than in only {share}; "
+            f"Not shown: without the words named first the prediction loses more than in {share} only; "
             "this explanation does not say what the prediction rests on."
         )
 

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from bertsmith.artifact import load_artifact
 from bertsmith.errors import SettingsError
+from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import predictors_of
 from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.recipes.chat import open_assistant
@@ -189,7 +191,13 @@ def _models(settings: ServeSettings, progress: Progress) -> list[Served]:
     predictors = predictors_of(
         artifacts, device=settings.device, precision=settings.precision, batch_invariant=settings.batch_invariant
     )
-    return [Served(*parts) for parts in zip(names, predictors, hashes, strict=True)]
+    reopened = [partial(_as_saved, folder, settings.device) for _, folder in named]
+    return [Served(*parts) for parts in zip(names, predictors, hashes, reopened, strict=True)]
+
+
+def _as_saved(folder: Path, device: str) -> Predictor:
+    """For explanations: the copies that predict have no gradients."""
+    return Predictor.of(load_artifact(folder), device=device, precision="fp32")
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -209,7 +209,9 @@ def _route_of(scope: Scope) -> str:
 def _known(path: str) -> str:
     if path in OPEN_PATHS or path in _PATHS:
         return path
-    return "/v1/models/{name}/predict" if path.startswith("/v1/models/") else "other"
+    if not path.startswith("/v1/models/"):
+        return "other"
+    return "/v1/models/{name}/" + ("explain" if path.endswith("/explain") else "predict")
 
 
 _PATHS = frozenset({"/metrics", *(route.path for route in ROUTES)})

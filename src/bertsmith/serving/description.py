@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from bertsmith.serving.routes import MOST_FILLS, MOST_HITS, ROUTES, Route
+from bertsmith.explain.explanation import EXPLAINERS
+from bertsmith.serving.routes import MOST_FILLS, MOST_HITS, MOST_RANDOM, MOST_STEPS, ROUTES, Route, explain
 from bertsmith.serving.served import House, Served
 
 Schema = dict[str, Any]
@@ -232,6 +233,38 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "/chat": _object({"text": TEXT, "conversation": TEXT, "timing": _ref("Timing")}, ("text",)),
 }
+EXPLAINING: Mapping[str, Schema] = {
+    "explainer": {"enum": list(EXPLAINERS)},
+    "target": {**TEXT, "description": "what to explain, a label say; what the model predicts unless given"},
+    "max_steps": {"type": "integer", "minimum": 1, "maximum": MOST_STEPS},
+    "num_random": {"type": "integer", "minimum": 0, "maximum": MOST_RANDOM},
+}
+EXPLANATION = _object(
+    {
+        "words": _list(
+            _object(
+                {
+                    "word": TEXT,
+                    "score": {"type": "number"},
+                    "start": {"type": "integer"},
+                    "end": {"type": "integer"},
+                    "text": {**TEXT, "description": "name of the text that start and end count in"},
+                },
+                ("word", "score", "start", "end", "text"),
+            )
+        ),
+        "target": {"type": "object"},
+        "faithfulness": {"type": "object"},
+        "explainer": TEXT,
+        "texts": _list(_object({"name": TEXT, "text": TEXT}, ("name", "text"))),
+        "coverage": {"type": "object"},
+        "attention": {"type": "object"},
+        "model": _ref("ModelIdentity"),
+        "usage": _ref("Usage"),
+        "timing": _ref("Timing"),
+    },
+    ("words", "target", "faithfulness", "model"),
+)
 REFUSALS = {
     "400": "no JSON, or JSON that is not taken",
     "401": "no key, or none that is known",
@@ -256,7 +289,7 @@ def describe(app: FastAPI, house: House) -> Schema:
             paths[route.path] = _operation(route, BODIES.get(route.path), ANSWERS[route.path])
             continue
         for served in house.models.values():
-            body, answer = _of_task(served, schemas)
+            body, answer = _of_task(route, served, schemas)
             paths[route.path.format(name=served.name)] = _operation(route, body, answer, served)
     info = {"title": app.title, "version": app.version, "description": app.description}
     security = {"key": {"type": "http", "scheme": "bearer"}}
@@ -270,7 +303,9 @@ def describe(app: FastAPI, house: House) -> Schema:
 
 
 def _operation(route: Route, body: Schema | None, answer: Schema, served: Served | None = None) -> Schema:
-    summary = route.summary if served is None else f"What {served.name} ({served.task_name}) says of each input."
+    summary = (
+        route.summary if served is None else f"{route.summary.removesuffix('.')}: {served.name} ({served.task_name})"
+    )
     operation: Schema = {
         "summary": summary.removesuffix("."),
         "operationId": f"{route.endpoint.__name__}{'' if served is None else '_' + served.name}",
@@ -287,10 +322,13 @@ def _operation(route: Route, body: Schema | None, answer: Schema, served: Served
     return {route.method.lower(): operation}
 
 
-def _of_task(served: Served, schemas: dict[str, Schema]) -> tuple[Schema, Schema]:
+def _of_task(route: Route, served: Served, schemas: dict[str, Schema]) -> tuple[Schema, Schema]:
     """Body and answer of a model's own route; what they refer to is put into `schemas`."""
     task = served.predictor.task
     request = _schema_of(task.Request, "validation", schemas)
+    if route.endpoint is explain:
+        body = {"input": {"anyOf": [TEXT, request]}, **EXPLAINING, "deadline_ms": DEADLINE}
+        return _object(body, ("input",), closed=True), EXPLANATION
     prediction = _schema_of(task.Prediction, "serialization", schemas)
     inputs = {"type": "array", "items": {"anyOf": [TEXT, request]}, "minItems": 1}
     body = _object({"inputs": inputs, "deadline_ms": DEADLINE}, ("inputs",), closed=True)

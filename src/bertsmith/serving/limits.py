@@ -17,6 +17,9 @@ class LimitSettings(Settings):
         16, ge=1, description="of lists and objects within one another in a body; deeper ones get 400"
     )
     max_tokens_per_request: int = Field(262_144, ge=1, description="of all inputs of a request; more get 413")
+    max_explained_tokens: int = Field(
+        512, ge=1, description="that an explanation is computed from, in all windows; more get 413"
+    )
     max_queue_seconds: float = Field(
         1.0,
         gt=0,

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
+from bertsmith.explain.explanation import ExplainerSettings
+from bertsmith.explain.explanation import explain as explained
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import with_settings
 from bertsmith.search.vectors import normalized
@@ -29,13 +31,15 @@ from bertsmith.serving.bodies import (
     text_of,
     texts_of,
 )
-from bertsmith.serving.errors import invalid
+from bertsmith.serving.errors import invalid, too_large
 from bertsmith.serving.served import House, Outcome, Served, unless_long
 
 Body: TypeAlias = Mapping[str, Any]
 MOST_FILLS = 100
 MOST_HITS = 1_000
 LONGEST_ID = 200
+MOST_STEPS, MOST_RANDOM, SHOWN_WORDS = 256, 20, 32
+"""Of an explanation: gradients, random orders to compare with, and words whose attention is told."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,30 @@ async def predict(asked: Asked) -> bytes:
     outcome = await asked.house.answer(served, asked.house.requests(served, inputs), asked.deadline)
     predictions = served.answer.dump_json(outcome.predictions)
     return b'{"predictions":' + predictions + b"," + _json(_facts(asked, served, outcome))[1:]
+
+
+async def explain(asked: Asked) -> bytes:
+    """Which words made a model's answer to one input, and how far that can be believed."""
+    house, body = asked.house, asked.body
+    served = house.model(asked.model)
+    check_names(body, ("input", "explainer", "target", "max_steps", "num_random", "deadline_ms"))
+    if "input" not in body:
+        raise invalid("input: expected what predict takes as one of its inputs, found nothing")
+    check_texts([body.get("explainer"), body.get("target")], house.limits)
+    names = {name: text_of(body, name) for name in ("explainer", "target") if body.get(name) is not None}
+    numbers = {
+        "max_steps": number_of(body, "max_steps", MOST_STEPS, 1, MOST_STEPS),
+        "num_random": number_of(body, "num_random", 5, 0, MOST_RANDOM),
+    }
+    (request,) = house.requests(served, [body["input"]])
+    (windows,) = await house.encoded(served, [request])
+    num_tokens, most = sum(window.num_tokens for window in windows), house.limits.max_explained_tokens
+    if num_tokens > most:
+        raise too_large(f"{num_tokens:,} tokens, at most {most:,} are explained at once")
+    settings = ExplainerSettings(**names, **numbers)
+    found = await house.done(lambda: explained(served.explained_by, request, settings), asked.deadline)
+    facts = {"model": served.identity, "usage": {"num_tokens": num_tokens}, "timing": asked.timing()}
+    return _json({**found.to_dict(), "attention": found.strongest_attention(SHOWN_WORDS).to_dict(), **facts})
 
 
 async def embeddings(asked: Asked) -> bytes:
@@ -220,6 +248,7 @@ class Route:
 ROUTES = (
     Route("/v1/models", models, "The models that are served, what they are asked and what they may answer.", "GET"),
     Route("/v1/models/{name}/predict", predict, "What a model says of each input."),
+    Route("/v1/models/{name}/explain", explain, "Which words made an answer, and how far to believe that."),
     Route("/v1/embeddings", embeddings, "Texts as vectors, in OpenAI's shape."),
     Route("/similarity", similarity, "How alike a text and others are: the cosine of their vectors."),
     Route("/rerank", rerank, "Documents in the order of their relevance to a query."),

@@ -29,11 +29,15 @@ INLINE_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class Served:
-    """A model under its name. sha256: of its weights, by its record; empty for a model that has none."""
+    """A model under its name. sha256: of its weights, by its record; empty for a model that has none.
+
+    reopen: loads it anew, in fp32 and with an encoder of its own, for explanations; None: `predictor` is such a one.
+    """
 
     name: str
     predictor: Predictor
     sha256: str = ""
+    reopen: Callable[[], Predictor] | None = None
 
     @property
     def task_name(self) -> str:
@@ -43,6 +47,11 @@ class Served:
     def answer(self) -> TypeAdapter[Any]:
         """Predictions as JSON."""
         return TypeAdapter(list[self.predictor.task.Prediction])  # type: ignore[name-defined]
+
+    @cached_property
+    def explained_by(self) -> Predictor:
+        """The model as explanations need it; loaded when the first is asked for, and kept."""
+        return self.predictor if self.reopen is None else self.reopen()
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -134,7 +143,7 @@ class House:
     async def answer(self, served: Served, requests: Sequence[Any], deadline: float | None = None) -> Outcome:
         """What the model says of each request, in their order. deadline: by the monotonic clock."""
         deadline = time.monotonic() + self.limits.deadline_seconds if deadline is None else deadline
-        encoded = await self._encoded(served, requests)
+        encoded = await self.encoded(served, requests)
         windows = [window for row in encoded for window in row]
         num_tokens = sum(window.num_tokens for window in windows)
         if num_tokens > self.limits.max_tokens_per_request:
@@ -159,7 +168,8 @@ class House:
         except BertsmithError as error:
             raise invalid(str(error)) from None
 
-    async def _encoded(self, served: Served, requests: Sequence[Any]) -> list[list[Window]]:
+    async def encoded(self, served: Served, requests: Sequence[Any]) -> list[list[Window]]:
+        """The windows of each request; what is wrong with one becomes a 422."""
         predictor = served.predictor
 
         def encode() -> list[list[Window]]:

@@ -7,8 +7,8 @@ import { element } from "./dom.js";
 export const slice = (text, start, end) => Array.from(text).slice(start, end).join("");
 
 /**
- * The text as a paragraph; each of `spans` {start, end, tag, tint, title} is a <mark> with its tag behind it.
- * Of two that overlap, the earlier one is marked.
+ * The text as a paragraph; each of `spans` {start, end, tag, tint, title, share} is a <mark> with its tag behind it.
+ * share: how strong the tint is, from 0 to 1. Of two that overlap, the earlier one is marked.
  */
 export function marked(text, spans) {
   const points = Array.from(text);
@@ -18,7 +18,12 @@ export function marked(text, spans) {
     if (span.start < at || span.end <= span.start) continue;
     parts.push(points.slice(at, span.start).join(""));
     const tag = span.tag && element("span", { class: "tag" }, span.tag);
-    parts.push(element("mark", { class: tint(span.tint ?? 0), title: span.title }, points.slice(span.start, span.end).join(""), tag));
+    const mark = element("mark", { class: tint(span.tint ?? 0), title: span.title }, points.slice(span.start, span.end).join(""), tag);
+    if (span.share !== undefined) {
+      mark.classList.add("weighed");
+      mark.style.setProperty("--strength", `${Math.round(60 * span.share)}%`);
+    }
+    parts.push(mark);
     at = span.end;
   }
   parts.push(points.slice(at).join(""));

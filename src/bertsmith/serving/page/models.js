@@ -5,6 +5,7 @@ import { element } from "./dom.js";
 import { count } from "./numbers.js";
 import { askingPanel } from "./panel.js";
 import { taskOf } from "./tasks.js";
+import { why } from "./why.js";
 
 export function modelPanel(model, refresh) {
   const task = taskOf(model);
@@ -18,6 +19,7 @@ export function modelPanel(model, refresh) {
     example: task.example && (() => task.example(model)),
     request: (values) => ({ path: `v1/models/${encodeURIComponent(model.name)}/predict`, body: { inputs: task.inputs(values) } }),
     show: (answer, values) => task.show(answer.predictions, values, model),
+    why: (values) => why(model, task.explained?.(values) ?? task.inputs(values)[0]),
   };
   return askingPanel(asking, refresh);
 }

@@ -17,6 +17,9 @@ export function percent(share) {
 /** A similarity or a score, to two or three digits. */
 export const decimal = (number, digits = 2) => number.toFixed(digits).replace("-", "\u2212");
 
+/** A score that may be for or against: "+0.42", "−0.10". */
+export const signed = (number, digits = 2) => (number > 0 ? "+" : "") + decimal(number, digits);
+
 export function milliseconds(number) {
   return number < 1000 ? `${number.toFixed(number < 10 ? 1 : 0)} ms` : `${(number / 1000).toFixed(1)} s`;
 }

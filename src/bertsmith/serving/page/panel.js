@@ -7,8 +7,9 @@ import { copyButton } from "./copying.js";
 import { notices, timing } from "./notices.js";
 
 /**
- * The panel of `asking`: {title, kind, does, facts: [[name, node]], specs, verb, example, request, show}.
+ * The panel of `asking`: {title, kind, does, facts: [[name, node]], specs, verb, example, request, show, why}.
  * request(values) gives the {path, body} to send; show(answer, values) gives what people see, {headline, details}.
+ * why(values): what explains the answer, if anything does.
  * refresh(): called where the server wants a key.
  */
 export function askingPanel(asking, refresh) {
@@ -43,7 +44,7 @@ export function askingPanel(asking, refresh) {
     try {
       const { path, body } = request();
       const answer = await send(path, body, mine.signal);
-      result.show(answer, asking.show(answer, given));
+      result.show(answer, asking.show(answer, given), asking.why?.(given));
     } catch (problem) {
       if (mine.signal.aborted) return;
       result.refuse(problem, () => form.requestSubmit());
@@ -77,8 +78,7 @@ function resultBox() {
   return {
     element: box,
     wait: () => box.setAttribute("aria-busy", "true"),
-    // An explanation of the answer is one more part, beside the raw one.
-    show: (answer, shown) => fill(shown.headline, notices(answer), shown.details, timing(answer), disclosure("Raw answer", () => raw(answer))),
+    show: (answer, shown, why) => fill(shown.headline, notices(answer), shown.details, why, timing(answer), disclosure("Raw answer", () => raw(answer))),
     refuse: (problem, again) => fill(refusal(problem, again)),
   };
 }

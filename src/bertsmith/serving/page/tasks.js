@@ -55,6 +55,7 @@ const TASKS = {
     verb: "Compare",
     fields: () => [{ name: "texts", label: "Texts", kind: "list", item: "Text", least: 2 }],
     inputs: ({ texts }) => texts.map((text) => ({ text })),
+    explained: ({ texts: [text, pair] }) => ({ text, text_pair: pair }),
     example: () => ({ texts: ["How do I reset my password?", "I cannot log in any more.", "The parcel has not arrived."] }),
     show: results.vectors,
   },

@@ -1,0 +1,96 @@
+// Why a model answers as it does: the words of a request on tints, how far that can be believed, and attention.
+// Fetched when it is opened, for it takes many times as long as the answer.
+
+import { send } from "./api.js";
+import { heads, lines } from "./attention.js";
+import { bars } from "./bars.js";
+import { element, freshId } from "./dom.js";
+import { marked } from "./marked.js";
+import { milliseconds, percent, signed } from "./numbers.js";
+import { refusal } from "./panel.js";
+
+const EXPLAINERS = [
+  ["integrated_gradients", "Integrated gradients"],
+  ["occlusion", "Occlusion"],
+  ["gradient_x_input", "Gradient × input"],
+  ["attention", "Attention"],
+  ["rollout", "Attention rollout"],
+];
+
+/** What opens under an answer; `input` is what the model was asked. */
+export function why(model, input) {
+  const shown = element("div", { class: "details" });
+  const explainer = element("select", { id: freshId() }, EXPLAINERS.map(([value, text]) => element("option", { value }, text)));
+  const target = element("input", { id: freshId(), placeholder: "what the model said", autocomplete: "off" });
+  let asked = null;
+  const ask = async () => {
+    asked?.abort();
+    const mine = (asked = new AbortController());
+    shown.setAttribute("aria-busy", "true");
+    const body = { input, explainer: explainer.value, ...(target.value && { target: target.value }) };
+    try {
+      const answer = await send(`v1/models/${encodeURIComponent(model.name)}/explain`, body, mine.signal);
+      shown.replaceChildren(...explanation(answer));
+    } catch (problem) {
+      if (mine.signal.aborted) return;
+      shown.replaceChildren(refusal(problem, ask));
+    }
+    shown.removeAttribute("aria-busy");
+  };
+  const form = element(
+    "form",
+    { class: "small-form" },
+    element("div", { class: "field small" }, element("label", { for: explainer.id }, "Explained by"), explainer),
+    element("div", { class: "field small" }, element("label", { for: target.id }, "What to explain"), target),
+    element("div", { class: "buttons" }, element("button", {}, "Explain")),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask();
+  });
+  explainer.addEventListener("change", ask);
+  const box = element("details", { class: "why" }, element("summary", {}, "Why this answer"), form, shown);
+  box.addEventListener("toggle", () => box.open && shown.childElementCount === 0 && ask());
+  return box;
+}
+
+function explanation({ target, words, texts, faithfulness, coverage, attention, timing }) {
+  const number = target.probability === null ? signed(target.value) : percent(target.probability);
+  const largest = Math.max(...words.map(({ score }) => Math.abs(score))) || 1;
+  return [
+    element("p", { role: "status" }, element("strong", { dir: "auto" }, target.name), `, ${number}`),
+    element("p", { class: `callout ${tone(faithfulness)}` }, faithfulness.verdict),
+    ...partial(coverage),
+    ...texts.map((text) => said(text, words, largest, texts.length > 1)),
+    element("p", { class: "legend" }, key(0, "speaks for it"), key(4, "speaks against it")),
+    scores(words, largest),
+    element("h3", {}, "Where it looks"),
+    element("p", { class: "quiet" }, "Attention shows where the network looks, not why it decides."),
+    heads(attention, words),
+    lines(attention, words),
+    element("p", { class: "quiet" }, `Explained in ${milliseconds(timing.total_ms)}.`),
+  ];
+}
+
+const tone = ({ beaten }) => (beaten !== null && beaten <= 0.5 ? "warning" : "");
+
+function partial({ num_words: all, num_explained_words: explained, num_windows: windows }) {
+  if (explained === all) return [];
+  return [element("p", { class: "quiet" }, `Explained are ${explained} of ${all} words, in the part of ${windows} that the answer comes from.`)];
+}
+
+function said({ name, text }, words, largest, isNamed) {
+  const spans = words
+    .filter((word) => word.text === name && Math.abs(word.score) > 0.02 * largest)
+    .map(({ start, end, score }) => ({ start, end, title: signed(score, 3), tint: score > 0 ? 0 : 4, share: Math.abs(score) / largest }));
+  return element("div", {}, isNamed && element("h3", {}, name), marked(text, spans));
+}
+
+function scores(words, largest) {
+  const rows = [...words]
+    .sort((a, b) => Math.abs(b.score) - Math.abs(a.score))
+    .map(({ word, score }) => ({ name: word, share: Math.abs(score) / largest, value: signed(score, 3), chosen: score > 0, against: score < 0 }));
+  return bars(rows, 6);
+}
+
+const key = (tint, text) => [element("span", { class: `swatch tint-${tint}` }), element("span", {}, text)];
