@@ -36,7 +36,7 @@ from bertsmith.recipes.finetune import finetune, finetune_settings
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "explain.json", ROOT / "docs" / "explaining.md"
 BEGIN, END = "<!-- sst2: begin -->", "<!-- sst2: end -->"
-SEED, NUM_DRAWS, RANDOM, NUM_RANDOM = 0, 1000, "random", 5
+SEED, NUM_DRAWS, RANDOM, NUM_RANDOM = 0, 1000, "random", 3
 TENTHS = np.arange(1, 10) / 10
 
 
