@@ -71,8 +71,11 @@ def _checkpoint(folder: Path) -> Facts:
     facts: Facts = {
         "kind": "checkpoint",
         "format": checkpoint.table.format,
-        "encoder": checkpoint.encoder.model_dump(mode="json"),
+        "encoder": checkpoint.encoder.model_dump(mode="json", exclude={"knowledge"}),
     }
+    if (graph := checkpoint.encoder.knowledge) is not None:
+        num_facts = sum(len(entity.branches) for entity in graph.entities)
+        facts["knowledge"] = {"num_entities": len(graph.entities), "num_facts": num_facts}
     if isinstance(checkpoint.weights, SafeWeights):
         headers = checkpoint.weights.headers.values()
         facts["num_parameters"] = sum(math.prod(header.shape) for header in headers)

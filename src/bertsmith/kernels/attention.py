@@ -6,7 +6,7 @@ Shapes: T query tokens and S key tokens in all, N heads, D their width; per grou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -71,17 +71,41 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a layout's tokens are, if not one after another: sets of queries, each with the keys that all of it sees.
+
+    queries: [T], every query token once. keys: [S], of key tokens any, any number of times. What is seen in any
+    pattern is exact by this, in any back end, as long as tokens that see the same are few sets.
+    """
+
+    queries: Tensor
+    keys: Tensor
+
+    @cached_property
+    def back(self) -> Tensor:
+        """[T]: the place in the sets of each query token."""
+        back = torch.empty_like(self.queries)
+        back[self.queries] = torch.arange(len(self.queries), device=self.queries.device)
+        return back
+
+
+@dataclass(frozen=True)
 class Layout:
     """Which query token sees which key tokens: those of its own sequence and no others.
 
     causal: a query sees the keys up to its own place, counted from the end, so that one new query after K - 1 cached
-    keys sees all K.
+    keys sees all K. places: where the tokens of each sequence are; None: one after another.
     """
 
     query_lengths: tuple[int, ...]
     key_lengths: tuple[int, ...]
     causal: bool = False
     device: torch.device | None = None
+    places: Places | None = None
+
+    def at(self, places: Places) -> Layout:
+        """The same lengths, of tokens that are at these places."""
+        return replace(self, places=places)
 
     @cached_property
     def query_starts(self) -> Tensor:
@@ -162,6 +186,15 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     end is chosen here: the compiled kernel for bf16 on a CPU that can run it, FlashAttention for half precision on a
     GPU, else plain PyTorch.
     """
+    places = layout.places
+    if places is not None:
+        sets = query[places.queries], key[places.keys], value[places.keys]
+        return _attended(*sets, layout, dropout)[places.back]
+    return _attended(query, key, value, layout, dropout)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """The same of tokens that lie one after another."""
     if _fits_kernel(query, key, value, layout):
         seed, num_kept = native_ops.draw_seed(dropout), native_ops.num_kept_of(dropout)
         out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
@@ -187,7 +220,12 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
 
 
 def attention_probabilities(query: Tensor, key: Tensor, layout: Layout) -> list[Tensor]:
-    """What `packed_attention` weighs the values with, before dropout: one [N, Q, K] a sequence, in batch order."""
+    """What `packed_attention` weighs the values with, before dropout: one [N, Q, K] a sequence, in batch order.
+
+    Of a layout with places a sequence is one of its sets.
+    """
+    if layout.places is not None:
+        query, key = query[layout.places.queries], key[layout.places.keys]
     by_place: dict[int, Tensor] = {}
     for group in layout.groups:
         q, k = group.queries.take(query), group.keys.take(key)

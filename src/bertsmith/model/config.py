@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from bertsmith.model.feedforward import FeedForwardConfig, PlainFeedForward
+from bertsmith.model.knowledge import KnowledgeGraph
 from bertsmith.model.normalization import LayerNormalization, NormalizationConfig
 from bertsmith.model.positions import LearnedPositions, PositionConfig, RotaryPositions
 from bertsmith.settings import Settings
@@ -36,6 +37,7 @@ class EncoderConfig(Settings):
     positions: PositionConfig = LearnedPositions()
     feed_forward: FeedForwardConfig = PlainFeedForward()
     normalization: NormalizationConfig = LayerNormalization()
+    knowledge: KnowledgeGraph | None = Field(None, description="facts beside a text's entities (K-BERT); None: none")
 
     @property
     def head_width(self) -> int:

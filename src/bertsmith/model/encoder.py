@@ -5,16 +5,19 @@ Shapes: T tokens, M of them whose states are wanted, H hidden size.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.kernels.attention import Layout
 from bertsmith.model.attention import Attention, Capture
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.embeddings import Embeddings
 from bertsmith.model.feedforward import build_feed_forward
+from bertsmith.model.knowledge import Knowledge, SentenceTrees
 from bertsmith.model.normalization import Residual, build_norm
 from bertsmith.model.packed import Packed
 from bertsmith.model.positions import Rotary, Rotation, build_positions
@@ -67,6 +70,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(num_distinct_layers(config)))
         self.final_norm = final_norm(config)
+        self.knowledge = None if config.knowledge is None else Knowledge(config.knowledge)
 
     def forward(self, packed: Packed, capture: Capture | None = None, at: Tensor | None = None) -> Tensor:
         """-> the last hidden states, [T, H]; `capture` takes what else the caller wants of each layer.
@@ -79,6 +83,9 @@ class Encoder(nn.Module):
         if limit is not None and max(packed.lengths) > limit:
             raise DataError(f"a sequence of {max(packed.lengths)} tokens exceeds the model's {limit} positions: cut it")
         sees_all = capture is not None and (capture.want_hidden_states or capture.want_attentions)
+        trees = None if self.knowledge is None else self.knowledge.grown(packed, limit)
+        if trees is not None:
+            return self._forward_trees(packed, trees, capture, at)
         # Before the layers: it is drawn on the CPU, and a GPU is then not waited for in their midst.
         spare = 0 if capture is not None else self._num_spare(packed)
         layout = packed.layout if not spare else packed.layout_with(spare)
@@ -107,6 +114,28 @@ class Encoder(nn.Module):
             elif spare:
                 hidden = hidden[: packed.num_tokens]
         out: Tensor = self.final_norm(hidden)
+        return out
+
+    def _forward_trees(
+        self, packed: Packed, trees: SentenceTrees, capture: Capture | None, at: Tensor | None
+    ) -> Tensor:
+        """As `forward`, with branches behind the sequences, of which nobody is told."""
+        if capture is not None and capture.want_attentions:
+            raise SettingsError("a model with a knowledge graph keeps no attentions: its tokens see different ones")
+        grown = trees.packed
+        if packed.token_vectors is not None:
+            behind = self.embeddings.tokens(grown.input_ids[packed.num_tokens :])
+            grown = replace(grown, token_vectors=torch.cat([packed.token_vectors, behind]))
+        hidden: Tensor = self.embeddings(grown, self.positions)
+        rotation = self.positions.rotation(grown.position_ids)
+        for i in range(self.config.num_hidden_layers):
+            if capture is not None and capture.want_hidden_states:
+                capture.hidden_states.append(hidden[: packed.num_tokens])
+            hidden = self.layers[layer_index(self.config, i)](hidden, trees.layout, rotation, None)
+        hidden = hidden[: packed.num_tokens]
+        if capture is not None and capture.want_hidden_states:
+            capture.hidden_states.append(hidden)
+        out: Tensor = self.final_norm(hidden if at is None else hidden[sent(at, hidden.device)])
         return out
 
     def _num_spare(self, packed: Packed) -> int:

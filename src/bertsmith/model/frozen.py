@@ -77,9 +77,9 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
     kinds = {type(part) for part in copied.modules()}
     if number == "int8" and (FrozenLayer not in kinds or EncoderLayer in kinds):
         raise SettingsError(
-            "precision int8 is for layers as BERT's: layer norm after the sum, GELU, no rotary positions, no adapters "
-            f"apart (`bertsmith merge` puts them in), widths that are multiples of {LANES}, heads that are multiples "
-            "of 32 wide"
+            "precision int8 is for layers as BERT's: layer norm after the sum, GELU, no rotary positions, no knowledge "
+            "graph, no adapters apart (`bertsmith merge` puts them in), widths that are multiples of "
+            f"{LANES}, heads that are multiples of 32 wide"
         )
     return cast(Module, copied)
 
@@ -105,8 +105,13 @@ class _Freezer:
         self.done: dict[int, nn.Module] = {}
 
     def freeze(self, part: nn.Module, *, turns: bool = False) -> nn.Module:
-        """turns: whether the part belongs to an encoder whose queries and keys are turned by their positions."""
-        turns = turns or (isinstance(part, Encoder) and isinstance(part.positions, Rotary))
+        """turns: whether the part belongs to an encoder whose layers need more than their hidden states and lengths.
+
+        That is one whose queries and keys are turned by their positions, or one that puts facts beside entities.
+        """
+        turns = turns or (
+            isinstance(part, Encoder) and (isinstance(part.positions, Rotary) or part.knowledge is not None)
+        )
         if id(part) not in self.done:
             self.done[id(part)] = twin = self.replaced(part, turns) or copy(part)
             if type(twin) is type(part):

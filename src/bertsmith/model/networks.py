@@ -20,6 +20,7 @@ from bertsmith.model.crf import Crf
 from bertsmith.model.decoder import Decoder, DecoderCache
 from bertsmith.model.encoder import Encoder, initialize
 from bertsmith.model.feedforward import Activation, activate
+from bertsmith.model.knowledge import Knowledge, KnowledgeGraph
 from bertsmith.model.normalization import build_norm
 from bertsmith.model.packed import Packed
 from bertsmith.runtime.device import sent
@@ -73,6 +74,11 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
+
+    def know(self, graph: KnowledgeGraph) -> None:
+        """Put the facts of `graph` beside the texts from now on, instead of others; no weight depends on them."""
+        self.config = self.encoder.config = self.config.model_copy(update={"knowledge": graph})
+        self.encoder.knowledge = Knowledge(graph)
 
     def start_rest(self, missing: Collection[str]) -> None:
         """Once the weights of a checkpoint are in: a better start, out of those, for what it lacked (`missing`)."""

@@ -89,6 +89,7 @@ def is_hugging_face_bert(config: EncoderConfig) -> bool:
         and config.normalization.placement == "post"
         and config.embedding_width == config.hidden_size
         and config.num_distinct_layers in (None, config.num_hidden_layers)
+        and config.knowledge is None
     )
 
 

@@ -12,11 +12,13 @@ import torch
 from pydantic import Field, create_model
 
 from bertsmith.catalog import data_set
+from bertsmith.data.triples import KnowledgeSettings
 from bertsmith.errors import SettingsError
 from bertsmith.evaluation.evaluate import Evaluation
 from bertsmith.recipes.examples import DataSettings, Examples, load_examples
 from bertsmith.recipes.job import Job
 from bertsmith.recipes.kept_model import KeptModel
+from bertsmith.recipes.knowledge import inform, inputs_of
 from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, training_folder
 from bertsmith.recipes.start import (
     NEW_TRAINING,
@@ -59,6 +61,7 @@ class FinetuneSettings(DataSettings, ResumeSettings):
     tune: bool = Field(True, description="fit temperature and thresholds on the validation examples after training")
     new: NewModelSettings = NewModelSettings()
     adaptation: AdaptationSettings = AdaptationSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     training: TrainingSettings = TrainingSettings()
 
 
@@ -174,6 +177,8 @@ def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) ->
     for warning in warnings:
         progress.note(f"warning: {warning}")
     refuse_long(start, (*examples.train, *examples.validation, *examples.test))
+    inputs = inputs_of(start.task, start.tokenizer, examples.train)
+    informed = inform(start.network, start.tokenizer, settings.knowledge, inputs, progress)
     job = Job(
         folder,
         start.task,
@@ -182,7 +187,7 @@ def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) ->
         start.task.training_examples(examples.train),
         examples.validation,
         training,
-        examples.record(),
+        examples.record() | ({} if informed is None else {"knowledge": informed.record}),
         rate_factors(start.network, settings.adaptation),
         num_last_examples=(1 + settings.tune) * len(examples.validation) + len(examples.test),
     )

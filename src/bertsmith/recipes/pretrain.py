@@ -12,6 +12,7 @@ import torch
 from pydantic import BeforeValidator, Field
 
 from bertsmith.artifact import Artifact, save_artifact, start_network
+from bertsmith.data.triples import KnowledgeSettings
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.evaluate import evaluate_together
 from bertsmith.hub import resolve_folder
@@ -20,6 +21,7 @@ from bertsmith.model.checkpoints import read_config
 from bertsmith.model.networks import Network
 from bertsmith.model.presets import preset
 from bertsmith.recipes.job import Job
+from bertsmith.recipes.knowledge import inform
 from bertsmith.recipes.pretraining_data import open_corpora, pretraining_data
 from bertsmith.recipes.resume import ResumeSettings, finished, identity_of, training_folder
 from bertsmith.recipes.start import ModelName
@@ -62,6 +64,7 @@ class PretrainSettings(ResumeSettings):
     architecture: dict[str, Any] = Field({}, description="numbers and variants laid over the model size")
     validation_fraction: float = Field(0.01, ge=0, lt=1, description="share of the documents held out to evaluate on")
     task: PretrainingSettings = PretrainingSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     training: TrainingSettings = TrainingSettings(
         num_train_epochs=1, per_device_train_batch_size=64, learning_rate=5e-4, lr_scheduler_type="linear"
     )
@@ -98,6 +101,8 @@ def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
     if settings.task.max_length > network.config.max_position_embeddings:
         positions = network.config.max_position_embeddings
         raise SettingsError(f"max_length {settings.task.max_length} exceeds the model's {positions} positions")
+    ids = (corpus.sentence(place) for corpus in corpora.by_name.values() for place in range(corpus.num_sentences))
+    informed = inform(network, tokenizer, settings.knowledge, ids, progress)
     data = pretraining_data(
         corpora,
         task,
@@ -115,7 +120,7 @@ def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
         data.training,
         data.held_out,
         settings.training,
-        data.record,
+        data.record | ({} if informed is None else {"knowledge": informed.record}),
         num_evaluations=NUM_EVALUATIONS,
     )
 
@@ -144,6 +149,7 @@ def _pretrain(settings: PretrainSettings, progress: Progress, watch: Watch | Non
     with preparing():
         job = pretraining_job(settings, progress)
     made_with = {"task": job.task.to_dict(), "tokenizer": job.tokenizer.fingerprint, "data": job.data["corpus"]}
+    made_with |= {name: job.data[name] for name in ("knowledge",) if name in job.data}
     identity = identity_of(settings.training, job.network, made_with)
     result = finished(job.folder, settings, identity, progress, overwrite=settings.overwrite_output_dir)
     if result is None:
