@@ -178,6 +178,10 @@ def test_pairs_are_two_sentences_of_a_document_in_any_order() -> None:
             assert all(len(text) == 4 and len(set(text)) == 1 for text in texts)
             assert list(window.token_type_ids) == [0] * (border + 1) + [1] * (len(ids) - border - 1)
             assert "sentence" not in window.targets
+            if len(texts) == 2:  # [CLS] 1 2 3 4 [SEP], and its translation from 1 on again
+                assert window.position_ids is not None
+                assert window.position_ids.tolist() == [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
+                assert task.collate([window, window]).packed.position_ids.tolist() == [*window.position_ids] * 2
             seen.add(tuple(text[0] for text in texts))
     assert seen == {(5,), (5, 6), (6, 5), (5, 7), (7, 5), (6, 7), (7, 6)}
     assert task.build(toy_config()).sentence_head is None

@@ -27,7 +27,7 @@ class Window:
 
     input_ids, token_type_ids: [length]. targets: what the task's loss compares with, by name, empty for a request.
     num_cut_tokens: what truncation left out. continues: whether it is a further window of a text that was too long for
-    one.
+    one. position_ids: [length], where they do not count from 0.
     """
 
     input_ids: Sequence[int] | NDArray[Any]
@@ -35,6 +35,7 @@ class Window:
     targets: Mapping[str, Any] = field(default_factory=dict)
     num_cut_tokens: int = 0
     continues: bool = False
+    position_ids: NDArray[Any] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -100,8 +101,14 @@ class Batch:
 
 
 def pack(windows: Sequence[Window]) -> Packed:
-    """The windows' ids and token types, one after another."""
-    return Packed.of([window.input_ids for window in windows], [window.token_type_ids for window in windows])
+    """The windows' ids, token types and positions, one after another."""
+    packed = Packed.of([window.input_ids for window in windows], [window.token_type_ids for window in windows])
+    if all(window.position_ids is None for window in windows):
+        return packed
+    positions = concatenate(
+        np.arange(window.num_tokens) if window.position_ids is None else window.position_ids for window in windows
+    )
+    return replace(packed, position_ids=torch.from_numpy(positions))
 
 
 def rows_of(cut: Sequence[TextWindow], targets: Mapping[str, Any]) -> list[Window]:

@@ -255,7 +255,9 @@ class Pretraining(Task[FillMaskRequest, FillMaskPrediction]):
         targets: dict[str, Any] = {"places": masked.places, "labels": masked.labels}
         if sentence is not None:
             targets["sentence"] = sentence
-        return Window(masked.input_ids, types, targets, num_cut)
+        # Translations are not one after another: each counts its words from the same position (XLM, figure 1).
+        anew = np.arange(len(types)) - types * (len(first) + 1) if self.settings.sentence_task == "pair" else None
+        return Window(masked.input_ids, types, targets, num_cut, position_ids=anew)
 
     def _draw_pair(self, passage: Passage, rng: np.random.Generator) -> tuple[Ids, Ids | None, int | None]:
         """First text, second text and whether it follows, as the sentence task wants them, however long."""
