@@ -253,7 +253,7 @@ def _coverage(network: Seq2SeqNetwork, source: list[int], target: Generated) -> 
     ("settings", "said"),
     [
         ({"do_sample": True, "num_beams": 2}, "do_sample draws one target"),
-        ({"temperature": 0.5}, "temperature say how tokens are drawn: add do_sample"),
+        ({"temperature": 0.5}, "temperature: without a meaning where no token is drawn; add do_sample"),
         ({"coverage_penalty": 0.2}, "set num_beams above 1"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens 9 exceeds"),
         ({"num_beams": 0}, "num_beams"),

@@ -48,7 +48,7 @@ class GenerationSettings(Settings):
             raise ValueError("do_sample draws one target: leave num_beams at 1, or leave do_sample out")
         drawn = [name for name in ("temperature", "top_k", "top_p") if getattr(self, name) not in (None, 1.0)]
         if drawn and not self.do_sample:
-            raise ValueError(f"{', '.join(drawn)} say how tokens are drawn: add do_sample")
+            raise ValueError(f"{', '.join(drawn)}: without a meaning where no token is drawn; add do_sample")
         if self.coverage_penalty and self.num_beams == 1:
             raise ValueError("coverage_penalty chooses between beams: set num_beams above 1")
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
