@@ -40,6 +40,14 @@ def test_each_verb_writes_to_a_text(verb: str, writer: Path, capsys: pytest.Capt
     assert len(found["tokens"]) == len(found["probabilities"]) - found["finished"] <= 4
 
 
+def test_a_text_and_what_is_said_of_its_target(writer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(writer), "ba be", "--prefix", "da", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert found["text"].startswith("da")
+    assert main(["generate", str(writer), "ba be", "bo", "--prefix", "da"]) == 2
+    assert "one of the three" in capsys.readouterr().err
+
+
 def test_a_file_is_written_to_a_file(writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "ba be"}\n{"text": "da", "prefix": "bo"}\n')
     out = tmp_path / "out.jsonl"

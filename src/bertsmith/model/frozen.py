@@ -7,6 +7,7 @@ are. On a GPU layers of BERT's shape become bf16 throughout, and the rest stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import TypeVar, cast
 
@@ -20,7 +21,9 @@ from bertsmith.kernels.library import engine
 from bertsmith.kernels.linear import HAS_TILES, LANES, FrozenLinear
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.attention import Capture
+from bertsmith.model.decoder import DecoderLayer
 from bertsmith.model.encoder import Encoder, EncoderLayer
+from bertsmith.model.feedforward import activate
 from bertsmith.model.half_layer import PLAIN, HalfLayer, fits_half
 from bertsmith.model.networks import VocabularyHead
 from bertsmith.model.positions import Rotary, Rotation
@@ -59,6 +62,21 @@ class FrozenLayer(nn.Module):
         return out
 
 
+class FrozenVocabularyHead(nn.Module):
+    """A `VocabularyHead` with its weights, and the embeddings it multiplies by, laid out once: [M, H] -> [M, V]."""
+
+    def __init__(self, head: VocabularyHead, freeze: Callable[[Tensor, Tensor | None], nn.Module]):
+        super().__init__()
+        self.dense = freeze(head.dense.weight, head.dense.bias)
+        self.norm = head.norm
+        self.activation = head.activation
+        self.product = freeze(head._tied[0].weight, head.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        out: Tensor = self.product(self.norm(activate(self.activation, self.dense(hidden))))
+        return out
+
+
 def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = False) -> Module:
     """A copy of `network` that computes the same, rounded to `number`; it shares all weights that stay as they are.
 
@@ -86,7 +104,7 @@ def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = 
 
 def is_batch_invariant(network: nn.Module) -> bool:
     """Whether all products of this network are the compiled ones: then a text's result is the same in any batch."""
-    others = (nn.Linear, FrozenLinear, EncoderLayer, HalfLayer, VocabularyHead)
+    others = (nn.Linear, FrozenLinear, EncoderLayer, DecoderLayer, HalfLayer, VocabularyHead)
     return not any(isinstance(part, others) for part in network.modules())
 
 
@@ -125,14 +143,19 @@ class _Freezer:
         """What stands in the copy for this part and all within it; None where its parts are looked at one by one."""
         if type(part) in PLAIN:
             return self._linear(cast(nn.Linear, part))
+        if isinstance(part, VocabularyHead):
+            return FrozenVocabularyHead(part, self._product)
         if isinstance(part, EncoderLayer) and self.with_kernels and not turns and _fits(part):
             return FrozenLayer(part, self.number)
         return None
 
     def _linear(self, part: nn.Linear) -> nn.Module:
-        if self.with_kernels and part.in_features % LANES == 0:
-            return PackedLinear(part.weight, part.bias)
-        return FrozenLinear(part.weight, part.bias)
+        return self._product(part.weight, part.bias)
+
+    def _product(self, weight: Tensor, bias: Tensor | None) -> nn.Module:
+        if self.with_kernels and weight.shape[1] % LANES == 0:
+            return PackedLinear(weight, bias)
+        return FrozenLinear(weight, bias)
 
 
 class _Halver(_Freezer):

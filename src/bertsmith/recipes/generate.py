@@ -69,10 +69,11 @@ def generate(settings: WriteSettings, progress: Progress | None = None) -> Predi
         raise SettingsError(f"{settings.folder}: a model for {name}, which writes no texts{hint}")
     said = settings.generation.said()
     task = {**settings.task, **({"generation": said} if said else {})}
-    plain = {
-        name: getattr(settings, name) for name in PredictSettings.model_fields if name in settings.model_fields_set
-    }
-    return predict(PredictSettings(**{**plain, "folder": settings.folder, "task": task}), progress)
+    said_of_all = settings.model_fields_set & set(PredictSettings.model_fields)
+    plain = {name: getattr(settings, name) for name in said_of_all} | {"task": task}
+    if len(settings.text) == 1 and settings.request:  # a text, and what else is said of its target
+        plain |= {"text": (), "request": {"text": settings.text[0], **settings.request}}
+    return predict(PredictSettings(**plain), progress)
 
 
 def _by_mask_predict(settings: GenerateSettings, progress: Progress) -> PredictReport:
