@@ -30,6 +30,7 @@ FLAGS = {
     "attention.cpp": VECTORS,
     "residual.cpp": VECTORS,
     "gelu.cpp": VECTORS,
+    "scores.cpp": VECTORS,
     "layer.cpp": (*VECTORS, "-mavx512vnni"),
     "linear.cpp": VECTORS,
     "adamw.cpp": VECTORS,

@@ -36,6 +36,7 @@ SIGNATURES = {
     "bertsmith_linear_backward_weight": (*(POINTER,) * 4, WHOLE, WHOLE, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
     "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
+    "bertsmith_score_rows": (POINTER, WHOLE, WHOLE, POINTER, POINTER, POINTER),
 }
 """The C interface of `native/`, argument by argument."""
 

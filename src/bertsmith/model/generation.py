@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bertsmith.kernels.scores import ScoreRows, score_rows
 from bertsmith.model.decoder import DecoderCache
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
@@ -123,27 +124,36 @@ class _Writer:
     def is_last_step(self) -> bool:
         return self.step == self.max_new_tokens
 
-    def next_scores(self) -> tuple[Tensor, Tensor]:
-        """[R, V]: the score of each token to come next, -inf for what may not; [R]: what makes them log-probabilities.
+    def next_scores(self) -> tuple[Tensor, ScoreRows]:
+        """[R, V]: the score of each token to come next, -inf for what may not; and of each row what `ScoreRows` says.
 
-        A token's log-probability is its score less that of its row: few are asked for, of a whole vocabulary.
+        A token's log-probability is its score less the row's `log_sums`: few are asked for, of a whole vocabulary.
         """
         rows = len(self.alive) * self.num_beams
         last = self.written[:, -1] if self.step else torch.full((rows,), self.frame.first_id, device=self.device)
         target = Packed(last, torch.zeros_like(last), torch.full_like(last, self.step), (1,) * rows)
         lengths = tuple(self.lengths[place] for place in self.alive)
-        scores = self.network.decode(target, self.states, lengths, self.cache).float()
-        norms = scores[:, 0] - scores.log_softmax(-1)[:, 0]  # logsumexp is five times slower
+        scores = self.network.decode(target, self.states, lengths, self.cache)
         if self.cache.want_coverage:
             looked = self.cache.coverage
             self.looked = [a + b for a, b in zip(self.looked, looked, strict=True)] if self.looked else looked
+        found = score_rows(scores)
+        if not self._is_bound():
+            return scores, found
+        scores = scores.float()
         if self.step < self.settings.min_new_tokens:
             scores[:, self.frame.last_id] = NEVER
         if self.settings.no_repeat_ngram_size:
             self._forbid_repeats(scores, self.settings.no_repeat_ngram_size)
         if self.frame.prefixes:
-            self._force(scores, norms)
-        return scores, norms
+            self._force(scores, found.log_sums)
+        best, places = scores.max(-1)
+        return scores, ScoreRows(best, places, found.log_sums)
+
+    def _is_bound(self) -> bool:
+        """Whether there are tokens that may not, or must, come next."""
+        settings = self.settings
+        return self.step < settings.min_new_tokens or settings.no_repeat_ngram_size > 0 or bool(self.frame.prefixes)
 
     def append(self, tokens: Tensor, log_probabilities: Tensor) -> None:
         """[R] each."""
@@ -194,23 +204,22 @@ def _singly(writer: _Writer, source: Packed) -> list[Generated]:
     draws = _draws(source, settings.sampling_seed, writer.max_new_tokens) if settings.do_sample else None
     results: dict[int, Generated] = {}
     while writer.alive:
-        scores, norms = writer.next_scores()
-        if draws is None:
-            best, tokens = scores.max(-1)
-        else:
+        scores, found = writer.next_scores()
+        best, tokens = found.best, found.places
+        if draws is not None:
             chances = torch.from_numpy(draws[writer.alive, writer.step]).to(scores.device)
-            tokens = _drawn(scores, chances, settings)
+            tokens = _drawn(scores.float(), chances, settings)
             best = scores.gather(-1, tokens[:, None]).squeeze(-1)
-        writer.append(tokens, best - norms)
+        writer.append(tokens, best.float() - found.log_sums)
         ends = (tokens == last_id).tolist()
         over = [True] * len(ends) if writer.is_last_step else ends
         if not any(over):
             continue
-        written, found = writer.written.tolist(), writer.log_probabilities.tolist()
+        written, probable = writer.written.tolist(), writer.log_probabilities.tolist()
         for row, place in enumerate(writer.alive):
             if over[row]:
                 ids = written[row][:-1] if ends[row] else written[row]
-                results[place] = Generated(ids, found[row], ends[row])
+                results[place] = Generated(ids, probable[row], ends[row])
         going_on = [not is_over for is_over in over]
         writer.keep(torch.tensor(going_on).nonzero().squeeze(1).to(writer.device), going_on)
     return [results[place] for place in range(len(source.lengths))]
@@ -260,10 +269,10 @@ def _beams(writer: _Writer) -> list[Generated]:
     totals[:, 0] = 0.0
     while writer.alive:
         num_alive = len(writer.alive)
-        scores, norms = writer.next_scores()
+        scores, of_rows = writer.next_scores()
         # The best 2k of a source's rows are among the best 2k of each row.
-        candidates, tokens = scores.topk(min(2 * k, scores.shape[-1]), dim=-1)
-        found = candidates - norms[:, None]
+        candidates, tokens = scores.float().topk(min(2 * k, scores.shape[-1]), dim=-1)
+        found = candidates - of_rows.log_sums[:, None]
         best, places = (totals.view(-1, 1) + found).view(num_alive, -1).topk(2 * k, dim=-1)
         rows = places // tokens.shape[1] + torch.arange(num_alive, device=device)[:, None] * k
         tokens = tokens.view(num_alive, -1).gather(1, places)
