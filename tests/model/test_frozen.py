@@ -21,7 +21,7 @@ from bertsmith.model.attention import Capture
 from bertsmith.model.checkpoints import save_weights
 from bertsmith.model.encoder import EncoderLayer
 from bertsmith.model.frozen import FrozenLayer, frozen, is_batch_invariant
-from bertsmith.model.networks import BareNetwork, PretrainingNetwork, SequenceNetwork
+from bertsmith.model.networks import BareNetwork, PretrainingNetwork, Seq2SeqNetwork, SequenceNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.runtime.device import has_bf16
 
@@ -141,8 +141,22 @@ def test_amx_tiles_are_preferred_except_where_bits_must_not_change(monkeypatch: 
 
 
 @needs_kernels
-def test_a_head_through_the_tied_table_may_differ_by_batch() -> None:
-    assert not is_batch_invariant(frozen(PretrainingNetwork(toy_config(**WIDE)).eval()))
+@pytest.mark.usefixtures("without_tiles")
+def test_a_head_through_the_tied_table_is_laid_out_once_and_the_same_in_any_batch() -> None:
+    network = PretrainingNetwork(toy_config(**WIDE)).eval()
+    twin = frozen(network)
+    assert kinds(twin) == {"FrozenLayer", "PackedLinear"}
+    assert is_batch_invariant(twin)
+    with torch.inference_mode():
+        together = PACKED.split(twin(PACKED).tokens)
+        for ids, rows in zip(PACKED.split(PACKED.input_ids), together, strict=True):
+            assert torch.equal(twin(Packed.of([ids.tolist()])).tokens, rows)
+        torch.testing.assert_close(twin(PACKED).tokens.float(), network(PACKED).tokens, atol=0.05, rtol=0.05)
+
+
+@needs_kernels
+def test_a_decoder_may_differ_by_batch() -> None:
+    assert not is_batch_invariant(frozen(Seq2SeqNetwork(toy_config(**WIDE)).eval()))
 
 
 @needs_kernels
