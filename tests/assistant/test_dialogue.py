@@ -222,6 +222,17 @@ def test_the_last_turns_are_read_in_their_order(tmp_path: Path, kept: bool) -> N
     assert len(transcripts.turns("c")) == (300 if kept else MOST_TURNS)
 
 
+def test_what_is_remembered_is_bounded_whoever_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bertsmith.assistant.transcripts.MOST_CHARACTERS", 1_000)
+    transcripts = RememberedTranscripts()
+    for number in range(20):
+        transcripts.add(f"c{number}", [Turn("user", "x" * 99), Turn("agent", "y")])
+    assert [len(transcripts.turns(f"c{number}")) for number in range(20)] == 10 * [0] + 10 * [2]
+    transcripts.add("long", [Turn("user", "x" * 5_000)])
+    assert len(transcripts.turns("long")) == 1
+    assert transcripts.turns("c19") == []
+
+
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "talk.sqlite"
     transcripts = TranscriptFile(path)

@@ -11,6 +11,8 @@ from toys import toy_config, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.cli.main import main
+from bertsmith.errors import SettingsError
+from bertsmith.recipes.search import filters_of
 from bertsmith.tasks.embedding import Embedding, EmbeddingSettings
 from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
@@ -97,6 +99,16 @@ def test_an_index_on_qdrant_is_made_changed_and_searched(place: Path, capsys: py
     code, _, said = run(capsys, "search", "another", "ba", "--qdrant-url", place / "server")
     assert code == 1
     assert "no collection 'another'" in said
+
+
+def test_a_filter_is_cut_at_its_first_sign() -> None:
+    assert filters_of(("url=a?b>=c", "year<2020", "year>1999")) == {"url": "a?b>=c", "year": {"lt": 2020, "gt": 1999}}
+
+
+@pytest.mark.parametrize("texts", [("year>=2020", "year=2021"), ("year=2021", "year>=2020")])
+def test_a_value_and_a_border_of_one_name_are_refused(texts: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match="'year' is asked for"):
+        filters_of(texts)
 
 
 @pytest.mark.parametrize(

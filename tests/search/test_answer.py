@@ -256,6 +256,8 @@ def test_what_cannot_be_asked_is_said(folder: Path, tmp_path: Path) -> None:
         Answerer(open_index(folder), Predictor(task, task.build(toy_config()), toy_tokenizer()))
     with pytest.raises(DataError, match="a list of questions"):
         Answerer(open_index(folder), toy_reader()).ask("bo")
+    with pytest.raises(DataError, match="an empty text"):
+        Answerer(open_index(folder), toy_reader()).ask(["bo", " "])
 
 
 def test_questions_come_from_tables_and_from_squads_json(tmp_path: Path) -> None:

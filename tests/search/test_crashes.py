@@ -48,6 +48,15 @@ def states_in(states: list[list[str]]):  # type: ignore[no-untyped-def]
     return order.index
 
 
+def test_an_index_whose_making_was_cut_off_is_made_by_the_same_call(tmp_path: Path) -> None:
+    process = run("create", tmp_path)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0
+    ends = [line.partition(" ")[2] for line in said.splitlines()]
+    assert ends.count("made again") > 15, "there are so many moments to die at"
+    assert ends[-1] == "there"
+
+
 def test_two_writers_take_turns(tmp_path: Path, encoder: TextEncoder) -> None:
     folder = made(tmp_path / "index", encoder)
     writers = [run("write", folder, name) for name in ("a", "b")]

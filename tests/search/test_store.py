@@ -84,6 +84,7 @@ def test_pieces_are_told_apart_whatever_their_digits(store: Store) -> None:
         ({"nothing": 1}, []),
         ({'a "quoted"\\name': "x"}, [3]),
         ({"lang": "' OR 1=1 --"}, []),
+        ({"a\0b": 1}, []),
     ],
 )
 def test_filters_narrow(store: Store, filters: dict[str, object], found: list[int]) -> None:
@@ -100,6 +101,22 @@ def test_a_filter_that_says_nothing_clear_is_refused() -> None:
         conditions_of({"year": {"ge": 1}})
     with pytest.raises(DataError, match="expected a text, a number or true or false"):
         conditions_of({"year": [None]})
+    for filters in ({"year": 2**63}, {"year": [1, -(2**70)]}, {"year": {"lt": 2**63}}):
+        with pytest.raises(DataError, match="beyond the whole numbers of 64 bits"):
+            conditions_of(filters)
+    with pytest.raises(DataError, match="101 filters, at most 100"):
+        conditions_of({str(number): 1 for number in range(101)})
+    with pytest.raises(DataError, match="more than 10,000 values"):
+        conditions_of({"a": range(6_000), "b": range(6_000)})
+
+
+def test_as_many_filters_as_are_taken_are_answered(store: Store) -> None:
+    put(store, "a", 5, year=2024)
+    every = conditions_of(
+        {"year": [2024] * 9_900, **{str(n): {"gt": 0, "gte": 0, "lt": 1, "lte": 1} for n in range(99)}}
+    )
+    assert store.numbers(every).tolist() == []
+    assert store.numbers(conditions_of({"year": {"lt": 2**63 - 1, "gt": -(2**63 - 1)}})).tolist() == [1]
 
 
 def test_a_changed_document_takes_the_place_of_its_former_self(store: Store) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from near import assert_near
 from toy_search import DOCUMENTS, toy_encoder
 from toy_served import ToyLibrary
 
+from bertsmith.assistant.transcripts import TranscriptFile
 from bertsmith.search.answer import Answerer
 from bertsmith.search.searcher import Searcher
 from bertsmith.serving.app import create_app
@@ -86,7 +88,9 @@ def test_a_conversation_goes_on(house: House) -> None:
         ("/search", {"query": "ba", "limit": 0}, 422, "limit"),
         ("/search", {"query": "ba", "rerank": True}, 422, "no reranker"),
         ("/search", {"query": 3}, 422, "expected a text"),
+        ("/search", {"query": "ba" * 6_000}, 413, "at most 10,000"),
         ("/ask", {"query": "ba"}, 422, "no field 'query'"),
+        ("/ask", {"question": " "}, 422, "an empty text"),
         ("/chat", {"text": " "}, 422, "empty message"),
         ("/chat", {"text": "ba", "conversation": 3}, 422, "conversation"),
     ],
@@ -95,3 +99,12 @@ def test_refusals_say_why(house: House, path: str, body: Any, status: int, messa
     answer = ask(house, path, body)
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+def test_what_the_server_cannot_keep_is_its_own_fault(house: House, tmp_path: Path) -> None:
+    transcripts = TranscriptFile(tmp_path / "talk.sqlite")
+    transcripts.close()
+    broken = replace(house, converses=replace(house.converses, transcripts=transcripts))
+    answer = ask(broken, "/chat", {"text": "bo bu"})
+    assert answer.status_code == 500
+    assert str(tmp_path) not in answer.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from served import Served, raw_request, served, toy_artifacts
+from toy_search import DOCUMENTS
+from toys import toy_tokenizer
+
+from bertsmith.search.encoder import TextEncoder
+from bertsmith.search.index import Index
 
 pytest.importorskip("fastapi", reason="extra `serve`")
 schemathesis = pytest.importorskip("schemathesis", reason="extra `dev`")
@@ -23,9 +29,16 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Every task's toy model."""
+    """Every task's toy model, an index with a reader, and an assistant that answers from it."""
     folder = tmp_path_factory.mktemp("serve")
-    with served([*toy_artifacts(folder)], folder / "log") as server:
+    models = {model.name: model for model in toy_artifacts(folder)}
+    encoder, reader = TextEncoder.load(models["embedding"], device="cpu"), models["question_answering"]
+    with closing(Index.create(folder / "docs", toy_tokenizer(), encoder, models["embedding"])) as index:
+        index.upsert(DOCUMENTS, encoder)
+    assistant = folder / "assistant.json"
+    assistant.write_text(json.dumps({"index": "docs", "reader": reader.name}))
+    beside = ["--index", folder / "docs", "--reader", reader, "--assistant", assistant]
+    with served([*models.values(), *beside], folder / "log") as server:
         yield server
 
 
@@ -73,6 +86,7 @@ BAD_BODIES = {
     "deep": b"[" * 100_000,
     "deep within": b'{"inputs": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
     "a long number": b'{"inputs": [' + b"9" * 5000 + b"]}",
+    "UTF-16": '{"inputs": ["ba"]}'.encode("utf-16"),
     "no UTF-8": b'{"inputs": ["\xff\xfe"]}',
     "a lone surrogate": b'{"inputs": ["\\ud800"]}',
     "no list": b'{"inputs": "ba"}',
@@ -93,6 +107,35 @@ def test_bad_bodies(server: Served, name: str) -> None:
     answer = server.ask("POST", PREDICT, BAD_BODIES[name])
     check(answer.status, answer.body)
     assert answer.status in (400, 413, 415, 422) or (name in MAY_BE_ANSWERED and answer.status == 200), answer
+
+
+BAD_FILTERS: dict[str, Any] = {
+    "a number of thirty digits": {"year": 10**30},
+    "a border of thirty digits": {"year": {"lt": -(10**30)}},
+    "thousands of names": {f"name {number}": 1 for number in range(3_000)},
+    "half a million values": {"year": [1] * 500_000},
+    "nothing": {"year": None},
+}
+
+
+@pytest.mark.parametrize("path", ["/search", "/ask"])
+@pytest.mark.parametrize("name", list(BAD_FILTERS))
+def test_bad_filters(server: Served, path: str, name: str) -> None:
+    answer = server.post(path, {"query" if path == "/search" else "question": "ba", "filters": BAD_FILTERS[name]})
+    check(answer.status, answer.body)
+    assert answer.status == 422
+    assert b"sqlite" not in answer.body, "where the server's files lie is not for clients"
+
+
+def test_odd_filters_find_nothing(server: Served) -> None:
+    for name in ("", "a\0b", '"', "$.year", "year"):
+        assert server.post("/search", {"query": "ba", "filters": {name: "\0"}}).json()["hits"] == []
+
+
+def test_a_long_question_is_refused_before_it_holds_up_the_others(server: Served) -> None:
+    for path, name in {"/search": "query", "/ask": "question", "/chat": "text"}.items():
+        assert server.post(path, {name: "ba " * 3_000}).status == 200
+        assert server.post(path, {name: "ba " * 300_000}).status == 413
 
 
 def test_the_bad_item_is_named(server: Served) -> None:

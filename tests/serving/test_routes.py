@@ -54,7 +54,8 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def house(models: dict[str, Served], engine: Engine) -> House:
-    return House(models, engine, LimitSettings(max_items=50, max_characters=1000), Measures())
+    limits = LimitSettings(max_items=50, max_characters=1000, max_tokens_per_request=9_000)
+    return House(models, engine, limits, Measures())
 
 
 def asking(house: House, access: Access | None = None) -> Ask:
@@ -168,6 +169,7 @@ def test_the_models_are_listed(ask: Ask) -> None:
         ("/v1/embeddings", {"input": "ba", "model": "classification"}, 422, "is for classification"),
         ("/v1/embeddings", {"input": "ba", "dimensions": 8}, 422, "dimensions"),
         ("/v1/embeddings", {"input": [1, 2]}, 422, "expected texts"),
+        ("/tokenize", {"texts": ["b " * 490] * 20}, 413, "9,840 tokens, at most 9,000"),
         ("/fill-mask", {"texts": ["no blank"]}, 422, "MASK"),
         ("/fill-mask", {"texts": ["ba [MASK]"], "top_k": 1000}, 422, "from 1 to 100"),
         ("/search", {"query": "ba"}, 404, "no index"),

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
 
 from bertsmith.assistant.dialogue import Turn
-from bertsmith.errors import DataError, FileFormatError
+from bertsmith.errors import FileFormatError
 from bertsmith.search.connection import connected
 
 MOST_CONVERSATIONS = 10_000
 """That are remembered where nothing is kept; the one that was used longest ago is forgotten first."""
 MOST_TURNS = 200
 """That are remembered of each of them, the last ones."""
+MOST_CHARACTERS = 50_000_000
+"""That are remembered of all of them, whoever writes them; the same conversations go first."""
 SCHEMA = """CREATE TABLE IF NOT EXISTS turns (
     number INTEGER PRIMARY KEY, conversation TEXT NOT NULL, time TEXT NOT NULL, speaker TEXT NOT NULL,
     text TEXT NOT NULL, facts TEXT NOT NULL
@@ -56,7 +58,7 @@ class TranscriptFile:
             raise FileFormatError(f"{self.path}: the conversation cannot be read: {error}") from None
 
     def add(self, conversation: str, turns: Sequence[Turn]) -> None:
-        """All of them, on the disk when this returns. Raises `DataError` where they cannot be written."""
+        """All of them, on the disk when this returns. Raises `FileFormatError` where they cannot be written."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [(conversation, now, turn.speaker, turn.text, json.dumps(dict(turn.facts))) for turn in turns]
         with self._lock:
@@ -68,7 +70,7 @@ class TranscriptFile:
                 self._connection.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 self._connection.rollback()
-                raise DataError(f"{self.path}: the conversation could not be kept: {error}") from None
+                raise FileFormatError(f"{self.path}: the conversation could not be kept: {error}") from None
 
     def close(self) -> None:
         with self._lock:
@@ -80,13 +82,25 @@ class RememberedTranscripts:
 
     def __init__(self) -> None:
         self._turns: OrderedDict[str, deque[Turn]] = OrderedDict()
+        self._num_characters = 0
 
     def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
         turns = list(self._turns.get(conversation, ()))
         return turns if last is None else turns[max(0, len(turns) - last) :]
 
     def add(self, conversation: str, turns: Sequence[Turn]) -> None:
-        self._turns.setdefault(conversation, deque(maxlen=MOST_TURNS)).extend(turns)
+        kept = self._turns.setdefault(conversation, deque())
+        kept.extend(turns)
+        self._num_characters += _size(turns)
+        while len(kept) > MOST_TURNS:
+            self._num_characters -= len(kept.popleft().text)
         self._turns.move_to_end(conversation)
-        if len(self._turns) > MOST_CONVERSATIONS:
-            self._turns.popitem(last=False)
+        while len(self._turns) > MOST_CONVERSATIONS or (
+            len(self._turns) > 1 and self._num_characters > MOST_CHARACTERS
+        ):
+            _, forgotten = self._turns.popitem(last=False)
+            self._num_characters -= _size(forgotten)
+
+
+def _size(turns: Iterable[Turn]) -> int:
+    return sum(len(turn.text) for turn in turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.qdrant import open_collection
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.documents import fact_of
+from bertsmith.search.filters import BORDERS
 from bertsmith.search.searcher import Hit, Mode, Searcher, checked_reranker, open_index
 from bertsmith.settings import Settings
+
+_FILTER = re.compile(r"([^=<>]*)(>=|<=|=|>|<)(.*)", re.DOTALL)
+_BORDERS = {sign: border for border, sign in BORDERS.items()}
 
 
 class QuerySettings(Settings):
@@ -76,17 +81,19 @@ def filters_of(texts: tuple[str, ...]) -> dict[str, Any] | None:
     """
     found: dict[str, Any] = {}
     for text in texts:
-        sign = next((sign for sign in (">=", "<=", ">", "<", "=") if sign in text), None)
-        if sign is None:
+        parts = _FILTER.fullmatch(text)
+        if parts is None:
             raise SettingsError(f"filter: {text!r:.60} has no =, >=, <=, > or <")
-        name, _, value = (part.strip() for part in text.partition(sign))
+        name, sign, value = (part.strip() for part in parts.groups())
         if not name:
             raise SettingsError(f"filter: {text!r:.60} has no name before {sign}")
-        if sign == "=":
-            found[name] = [*found.get(name, []), fact_of(value)]
+        is_border = sign != "="
+        if isinstance(found.get(name, {} if is_border else []), dict) != is_border:
+            raise SettingsError(f"filter: {name!r:.60} is asked for a value and for a border: one of them says it")
+        if is_border:
+            found[name] = {**found.get(name, {}), _BORDERS[sign]: fact_of(value)}
         else:
-            border = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}[sign]
-            found[name] = {**found.get(name, {}), border: fact_of(value)}
+            found[name] = [*found.get(name, []), fact_of(value)]
     return {
         name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in found.items()
     } or None

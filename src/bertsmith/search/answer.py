@@ -144,6 +144,8 @@ class Answerer:
         """What the reader finds in the passages of each question."""
         if isinstance(questions, str):
             raise DataError("ask takes a list of questions, found a single one")
+        if not all(question.strip() for question in questions):
+            raise DataError("question: an empty text")
         searched = self.searcher.search(
             questions, limit=self.num_passages, mode=self.mode, filters=filters, rerank=self.rerank
         )

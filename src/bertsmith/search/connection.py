@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 BUSY_SECONDS = 60
@@ -43,6 +44,16 @@ def _opened(uri: str, *pragmas: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_empty(path: Path) -> bool:
+    """Whether the file has no table: the process that made it died before its first commit."""
+    try:
+        connection = connected(path, is_new=False)
+    except sqlite3.DatabaseError:
+        return False  # who opens it says what is wrong with it
+    with closing(connection):
+        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
 def reason(error: sqlite3.DatabaseError) -> str:

@@ -12,6 +12,10 @@ from typing import Any
 from bertsmith.errors import DataError, nearest
 
 BORDERS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+MOST_NAMES, MOST_VALUES = 100, 10_000
+"""Of a query, together: stores have limits of their own, which they tell less clearly."""
+LARGEST_NUMBER = 2**63 - 1
+"""A whole number of 64 bits, as stores have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,9 @@ class Condition:
 
 def conditions_of(filters: Mapping[str, Any] | None) -> list[Condition]:
     """Raises `DataError` for a filter that says nothing clear."""
-    found = []
+    if len(filters or {}) > MOST_NAMES:
+        raise DataError(f"{len(filters or {}):,} filters, at most {MOST_NAMES} are taken at once")
+    found, num_values = [], 0
     for name, wanted in (filters or {}).items():
         if isinstance(wanted, Mapping):
             for border, value in wanted.items():
@@ -35,6 +41,9 @@ def conditions_of(filters: Mapping[str, Any] | None) -> list[Condition]:
             found.append(Condition(name, borders=tuple(wanted.items())))
         else:
             values = tuple(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else (wanted,)
+            num_values += len(values)
+            if num_values > MOST_VALUES:
+                raise DataError(f"filter {name!r:.60}: more than {MOST_VALUES:,} values in all filters")
             for value in values:
                 _check(name, value)
             found.append(Condition(name, among=values))
@@ -44,3 +53,5 @@ def conditions_of(filters: Mapping[str, Any] | None) -> list[Condition]:
 def _check(name: str, value: Any) -> None:
     if not isinstance(value, str | int | float | bool):
         raise DataError(f"filter {name!r}: expected a text, a number or true or false, found {value!r:.60}")
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        raise DataError(f"filter {name!r:.60}: {value!r:.40} is beyond the whole numbers of 64 bits")

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.errors import DataError, FileFormatError, SettingsError
-from bertsmith.files import atomic_folder
+from bertsmith.files import atomic_folder, recover_folder
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
+from bertsmith.search.connection import is_empty
 from bertsmith.search.documents import Document, check_document
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import Condition
@@ -79,7 +80,9 @@ class Index:
         graph: GraphSettings | None = None,
     ) -> Self:
         """A new, empty index. encoder_folder: where searches find the encoder when nobody names it."""
-        if folder.exists() and any(folder.iterdir()):
+        recover_folder(folder / TOKENIZER)
+        own = {TOKENIZER, *(f"{FILE}{end}" for end in ("", "-wal", "-shm"))}
+        if cls.is_there(folder) or (folder.exists() and any(file.name not in own for file in folder.iterdir())):
             raise SettingsError(f"{folder}: not empty, and no index; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         facts = {
@@ -105,7 +108,8 @@ class Index:
 
     @staticmethod
     def is_there(folder: Path) -> bool:
-        return (folder / FILE).is_file()
+        """Not one whose making was cut off: `create` makes that one again."""
+        return (folder / FILE).is_file() and not is_empty(folder / FILE)
 
     def close(self) -> None:
         self.store.close()

@@ -336,7 +336,7 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     values: list[Any] = []
     for condition in conditions:
         fact, path = "json_extract(d.metadata, ?)", f'$."{condition.name}"'
-        if '"' in condition.name or "\\" in condition.name:  # which its paths have no way to say
+        if any(sign in condition.name for sign in '"\\\0'):  # which its paths have no way to say
             fact, path = "(SELECT value FROM json_each(d.metadata) WHERE key = ?)", condition.name
         if condition.among is not None:
             parts.append(f"{fact} IN ({','.join('?' * len(condition.among))})")

@@ -55,7 +55,7 @@ def parse(body: bytes, max_depth: int) -> dict[str, Any]:
     try:
         if body.count(b"[") + body.count(b"{") > max_depth and depth_of(body) > max_depth:
             raise bad_json(f"lists and objects within one another deeper than {max_depth}")
-        values = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        values = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise bad_json(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:

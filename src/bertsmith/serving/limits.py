@@ -13,6 +13,9 @@ class LimitSettings(Settings):
     max_body_bytes: int = Field(2_000_000, ge=1, description="longest body; a longer one gets 413")
     max_items: int = Field(1_024, ge=1, description="inputs in one request; more get 413")
     max_characters: int = Field(1_000_000, ge=1, description="of one text, before it is tokenized; more get 413")
+    max_query_characters: int = Field(
+        10_000, ge=1, description="of a query, a question to an index or a message to the assistant; more get 413"
+    )
     max_depth: int = Field(
         16, ge=1, description="of lists and objects within one another in a body; deeper ones get 400"
     )

@@ -172,16 +172,19 @@ async def tokenize(asked: Asked) -> bytes:
     texts = texts_of(asked.body, "texts", asked.house.limits)
     for place, text in enumerate(texts):
         check_texts(text, asked.house.limits, place)
-    tokenizer = served.predictor.tokenizer
+    tokenizer, most = served.predictor.tokenizer, asked.house.limits.max_tokens_per_request
 
     def tokens() -> bytes:
+        encodings = tokenizer.encode_batch(texts)
+        if (num_tokens := sum(map(len, encodings))) > most:
+            raise too_large(f"{num_tokens:,} tokens, at most {most:,} are taken at once")
         return to_json(
             [
                 [
                     {"id": int(id_), "text": tokenizer.vocab[int(id_)], "start": int(start), "end": int(end)}
                     for id_, (start, end) in zip(encoding.input_ids, encoding.offsets, strict=True)
                 ]
-                for encoding in tokenizer.encode_batch(texts)
+                for encoding in encodings
             ]
         )
 
@@ -206,8 +209,7 @@ async def search(asked: Asked) -> bytes:
     check_names(asked.body, ("query", "limit", "mode", "filters", "rerank", "index", "deadline_ms"))
     body = asked.body
     name, searcher = asked.house.beside("index to search in", asked.house.searchers, body.get("index"))
-    query, limit = text_of(body, "query"), number_of(body, "limit", 10, 1, MOST_HITS)
-    check_texts(query, asked.house.limits)
+    query, limit = _query(asked, "query"), number_of(body, "limit", 10, 1, MOST_HITS)
     mode, filters, rerank_hits = body.get("mode"), _filters(asked), flag_of(body, "rerank")
     (hits,) = await asked.house.done(
         lambda: searcher.search([query], limit=limit, mode=mode, filters=filters, rerank=rerank_hits), asked.deadline
@@ -218,8 +220,7 @@ async def search(asked: Asked) -> bytes:
 async def ask(asked: Asked) -> bytes:
     check_names(asked.body, ("question", "filters", "index", "deadline_ms"))
     name, answerer = asked.house.beside("index with a reader to ask", asked.house.answerers, asked.body.get("index"))
-    question, filters = text_of(asked.body, "question"), _filters(asked)
-    check_texts(question, asked.house.limits)
+    question, filters = _query(asked, "question"), _filters(asked)
     (answered,) = await asked.house.done(lambda: answerer.ask([question], filters=filters), asked.deadline)
     return _json({**asdict(answered), "index": name, "timing": asked.timing()})
 
@@ -227,8 +228,8 @@ async def ask(asked: Asked) -> bytes:
 async def chat(asked: Asked) -> bytes:
     check_names(asked.body, ("text", "conversation", "deadline_ms"))
     _, converses = asked.house.beside("assistant", _named(asked.house.converses), None)
-    text, conversation = text_of(asked.body, "text"), asked.body.get("conversation")
-    check_texts([text, conversation], asked.house.limits)
+    text, conversation = _query(asked, "text"), asked.body.get("conversation")
+    check_texts(conversation, asked.house.limits)
     if conversation is not None and not (isinstance(conversation, str) and 0 < len(conversation) <= LONGEST_ID):
         raise invalid(f"conversation: expected the one of an earlier answer, found {shown(conversation)}")
     reply = await asked.house.done(lambda: converses.reply(conversation, text), asked.deadline)
@@ -289,6 +290,15 @@ def _base64(row: Sequence[float]) -> str:
 @lru_cache(maxsize=MOST_FILLS)
 def _filler(predictor: Predictor, num_fills: int) -> Predictor:
     return with_settings(predictor, num_fills=num_fills)
+
+
+def _query(asked: Asked, name: str) -> str:
+    """What an index or the assistant is asked, in the inference thread, which a long one would hold up for all."""
+    text, most = text_of(asked.body, name), asked.house.limits.max_query_characters
+    check_texts(text, asked.house.limits)
+    if len(text) > most:
+        raise too_large(f"{name}: {len(text):,} characters, at most {most:,} are taken here")
+    return text
 
 
 def _filters(asked: Asked) -> dict[str, Any] | None:

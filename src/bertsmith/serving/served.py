@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from bertsmith.data.batch import Truncation, Window
-from bertsmith.errors import BertsmithError, DataError, nearest
+from bertsmith.errors import BertsmithError, DataError, SettingsError, nearest
 from bertsmith.inference.predictor import Predictor
 from bertsmith.serving.bodies import check_texts, shown
 from bertsmith.serving.engine import Engine, Job
@@ -162,10 +162,13 @@ class House:
         return Outcome(predictions, truncation, num_tokens, job.began - job.queued, job.ended - job.began)
 
     async def done(self, work: Callable[[], T], deadline: float) -> T:
-        """What `work` returns, done in the inference thread between batches; a user's mistake in it becomes a 422."""
+        """What `work` returns, done in the inference thread between batches; a user's mistake in it becomes a 422.
+
+        A file of the server's that is damaged or cannot be written is none, and its path is not for clients: a 500.
+        """
         try:
             return await _in_time(self.engine.call(work, deadline), deadline)
-        except BertsmithError as error:
+        except (DataError, SettingsError) as error:
             raise invalid(str(error)) from None
 
     async def encoded(self, served: Served, requests: Sequence[Any]) -> list[list[Window]]:
