@@ -55,7 +55,7 @@ def gated() -> tuple[Predictor, Gate]:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    made = Engine(BatchSettings(max_tokens_per_batch=64), max_queue_seconds=1.0)
+    made = Engine(BatchSettings(max_tokens_per_batch=64, num_batches=1), max_queue_seconds=1.0)
     yield made
     made.close()
 
@@ -114,7 +114,9 @@ def test_what_is_given_up_leaves_the_queue(engine: Engine, gated: tuple[Predicto
 
 def test_more_than_can_be_done_in_time_is_refused(gated: tuple[Predictor, Gate]) -> None:
     predictor, gate = gated
-    engine = Engine(BatchSettings(), max_queue_seconds=0.001)  # at the pace that is supposed at first: 10 tokens
+    engine = Engine(
+        BatchSettings(num_batches=1), max_queue_seconds=0.001
+    )  # at the pace that is supposed at first: 10 tokens
     running = engine.submit(job(predictor, 0, 1, 2))
     with pytest.raises(RefusedRequestError) as refusal:
         engine.submit(job(predictor, 3))
@@ -129,7 +131,7 @@ def test_more_than_can_be_done_in_time_is_refused(gated: tuple[Predictor, Gate])
 @pytest.mark.parametrize(("slow_seconds", "num_taken"), [(0.0, 2), (0.3, 1)])
 def test_more_calls_than_can_be_done_in_time_are_refused(slow_seconds: float, num_taken: int) -> None:
     """0.05 seconds are supposed for each at first; a slow one makes a mean of at least 0.1."""
-    engine = Engine(BatchSettings(), max_queue_seconds=0.09)
+    engine = Engine(BatchSettings(num_batches=1), max_queue_seconds=0.09)
     deadline = time.monotonic() + 60
     if slow_seconds:
         engine.call(lambda: time.sleep(slow_seconds), deadline).result(30)
@@ -182,7 +184,7 @@ def test_a_request_that_fails_does_not_take_others_along(engine: Engine) -> None
 
 def test_what_waits_is_answered_before_the_end(gated: tuple[Predictor, Gate]) -> None:
     predictor, gate = gated
-    engine = Engine(BatchSettings(), max_queue_seconds=10.0)
+    engine = Engine(BatchSettings(num_batches=1), max_queue_seconds=10.0)
     results = [engine.submit(job(predictor, number)) for number in range(4)]
     closing = threading.Thread(target=engine.close)
     closing.start()
@@ -190,6 +192,42 @@ def test_what_waits_is_answered_before_the_end(gated: tuple[Predictor, Gate]) ->
     closing.join(30)
     assert all(result.done() for result in results)
     assert not engine.is_alive
+
+
+def test_two_batches_are_computed_at_a_time(gated: tuple[Predictor, Gate]) -> None:
+    predictor, gate = gated
+    engine = Engine(BatchSettings(max_tokens_per_batch=16, num_batches=2), max_queue_seconds=60.0)
+    first = engine.submit(job(predictor, 0))
+    assert gate.has_begun.wait(10)
+    rest = [engine.submit(job(predictor, number)) for number in (1, 2)]
+    deadline = time.monotonic() + 10
+    while len(gate.sizes) < 2:  # none has come to its end
+        assert time.monotonic() < deadline, "the second batch waits for the first"
+        time.sleep(0.01)
+    gate.is_open.set()
+    plain = replace(predictor, network=gate.network)
+    for number, future in zip((0, 1, 2), (first, *rest), strict=True):
+        assert_near(future.result(30), plain.parts_of(windows(predictor, [number])))
+    engine.close()
+    assert engine.waiting_tokens == 0
+
+
+def test_the_windows_of_one_request_may_be_in_two_batches_at_a_time() -> None:
+    predictor = toy_predictor()
+    engine = Engine(BatchSettings(max_tokens_per_batch=24, num_batches=2), max_queue_seconds=60.0)
+    several = [job(predictor, *range(8)) for _ in range(20)]
+    found = [future.result(30) for future in [engine.submit(one) for one in several]]
+    engine.close()
+    expected = predictor.parts_of(windows(predictor))
+    for parts in found:
+        assert_near(parts, expected)
+
+
+def test_calls_are_done_by_one_thread_between_batches() -> None:
+    engine = Engine(BatchSettings(num_batches=2), max_queue_seconds=60.0)
+    names = {engine.call(lambda: threading.current_thread().name, time.monotonic() + 30).result(30) for _ in range(30)}
+    engine.close()
+    assert len(names) == 1
 
 
 def test_models_with_one_encoder_share_its_pass() -> None:
@@ -205,7 +243,7 @@ def test_models_with_one_encoder_share_its_pass() -> None:
     encoder = encoder_of(shared[0])
     assert encoder is not None
     assert all(encoder_of(predictor) is encoder for predictor in shared)
-    engine = Engine(BatchSettings(), max_queue_seconds=10.0)
+    engine = Engine(BatchSettings(num_batches=1), max_queue_seconds=10.0)
     blocked = threading.Event()
     engine.call(lambda: blocked.wait(30), time.monotonic() + 30)
     results = [engine.submit(job(predictor, *range(8))) for predictor in shared]

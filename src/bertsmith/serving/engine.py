@@ -1,7 +1,8 @@
-"""The inference thread and the queue before it: windows of many requests, put together by a budget of tokens.
+"""The inference threads and the queue before them: windows of many requests, put together by a budget of tokens.
 
-Requests take turns, so that a long one does not hold up short ones; while a batch is computed the next one gathers.
-What is given up, late or abandoned, leaves the queue. Knows no HTTP.
+Requests take turns, so that a long one does not hold up short ones; while batches are computed the next one gathers.
+Two are computed at a time, each by half of the cores: what lies between the products, in Python, leaves none idle. One
+that is alone has all of them. What is given up, late or abandoned, leaves the queue. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Any, Generic, TypeVar
+
+import torch
 
 from bertsmith.data.batch import Window
 from bertsmith.inference.predictor import Predictor
@@ -68,7 +71,7 @@ class Job:
 
 @dataclass(eq=False)
 class Call(Generic[T]):
-    """Something else to do in the inference thread: a search, say."""
+    """Something else to do in the first of the inference threads: a search, say."""
 
     work: Callable[[], T]
     deadline: float
@@ -84,7 +87,7 @@ class Taken:
 
 
 class Engine:
-    """One thread that computes, and its queue. on_batch: hears of each batch its tokens, windows and seconds."""
+    """The threads that compute, and their queue. on_batch: hears of each batch its tokens, windows and seconds."""
 
     def __init__(
         self,
@@ -102,8 +105,15 @@ class Engine:
         self._calls: deque[Call[Any]] = deque()
         self._changed = Condition()
         self._is_closed = False
-        self._thread = Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._num_cores = torch.get_num_threads()
+        self._num_busy = 0
+        number = batch.num_batches or min(2, self._num_cores)
+        self._threads = [
+            Thread(target=self._work, args=(place == 0,), name=f"inference-{place}", daemon=True)
+            for place in range(number)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     # From outside
 
@@ -123,7 +133,7 @@ class Engine:
             if not queue:
                 self._turns.append(group)
             queue.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
         return job.result
 
     def call(self, work: Callable[[], T], deadline: float) -> Future[T]:
@@ -135,39 +145,49 @@ class Engine:
             if seconds > self.max_queue_seconds:
                 raise overloaded(f"{num_waiting:,} searches and questions wait; try again later", seconds)
             self._calls.append(call)
-            self._changed.notify()
+            self._changed.notify_all()
         return call.result
 
     def close(self) -> None:
-        """What waits is still answered; returns when the thread has ended."""
+        """What waits is still answered; returns when the threads have ended."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread still computes."""
-        return self._thread.is_alive()
+        """Whether all threads still compute."""
+        return all(thread.is_alive() for thread in self._threads)
 
-    # In the thread
+    # In the threads
 
-    def _work(self) -> None:
+    def _work(self, is_first: bool) -> None:
+        """is_first: whether this is the thread for calls, which are done by one, as an index wants it."""
         while True:
             with self._changed:
                 was_idle = not (self._turns or self._calls)
-                while not (self._turns or self._calls or self._is_closed):
+                while not (self._turns or (is_first and self._calls) or self._is_closed):
                     self._changed.wait()
                 if was_idle and self.batch.wait_milliseconds and not self._is_closed:
                     self._gather()
-                if not (self._turns or self._calls):
-                    return
-                call = self._calls.popleft() if self._calls else None
+                call = self._calls.popleft() if is_first and self._calls else None
                 taken = self._take() if self._turns else []
+                if call is None and not taken and self._is_closed and not self._turns:
+                    return
+                self._num_busy += bool(taken)
+                is_alone = self._num_busy == 1 and not self._turns
             if call is not None:
                 self._answer(call)
             if taken:
+                if len(self._threads) > 1:
+                    torch.set_num_threads(
+                        self._num_cores if is_alone else max(1, self._num_cores // len(self._threads))
+                    )
                 self._compute(taken)
+                with self._changed:
+                    self._num_busy -= 1
 
     def _gather(self) -> None:
         """Waits a little for more than the first request."""
@@ -220,16 +240,20 @@ class Engine:
                 except Exception as error:
                     log.exception("a batch of one request failed")
                     _fail(one.job, error)
-        seconds = time.monotonic() - started
-        self._tokens_per_second += RATE_WEIGHT * (num_tokens / max(seconds, 1e-6) - self._tokens_per_second)
-        with self._changed:
-            self.waiting_tokens -= num_tokens
-        self.on_batch(num_tokens, sum(len(one.places) for one in taken), seconds)
         ended = time.monotonic()
-        for job in {id(one.job): one.job for one in taken}.values():
-            is_whole = job.num_done == len(job.windows) and not job.result.done()
-            if is_whole and job.result.set_running_or_notify_cancel():
-                job.ended = ended
+        seconds = ended - started
+        with self._changed:
+            rate = num_tokens / max(seconds, 1e-6) * self._num_busy
+            self._tokens_per_second += RATE_WEIGHT * (rate - self._tokens_per_second)
+            self.waiting_tokens -= num_tokens
+            whole = []
+            for job in {id(one.job): one.job for one in taken}.values():
+                if job.num_done == len(job.windows) and not job.ended:
+                    job.ended = ended
+                    whole.append(job)
+        self.on_batch(num_tokens, sum(len(one.places) for one in taken), seconds)
+        for job in whole:
+            if not job.result.done() and job.result.set_running_or_notify_cancel():
                 job.result.set_result(job.parts)
 
     def _answer(self, call: Call[Any]) -> None:
@@ -260,7 +284,8 @@ class Engine:
             for one in group:
                 for place in one.places:
                     one.job.parts[place] = next(rest)
-                one.job.num_done += len(one.places)
+                with self._changed:
+                    one.job.num_done += len(one.places)
 
 
 def _group(predictor: Predictor) -> int:

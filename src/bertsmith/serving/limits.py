@@ -39,6 +39,9 @@ class LimitSettings(Settings):
 class BatchSettings(Settings):
     """How requests are put together."""
 
+    num_batches: int | None = Field(
+        None, ge=1, description="computed at a time, each by its share of the threads; None: 2, or 1 of one thread"
+    )
     max_tokens_per_batch: int = Field(4_096, ge=1, description="of one forward pass, of as many requests as fit")
     wait_milliseconds: float = Field(
         0.0,
