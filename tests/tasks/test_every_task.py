@@ -17,6 +17,7 @@ from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.tasks import TASKS, Task
+from bertsmith.text.noise import changes
 from bertsmith.training.settings import TrainingSettings
 from bertsmith.training.step import backward, make_step
 from bertsmith.training.trainer import train
@@ -143,6 +144,23 @@ def test_a_target_is_one_number_that_depends_on_the_network(name: str) -> None:
     target.backward()  # type: ignore[no-untyped-call]
     assert target.ndim == 0
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_small_changes_of_an_example_can_be_learned_from(name: str) -> None:
+    toy = toy_task(name)
+    for change in changes(typo_rate=1.0, drop_rate=0.5):
+        if toy.task.takes(change):
+            noisy = [toy.task.changed(sample, change, sample_rng(0, 0, i)) for i, sample in enumerate(toy.samples)]
+            if not change.is_case:
+                assert [one.answer for one in noisy] == [one.answer for one in toy.samples]
+            assert toy.task.collate(encoded(toy, noisy)).counts == toy.task.collate(encoded(toy, toy.samples)).counts
+    assert (name == "pretraining") == (not any(toy.task.takes(change) for change in changes(1.0, 0.5)))
+
+
+def test_a_prediction_agrees_with_itself(name: str) -> None:
+    toy = toy_task(name)
+    for prediction in predictor_for(toy, network_for(toy.task)).predict(toy.requests):
+        assert toy.task.agrees(prediction, prediction)
 
 
 def test_what_a_prediction_decided_is_known_without_the_answer(name: str) -> None:
