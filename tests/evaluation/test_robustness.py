@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from toys import WORDS, toy_config, toy_text, toy_tokenizer
 
+from bertsmith.errors import SettingsError
 from bertsmith.evaluation.checks import Case, run_checks
 from bertsmith.evaluation.robustness import robustness
 from bertsmith.inference.predictor import Predictor
@@ -150,3 +152,13 @@ def test_checks_count_what_must_be_answered_and_what_must_stay() -> None:
     assert (end.num_cases, end.num_failed, end.failure_rate.value) == (2, 1, 0.5)
     assert end.failures[0].texts == ("ba", "ba!")
     assert end.failures[0].said == {"first": "no", "then": "yes"}
+
+
+def test_where_nothing_is_decided_there_are_no_flips_and_no_invariance() -> None:
+    task = Classification(ClassificationSettings(problem_type="regression"))
+    predictor = Predictor(task, task.build(toy_config()).eval(), toy_tokenizer(), "fp32")
+    examples = [task.example({"text": text, "label": value}, text) for text, value in (("ba be", 1.0), ("bi", 0.0))]
+    (effect,) = robustness(predictor, examples, [by_name("dropped words")]).effects
+    assert effect.num_flips is None
+    with pytest.raises(SettingsError, match="invariance tests need decisions"):
+        run_checks(predictor, [Case("same", "INV", "", tuple(task.request(text) for text in ("ba", "be")), "row 1")])

@@ -65,7 +65,7 @@ def test_dropped_words_leave_the_others_and_one_at_least() -> None:
 def test_case_and_the_end_of_a_text() -> None:
     assert upper("Straße ﬁx") == "STRAßE ﬁX"
     assert lower("İstanbul X") == "İstanbul x"
-    assert title("it's NASA, mAc") == "It'S Nasa, Mac"
+    assert title("it's NASA, mAc") == "It's Nasa, Mac"
     assert [end_changed(text) for text in ("So what?!", "So what", "...", "")] == ["So what", "So what.", "...", ""]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bertsmith.errors import SettingsError
 from bertsmith.evaluation.intervals import Interval, mean_interval
 from bertsmith.evaluation.mistakes import TEXT_CHARACTERS
 from bertsmith.inference.predictor import Predictor
@@ -60,9 +61,12 @@ class CheckResult:
 def run_checks(
     predictor: Predictor, cases: Sequence[Case], progress: Progress | None = None
 ) -> tuple[CheckResult, ...]:
-    """Every test, in the order of its first case."""
+    """Every test, in the order of its first case. Raises `SettingsError` for an INV where nothing is decided."""
     items = [item for case in cases for item in case.items]
-    answers = iter(predictor.run(items, progress=progress).predictions)
+    given_to_all = predictor.run(items, progress=progress).predictions
+    if any(case.kind == "INV" for case in cases) and all(predictor.task.decided(p).is_nothing for p in given_to_all):
+        raise SettingsError(f"invariance tests need decisions; a model for {predictor.task.name} as set makes none")
+    answers = iter(given_to_all)
     tests: dict[str, list[tuple[Case, FailedCase | None]]] = {}
     for case in cases:
         given = [next(answers) for _ in case.items]

@@ -96,7 +96,7 @@ def _effect(
     pairs = list(zip(before.examples, after.examples, strict=True))
     moved = [place for place, (first, second) in enumerate(pairs) if first.request != second.request]
     answers = before.answers.predictions, after.answers.predictions
-    decides = any(task.decided(answer).labels for answer in answers[0])
+    decides = any(not task.decided(answer).is_nothing for answer in answers[0])
     agree = [task.agrees(answers[0][i], answers[1][i], in_place=change.keeps_places) for i in moved]
     loss = task.credit(before.marks) - task.credit(after.marks)
     order = np.argsort(-loss, kind="stable")[:MAX_FAILURES].tolist()

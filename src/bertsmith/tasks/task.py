@@ -104,6 +104,11 @@ class Decided:
     labels: Labels = ()
     confidence: float | None = None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the task decides nothing: a number or a vector; no label of several that may be is a decision."""
+        return not self.labels and self.confidence is None
+
 
 class Task(ABC, Generic[RequestT, PredictionT]):
     """One kind of problem. Subclasses name the four types, and set the columns that hold an example's answer.

@@ -117,7 +117,7 @@ def upper(text: str) -> str:
 
 def title(text: str) -> str:
     """Every word with one capital in front."""
-    return re.sub(r"[^\W\d_]+", lambda word: upper(word[0][0]) + lower(word[0][1:]), text)
+    return re.sub(r"[^\W\d_]+(?:['’][^\W\d_]+)*", lambda word: upper(word[0][0]) + lower(word[0][1:]), text)
 
 
 def _letter_by_letter(text: str, turn: Callable[[str], str]) -> str:
