@@ -26,13 +26,15 @@ import numpy as np
 import torch
 
 from bertsmith.artifact import RECORD, read_record, versions
+from bertsmith.catalog import DATA_SETS
 from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
+from bertsmith.data.readers import read_table
 from bertsmith.evaluation.compare import compare_metrics
 from bertsmith.evaluation.evaluate import judge
 from bertsmith.evaluation.intervals import Marked
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.recipes.examples import Source
+from bertsmith.recipes.examples import Source, drawn, drawn_of_each
 from bertsmith.recipes.finetune import finetune, finetune_settings
 from bertsmith.recipes.minimal_pairs import minimal_pairs
 from bertsmith.recipes.prepare import PrepareSettings, prepare
@@ -158,6 +160,7 @@ def settings_for(model: str, data_dir: Path, work_dir: Path) -> PretrainSettings
 def sst2(name: str, seed: int, data_dir: Path, work_dir: Path) -> dict[str, Any]:
     """Fine-tune with one option; what each changed test sentence was worth, and the tests that failed."""
     folder = work_dir / f"sst2-{list(OPTIONS).index(name)}-{seed}"
+    train_file, checks_file = drawn_once(data_dir, work_dir)
     if not (folder / RECORD).is_file():
         training = {
             "num_train_epochs": EPOCHS,
@@ -167,31 +170,42 @@ def sst2(name: str, seed: int, data_dir: Path, work_dir: Path) -> dict[str, Any]
             "eval_steps": 1000,
             **OPTIONS[name],
         }
-        values = {"dataset": "sst2", "data_dir": data_dir, "model": str(minilm()), "output_dir": folder}
-        values |= {"max_train_samples": TRAIN_SAMPLES, "training": training, "tune": False}
+        values = {"train_file": train_file, "model": str(minilm()), "output_dir": folder, "tune": False}
+        values |= {"task": {"labels": ("negative", "positive")}, "training": training}
         finetune("classification", finetune_settings("classification").of(values))
     predictor = load(folder)
+    examples, _, _ = Source(None, "sst2", "test", data_dir).examples(predictor.task, {}, Reading())
     known = {change.name: change for change in changes(CHANGE_RATE, CHANGE_RATE)}
-    credits = {"as they are": credit(predictor, data_dir, None)}
-    credits |= {name: credit(predictor, data_dir, known[name]) for name in CHANGED}
-    tests = {
-        "folder": folder,
-        "checks_file": data_dir / CHECKS,
-        "max_cases": MAX_CASES,
-        "label_names": {"0": "negative", "2": "positive"},
-    }
+    credits = {"as they are": credit(predictor, examples, None)}
+    credits |= {name: credit(predictor, examples, known[name]) for name in CHANGED}
+    tests = {"folder": folder, "checks_file": checks_file, "label_names": {"0": "negative", "2": "positive"}}
     checks = robustness_of(tests).checks
-    credits |= {
-        kind: [1.0 - failed for c in checks if c.kind == kind for failed in cases(c)] for kind in ("MFT", "INV")
-    }
+    for kind in ("MFT", "INV"):
+        credits[kind] = [1.0 - failed for check in checks if check.kind == kind for failed in cases(check)]
     print(seed, name, {key: round(float(np.mean(rows)), 4) for key, rows in credits.items()}, flush=True)
     return {key: "".join(str(int(value)) for value in rows) for key, rows in credits.items()}
 
 
-def credit(predictor: Predictor, data_dir: Path, change: TextChange | None) -> list[float]:
+def drawn_once(data_dir: Path, work_dir: Path) -> tuple[Path, Path]:
+    """The training phrases of all runs, and the tests, as small files in the work folder."""
+    train, tests = work_dir / "sst2.jsonl", work_dir / "checks.jsonl"
+    if not train.is_file():
+        rows = [dict(row.values) for row in DATA_SETS["sst2"].rows("train", data_dir)]
+        write_rows(train, drawn(rows, TRAIN_SAMPLES)[0])
+    if not tests.is_file():
+        rows = [dict(row.values) for row in read_table(data_dir / CHECKS)]
+        told = [row for row in rows if row["inputs"] is not None and (row["type"] == "INV" or row["label"] in (0, 2))]
+        write_rows(tests, drawn_of_each(told, lambda row: row["test"], MAX_CASES, seed=0))
+    return train, tests
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def credit(predictor: Predictor, examples: Sequence[Any], change: TextChange | None) -> list[float]:
     """Of each test sentence 1 where it is answered rightly, else 0; the same changes for every model."""
     task = predictor.task
-    examples, _, _ = Source(None, "sst2", "test", data_dir).examples(task, {}, Reading())
     if change is not None:
         examples = [task.changed(example, change, sample_rng(0, 0, i)) for i, example in enumerate(examples)]
     rows: list[float] = task.credit(judge(predictor, examples).marks).tolist()

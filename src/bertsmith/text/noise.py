@@ -16,9 +16,13 @@ import numpy as np
 
 Draw: TypeAlias = Callable[[str, np.random.Generator], str]
 
-IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+IDEOGRAPHS = (
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b81f\U0002b920-\U0002ceaf"
+    "\U0002f800-\U0002fa1f"
+)
+"""Those that BERT's tokenizer takes for words of their own."""
 LETTERS = re.compile(rf"[^\W\d_{IDEOGRAPHS}]{{2,}}|[{IDEOGRAPHS}]{{2,}}")
-"""What a typo can be in: letters in a row, or ideographs, which are words of their own to BERT."""
+"""What a typo can be in: letters in a row, or ideographs."""
 KEY_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 PUNCTUATION = " .,;:!?…。!?"
 
