@@ -1,6 +1,6 @@
 """What explanations are worth on SST-2: whether the words that they name are those that the prediction rests on.
 
-    python benchmarks/explain.py [--num-texts 200] [--data-dir ../shared/data] [--model-dir build/explained]
+    python benchmarks/explain.py [--num-texts 80] [--data-dir ../shared/data] [--model-dir build/explained]
 
 MiniLM (extra `peers`) is fine-tuned on SST-2 by `bertsmith finetune classification`; a folder that holds it is taken as
 it is. Of each development text the words are then deleted in the order of an explainer's scores, a tenth at a time, and
@@ -42,7 +42,7 @@ TENTHS = np.arange(1, 10) / 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num-texts", type=int, default=200)
+    parser.add_argument("--num-texts", type=int, default=80)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model-dir", type=Path, default=Path("build/explained"))
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The pictures of docs/serving.md: trains small models on the texts beside this, serves them, photographs the page.
+"""The pictures of docs/serving.md and docs/explaining.md: trains small models on the texts beside this, serves them, photographs the page.
 
     python docs/make_screenshots.py --work-dir build/screenshots
 
@@ -43,13 +43,18 @@ TRAINED: dict[str, tuple[str, Callable[[], Iterable[dict[str, Any]]], int]] = {
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture. fields: what is typed under which label, Enter being pressed in the last."""
+    """One picture. fields: what is typed under which label, Enter being pressed in the last.
+
+    opens: what is then opened; until: what it says when it is there.
+    """
 
     name: str
     address: str
     fields: tuple[tuple[str, str], ...]
     scheme: str = "light"
     width: int = 1040
+    opens: str = ""
+    until: str = ""
 
 
 PASSAGE = (
@@ -87,21 +92,30 @@ SHOTS = (
             ("Question", "Where did Lise Meitner work?"),
         ),
     ),
+    Shot(
+        "page-why",
+        "#model/support",
+        (("Text", "The kettle came a week late, and now it does not even work. I want my money back!"),),
+        opens="Why this answer",
+        until="Explained in",
+    ),
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("build/screenshots"))
-    work = parser.parse_args().work_dir
+    parser.add_argument("--only", choices=[shot.name for shot in SHOTS], help="this picture alone")
+    arguments = parser.parse_args()
+    work, shots = arguments.work_dir, [shot for shot in SHOTS if arguments.only in (None, shot.name)]
     work.mkdir(parents=True, exist_ok=True)
     IMAGES.mkdir(exist_ok=True)
-    models = [str(trained(work, name)) for name in TRAINED]
+    models = [str(trained(work, name)) for name in TRAINED if any(f"/{name}" in shot.address for shot in shots)]
     with serving([*models, f"minilm={minilm()}"]) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-lcd-text"]
         )
-        for shot in SHOTS:
+        for shot in shots:
             taken = take(browser, address, shot)
             size = taken.stat().st_size
             print(f"{taken}: {size:,} bytes")
@@ -159,6 +173,9 @@ def take(browser: Browser, address: str, shot: Shot) -> Path:
     # Twice: what is shown of the first time is what it takes to warm up.
     for _ in range(2):
         ask(page, shot)
+    if shot.opens:
+        page.get_by_text(shot.opens).click()
+        page.get_by_text(shot.until).wait_for()
     file = IMAGES / f"{shot.name}.png"
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     page.close()
