@@ -1,4 +1,5 @@
-"""The pictures of docs/serving.md and docs/explaining.md: trains small models on the texts beside this, serves them, photographs the page.
+"""The pictures of docs/serving.md and docs/explaining.md: trains small models on the texts beside this, serves them and
+photographs the page.
 
     python docs/make_screenshots.py --work-dir build/screenshots
 

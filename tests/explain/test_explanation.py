@@ -64,7 +64,7 @@ def test_every_task_by_every_explainer(name: str, explainer: str) -> None:
         assert texts[word.text][word.start : word.end] == word.word
         assert np.isfinite(word.score)
     assert any(word.score != 0 for word in found.words)
-    assert set(predictor.task.texts(request)) <= set(texts.values())
+    assert {text for text in predictor.task.texts(request) if text} <= set(texts.values())
     assert json.loads(json.dumps(found.to_dict()))["target"]["name"] == found.target.name
     assert (found.completeness is not None) == (explainer == "integrated_gradients")
     assert np.isfinite([found.faithfulness.comprehensiveness, found.faithfulness.sufficiency]).all()
@@ -148,6 +148,29 @@ def test_a_long_text_is_explained_in_all_windows_or_refused_as_the_model_says() 
         explain(strict, strict.task.request(text), FEW)
     cut = classifier(max_length=16, truncation="head")
     assert explain(cut, cut.task.request(text), FEW).coverage.num_cut_tokens == 36
+
+
+def test_more_tokens_than_fit_into_one_pass_are_refused() -> None:
+    predictor = classifier(max_length=16, stride=4)
+    settings = FEW.model_copy(update={"max_explained_tokens": 40})
+    with pytest.raises(DataError, match="tokens in 5 windows are too many to explain at once, at most 40 are"):
+        explain(predictor, predictor.task.request("ba be bi bo bu " * 10), settings)
+
+
+def test_work_that_nobody_waits_for_ends() -> None:
+    class GoneError(Exception):
+        pass
+
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise GoneError
+
+    predictor = classifier(max_length=16)
+    with pytest.raises(GoneError):
+        explain(predictor, predictor.task.request("ba be bi"), FEW, check)
 
 
 def test_of_several_windows_only_the_best_is_explained_where_it_alone_counts() -> None:

@@ -112,6 +112,13 @@ def test_a_copy_for_prediction_is_opened_anew_once() -> None:
         engine.close()
 
 
+def test_an_explanation_ends_at_its_deadline(app: Any) -> None:
+    body = {"input": {"text": "ba be bi " * 20, "text_pair": "bo"}, "deadline_ms": 1, "num_random": 20}
+    response = ask(app, "classification", body)
+    assert response.status_code == 504
+    assert ask(app, "classification", {"input": PAIR}).status_code == 200
+
+
 def test_the_description_names_the_route_of_each_model(app: Any) -> None:
     paths = app.openapi()["paths"]
     operation = paths["/v1/models/reranking/explain"]["post"]

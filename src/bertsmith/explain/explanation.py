@@ -17,9 +17,10 @@ from bertsmith.explain.attention import AttentionMaps, attention, attention_maps
 from bertsmith.explain.faithfulness import Faithfulness, faithfulness
 from bertsmith.explain.gradients import Attribution, Completeness, gradient_x_input, integrated_gradients
 from bertsmith.explain.occlusion import occlusion
-from bertsmith.explain.subject import Subject
-from bertsmith.explain.words import NamedText
+from bertsmith.explain.subject import MAX_EXPLAINED_TOKENS, Subject
+from bertsmith.explain.words import BESIDE, NamedText
 from bertsmith.inference.predictor import Predictor
+from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.settings import Settings
 from bertsmith.tasks.target import Unit
 
@@ -35,6 +36,9 @@ class ExplainerSettings(Settings):
         None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
     )
     max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
+    max_explained_tokens: int = Field(
+        MAX_EXPLAINED_TOKENS, ge=1, description="of the windows that the answer comes from; more are refused"
+    )
     num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
     seed: int = Field(0, ge=0, description="of those")
 
@@ -143,17 +147,23 @@ class Explanation:
         } | ({"attention": self.attention.to_dict()} if with_attention else {})
 
 
-def explain(predictor: Predictor, request: Any, settings: ExplainerSettings | None = None) -> Explanation:
+def explain(
+    predictor: Predictor,
+    request: Any,
+    settings: ExplainerSettings | None = None,
+    check: Callable[[], None] = raise_if_asked,
+) -> Explanation:
     """Why the model answers a request as it does. The predictor's network has to be as it was saved, in fp32.
 
-    Raises `SettingsError` for an unknown explainer or target, `DataError` for a request that has no words.
+    check: is called between batches; what it raises ends the work. Raises `SettingsError` for an unknown explainer or
+    target, `DataError` for a request that has no words, or too many tokens.
     """
     settings = settings or ExplainerSettings()
     explainer = EXPLAINERS.get(settings.explainer)
     if explainer is None:
         raise SettingsError(f"no explainer {settings.explainer!r:.80}; {nearest(settings.explainer, EXPLAINERS)}")
-    whole = Subject.of(predictor, request, settings.target)
-    return explained(whole, settings, explainer)
+    subject = Subject.of(predictor, request, settings.target, max_tokens=settings.max_explained_tokens, check=check)
+    return explained(subject, settings, explainer)
 
 
 def explained(subject: Subject, settings: ExplainerSettings, explainer: Explainer) -> Explanation:
@@ -161,6 +171,9 @@ def explained(subject: Subject, settings: ExplainerSettings, explainer: Explaine
     found = explainer.function(subject, settings)
     held = faithfulness(subject.likelihoods, found.scores, num_random=settings.num_random, seed=settings.seed)
     words, texts, target, answered = subject.words.words, subject.words.texts, subject.target, subject.answered
+    # Fields without a text are not shown, nor what was read beside the request in other windows.
+    shown = {word.text for word in words}
+    shown |= {n for n, text in enumerate(texts) if text.text.strip() and not text.name.startswith(BESIDE)}
     value = subject.score
     probability = None if target.unit == "score" else float(target.likelihood(np.array([value]))[0])
     return Explanation(
@@ -171,7 +184,7 @@ def explained(subject: Subject, settings: ExplainerSettings, explainer: Explaine
             WordScore(word.word, float(score), word.start, word.end, texts[word.text].name)
             for word, score in zip(words, found.scores, strict=True)
         ),
-        texts,
+        tuple(text for number, text in enumerate(texts) if number in shown),
         held,
         found.completeness,
         Coverage(

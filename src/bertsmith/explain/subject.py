@@ -5,7 +5,7 @@ Shapes: W words, T tokens of all explained windows, E embedding width, k copies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +27,8 @@ from bertsmith.tasks.target import Answered, Target
 
 MAX_TOKENS, MAX_TOKENS_WITH_GRADIENTS = 8192, 2048
 """Of one forward pass, and of one whose intermediate values are kept: some 2.5 GB for BERT-base."""
+MAX_EXPLAINED_TOKENS = 4096
+"""Of the windows that a number is computed from, which have to be in one pass."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Gradients:
 class Subject:
     """A request, the number that is explained, and the words of the windows that it is computed from.
 
-    num_request_words: of all windows.
+    num_request_words: of all windows. check: is called between batches, and raises where nobody waits any more.
     """
 
     predictor: Predictor
@@ -49,11 +51,20 @@ class Subject:
     target: Target
     words: WordMap
     num_request_words: int
+    check: Callable[[], None] = raise_if_asked
 
     @classmethod
-    def of(cls, predictor: Predictor, request: Any, choice: str | None = None) -> Self:
-        """Raises `DataError` for a request without words, `SettingsError` for a `choice` that there is not, and for a
-        network that is a copy for prediction alone.
+    def of(
+        cls,
+        predictor: Predictor,
+        request: Any,
+        choice: str | None = None,
+        *,
+        max_tokens: int = MAX_EXPLAINED_TOKENS,
+        check: Callable[[], None] = raise_if_asked,
+    ) -> Self:
+        """Raises `DataError` for a request without words, or one whose explained windows have more than `max_tokens`;
+        `SettingsError` for a `choice` that there is not, and for a network that is a copy for prediction alone.
         """
         if frozen_parts(predictor.network):
             raise SettingsError(
@@ -69,12 +80,19 @@ class Subject:
         with torch.inference_mode():
             outputs = []
             for start, stop in _stretches([window.num_tokens for window in windows], MAX_TOKENS):
+                check()
                 outputs += task.outputs(network, task.collate(windows[start:stop]).to(predictor.device))
         parts = [task.decode(window, one, tokenizer) for window, one in zip(windows, outputs, strict=True)]
         prediction = predictor.merge(request, windows, parts)
         answered = Answered(request, tokenizer, windows, outputs, prediction)
         target = task.explained(answered, choice)
-        return cls(predictor, answered, target, words.of_windows(target.numbers), len(words.words))
+        num_tokens = sum(window.num_tokens for window in target.windows)
+        if num_tokens > max_tokens:
+            raise DataError(
+                f"{num_tokens:,} tokens in {len(target.windows)} windows are too many to explain at once, at most "
+                f"{max_tokens:,} are: explain a part of the text, or raise max_explained_tokens where memory is large"
+            )
+        return cls(predictor, answered, target, words.of_windows(target.numbers), len(words.words), check)
 
     @property
     def num_words(self) -> int:
@@ -104,7 +122,7 @@ class Subject:
         size = max(1, MAX_TOKENS // self.num_tokens)
         with torch.inference_mode():
             for start in range(0, len(kept), size):
-                raise_if_asked()
+                self.check()
                 batch = self._batch(kept[start : start + size])
                 found += self.target.scores(self._network, batch).double().tolist()
         return np.array(found)
@@ -135,6 +153,7 @@ class Subject:
         found: list[float] = []
         with torch.inference_mode():
             for part in torch.split(vectors, max(1, MAX_TOKENS // self.num_tokens)):
+                self.check()
                 found += self.target.scores(self._network, self._batch_at(part)).double().tolist()
         return np.array(found)
 
@@ -144,7 +163,7 @@ class Subject:
         size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
         with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
             for part in torch.split(vectors, size):
-                raise_if_asked()
+                self.check()
                 asked = part.detach().clone().requires_grad_()
                 found = self.target.scores(self._network, self._batch_at(asked))
                 (gradient,) = torch.autograd.grad(found.sum(), asked)

@@ -19,7 +19,8 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.tracing import ReadText, TracingTokenizer
 
 BESIDE = "read beside"
-"""The name of a text that is no field of the request: a prompt, or a document's words around those asked about."""
+"""The name of a text that is no field of the request: a prompt, or a document's words around those asked about; of
+further ones with a number behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def named_texts(task: Task[Any, Any], request: Any) -> list[NamedText]:
         if isinstance(value, str):
             names.append((name, value))
         elif isinstance(value, tuple | list) and all(isinstance(part, str) for part in value):
-            names += [(f"{name} {place}", part) for place, part in enumerate(value)]
+            names += [(f"{name} {place}", part) for place, part in enumerate(value) if len(value) > 1]
             names.append((name, " ".join(value)))
     found = []
     for text in task.texts(request):
@@ -117,7 +118,8 @@ def _located(read: ReadText, texts: list[NamedText], taken: set[int]) -> Mapping
             held |= {word: (number, start - begin, stop - begin) for word, (start, stop) in inside.items()}
     beside = [word for word in spans if word not in held]
     if beside:
-        texts.append(NamedText(BESIDE, read.as_text))
+        number = sum(text.name.startswith(BESIDE) for text in texts)
+        texts.append(NamedText(f"{BESIDE} {number}" if number else BESIDE, read.as_text))
         held |= {word: (len(texts) - 1, *spans[word]) for word in beside}
     return held
 

@@ -21,7 +21,7 @@ class LimitSettings(Settings):
     )
     max_tokens_per_request: int = Field(262_144, ge=1, description="of all inputs of a request; more get 413")
     max_explained_tokens: int = Field(
-        512, ge=1, description="that an explanation is computed from, in all windows; more get 413"
+        1_024, ge=1, description="of a request that is explained, in all windows; more get 413"
     )
     max_queue_seconds: float = Field(
         1.0,
