@@ -96,7 +96,7 @@ SHOTS = (
     Shot(
         "page-why",
         "#model/support",
-        (("Text", "The kettle came a week late, and now it does not even work. I want my money back!"),),
+        (("Text", "The kettle is broken, I want my money back."),),
         opens="Why this answer",
         until="Explained in",
     ),
@@ -177,6 +177,7 @@ def take(browser: Browser, address: str, shot: Shot) -> Path:
     if shot.opens:
         page.get_by_text(shot.opens).click()
         page.get_by_text(shot.until).wait_for()
+        page.evaluate("scrollTo(0, 0)")
     file = IMAGES / f"{shot.name}.png"
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     page.close()

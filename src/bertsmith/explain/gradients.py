@@ -1,7 +1,7 @@
 """Explanations from gradients: integrated along the way from [MASK]s to the text, or at the text alone.
 
 The integral is computed here, not by captum: that library takes the first axis of a tensor for examples, and a packed
-batch has tokens there (docs/decisions/016-explanations.md). Shapes: W words, T tokens, E embedding width.
+batch has tokens there (docs/decisions/017-explanations.md). Shapes: W words, T tokens, E embedding width.
 """
 
 from __future__ import annotations
