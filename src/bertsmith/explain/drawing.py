@@ -114,6 +114,7 @@ def word_lines(found: Explanation, layer: int) -> str:
 def _named(found: Explanation) -> tuple[AttentionMaps, list[str]]:
     """The attention that is drawn, and the names of its columns."""
     maps = found.strongest_attention(MOST_WORDS)
+    assert maps is not None, "a model that keeps no attention"
     return maps, [*(found.words[number].word for number in maps.words.tolist()), SPECIAL]
 
 

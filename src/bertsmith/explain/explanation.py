@@ -114,7 +114,8 @@ class Coverage:
 class Explanation:
     """words: in the order of the texts, each with its score. texts: what they stand in.
 
-    completeness: of integrated gradients. prediction: the model's answer. attention: of the first explained window.
+    completeness: of integrated gradients. prediction: the model's answer. attention: of the first explained window, None
+    of a model that keeps none.
     """
 
     explainer: str
@@ -126,10 +127,12 @@ class Explanation:
     completeness: Completeness | None
     coverage: Coverage
     prediction: Any
-    attention: AttentionMaps
+    attention: AttentionMaps | None
 
-    def strongest_attention(self, most: int) -> AttentionMaps:
+    def strongest_attention(self, most: int) -> AttentionMaps | None:
         """That of the words with the largest scores, at most so many, and of the special tokens."""
+        if self.attention is None:
+            return None
         held = self.attention.words
         strongest = sorted(range(len(held)), key=lambda place: -abs(self.words[held[place]].score))[:most]
         return self.attention.among(sorted(strongest))
@@ -144,7 +147,7 @@ class Explanation:
             "explainer": self.explainer,
             "texts": [asdict(text) for text in self.texts],
             "coverage": asdict(self.coverage),
-        } | ({"attention": self.attention.to_dict()} if with_attention else {})
+        } | ({"attention": self.attention and self.attention.to_dict()} if with_attention else {})
 
 
 def explain(
@@ -195,5 +198,5 @@ def explained(subject: Subject, settings: ExplainerSettings, explainer: Explaine
             sum(window.num_cut_tokens for window in answered.windows),
         ),
         answered.prediction,
-        attention_maps(subject),
+        attention_maps(subject) if subject.has_attention else None,
     )

@@ -72,7 +72,7 @@ def integrated_gradients(subject: Subject, max_steps: int = 256) -> Attribution:
     the score jumps somewhere on the way; so completeness is asked of each stretch of it, and those that lack it are
     halved until the whole is close enough, or `max_steps` gradients were taken.
     """
-    at_baseline, at_text = subject.scores(np.array([[False], [True]]).repeat(subject.num_words, axis=1))
+    at_baseline, at_text = subject.scores_at(torch.stack([subject.baseline, subject.vectors]))
     difference = float(at_text - at_baseline)
     allowed = CLOSE_ENOUGH * max(abs(difference), NOTHING * max(abs(at_text), abs(at_baseline), NOTHING))
     num_nodes = min(NODES, max_steps)

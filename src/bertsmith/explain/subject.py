@@ -98,6 +98,11 @@ class Subject:
     def num_words(self) -> int:
         return len(self.words.words)
 
+    @property
+    def has_attention(self) -> bool:
+        """Not with a knowledge graph, whose facts are tokens of no window and see but a part of it."""
+        return self.predictor.network.config.knowledge is None
+
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
         """[T], the word of each token of the windows one after another; -1 for special tokens."""

@@ -22,7 +22,8 @@ def page(found: Explanation, *, model: str) -> Page:
     made.section("In short", *_in_short(found))
     made.section("The words", *_words(found))
     made.section("How far to believe it", *_faith(found))
-    made.section("Attention", *_attention(found))
+    if found.attention is not None:
+        made.section("Attention", *_attention(found, len(found.attention.between)))
     return made
 
 
@@ -99,13 +100,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.3f}"
 
 
-def _attention(found: Explanation) -> Iterator[Markup]:
+def _attention(found: Explanation, num_layers: int) -> Iterator[Markup]:
     yield callout(NOT_WHY)
     caption = (
         "From where the prediction is read; the stronger a cell, the more attention. Heads of a layer stand together."
     )
     yield figure(Markup(head_map(found)), "By layer and head", caption)
-    num_layers = len(found.attention.between)
     first = figure(Markup(word_lines(found, num_layers - 1)), f"Between words, layer {num_layers}", "The heads' mean.")
     others = "".join(
         f"<details><summary>Layer {layer + 1}</summary>{word_lines(found, layer)}</details>"

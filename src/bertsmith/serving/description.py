@@ -258,7 +258,7 @@ EXPLANATION = _object(
         "explainer": TEXT,
         "texts": _list(_object({"name": TEXT, "text": TEXT}, ("name", "text"))),
         "coverage": {"type": "object"},
-        "attention": {"type": "object"},
+        "attention": {"type": ["object", "null"], "description": "null of a model that keeps none"},
         "model": _ref("ModelIdentity"),
         "usage": _ref("Usage"),
         "timing": _ref("Timing"),

@@ -117,7 +117,8 @@ async def explain(asked: Asked) -> bytes:
 
     found = await house.done(lambda: explained(served.explained_by, request, settings, in_time), deadline)
     facts = {"model": served.identity, "usage": {"num_tokens": num_tokens}, "timing": asked.timing()}
-    return _json({**found.to_dict(), "attention": found.strongest_attention(SHOWN_WORDS).to_dict(), **facts})
+    attention = found.strongest_attention(SHOWN_WORDS)
+    return _json({**found.to_dict(), "attention": attention and attention.to_dict(), **facts})
 
 
 async def embeddings(asked: Asked) -> bytes:

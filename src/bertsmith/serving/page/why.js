@@ -64,13 +64,17 @@ function explanation({ target, words, texts, faithfulness, coverage, attention, 
     ...texts.map((text) => said(text, words, largest, texts.length > 1)),
     element("p", { class: "legend" }, key(0, "speaks for it"), key(4, "speaks against it")),
     scores(words, largest),
-    element("h3", {}, "Where it looks"),
-    element("p", { class: "quiet" }, "Attention shows where the network looks, not why it decides."),
-    heads(attention, words),
-    lines(attention, words),
+    ...(attention ? looks(attention, words) : []),
     element("p", { class: "quiet" }, `Explained in ${milliseconds(timing.total_ms)}.`),
   ];
 }
+
+const looks = (attention, words) => [
+  element("h3", {}, "Where it looks"),
+  element("p", { class: "quiet" }, "Attention shows where the network looks, not why it decides."),
+  heads(attention, words),
+  lines(attention, words),
+];
 
 const tone = ({ beaten }) => (beaten !== null && beaten <= 0.5 ? "warning" : "");
 
