@@ -114,8 +114,8 @@ class Coverage:
 class Explanation:
     """words: in the order of the texts, each with its score. texts: what they stand in.
 
-    completeness: of integrated gradients. prediction: the model's answer. attention: of the first explained window, None
-    of a model that keeps none.
+    completeness: of integrated gradients. prediction: the answer. attention: of the first explained window; None of a
+    model that keeps none.
     """
 
     explainer: str
