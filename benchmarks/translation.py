@@ -34,7 +34,7 @@ from bertsmith.artifact import load_artifact
 from bertsmith.data.batch import micro_batches
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.metrics.generation import bleu_of, bleu_rows
-from bertsmith.model.name_tables import HUGGING_FACE
+from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.tasks.seq2seq import Seq2Seq
 from bertsmith.text.spacing import join_pieces
@@ -275,24 +275,11 @@ def in_transformers(network: Seq2SeqNetwork) -> Any:
     encoder = BertModel(BertConfig(**shape), add_pooling_layer=False)
     decoder = BertLMHeadModel(BertConfig(**shape, is_decoder=True, add_cross_attention=True))
     model = EncoderDecoderModel(encoder=encoder, decoder=decoder).eval()
-    names, theirs = HUGGING_FACE.published_names(config.num_hidden_layers), {}
     own = dict(network.named_parameters())
-    for name, value in own.items():
-        if name.startswith("encoder."):
-            published = names[name].removeprefix("bert.")
-            theirs[f"encoder.{published}"] = value
-            if "layer." not in published and "position" not in published:
-                theirs[f"decoder.bert.{published}"] = value
-        elif name.startswith("vocabulary_head."):
-            theirs[f"decoder.{names[name]}"] = value
-        else:
-            inner = name.replace("decoder.", "encoder.", 1)
-            plain = inner.replace("cross_attention", "attention")
-            published = names[plain] if plain == inner else names[plain].replace(".attention.", ".crossattention.")
-            theirs[f"decoder.{published}"] = value
-    theirs["decoder.cls.predictions.decoder.weight"] = own["encoder.embeddings.tokens.weight"]
-    theirs["decoder.cls.predictions.decoder.bias"] = own["vocabulary_head.bias"]
-    assert not model.load_state_dict(theirs, strict=False).unexpected_keys
+    names = encoder_decoder_names(own, config.num_hidden_layers)
+    report = model.load_state_dict({name: own[ours] for name, ours in names.items()}, strict=False)
+    assert not report.unexpected_keys
+    assert all("position_ids" in name or "token_type_ids" in name for name in report.missing_keys), report
     return model
 
 

@@ -11,7 +11,7 @@ from toys import toy_config
 from bertsmith.errors import SettingsError
 from bertsmith.kernels.attention import attention_probabilities, draw_layout
 from bertsmith.model.generation import Frame, Generated, GenerationSettings, generate
-from bertsmith.model.name_tables import HUGGING_FACE
+from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 
@@ -46,27 +46,9 @@ def in_transformers(network: Seq2SeqNetwork) -> Any:
     encoder = module.BertModel(module.BertConfig(**shape), add_pooling_layer=False)
     decoder = module.BertLMHeadModel(module.BertConfig(**shape, is_decoder=True, add_cross_attention=True))
     model = module.EncoderDecoderModel(encoder=encoder, decoder=decoder).eval()
-    names = HUGGING_FACE.published_names(config.num_hidden_layers)
     own = dict(network.named_parameters())
-    theirs = {}
-    for name, value in own.items():
-        if name.startswith("encoder."):
-            published = names[name].removeprefix("bert.")
-            theirs[f"encoder.{published}"] = value
-            if "layer." not in published and "position" not in published:
-                theirs[f"decoder.bert.{published}"] = value
-        elif name.startswith("vocabulary_head."):
-            theirs[f"decoder.{names[name]}"] = value
-        else:
-            inner = name.replace("decoder.", "encoder.", 1)
-            cross = inner.replace("cross_attention", "attention")
-            published = names[cross]
-            if cross != inner:
-                published = published.replace(".attention.", ".crossattention.")
-            theirs[f"decoder.{published}"] = value
-    theirs["decoder.cls.predictions.decoder.weight"] = own["encoder.embeddings.tokens.weight"]
-    theirs["decoder.cls.predictions.decoder.bias"] = own["vocabulary_head.bias"]
-    report = model.load_state_dict(theirs, strict=False)
+    names = encoder_decoder_names(own, config.num_hidden_layers)
+    report = model.load_state_dict({name: own[ours] for name, ours in names.items()}, strict=False)
     assert not report.unexpected_keys
     assert all("position_ids" in name or "token_type_ids" in name for name in report.missing_keys), report
     return model
@@ -246,7 +228,7 @@ def _coverage(network: Seq2SeqNetwork, source: list[int], target: Generated) -> 
     ids = [*target.input_ids, *([3] if target.finished else [])]
     network.decode(Packed.of([[2, *ids[:-1]]]), states, (len(source),))
     hook.remove()
-    return float(seen[0].sum(0).clamp(max=1.0).log().sum())
+    return float(seen[0].detach().sum(0).clamp(max=1.0).log().sum())
 
 
 @pytest.mark.parametrize(

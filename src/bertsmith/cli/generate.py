@@ -8,6 +8,7 @@ from typing import Any
 from bertsmith.cli.fields import column_options, request_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
+from bertsmith.cli.predict import say_what_was_read
 from bertsmith.recipes.generate import GenerateSettings, WriteSettings, generate
 from bertsmith.runtime.progress import shorten
 from bertsmith.tasks import TASKS
@@ -44,10 +45,5 @@ def _written(settings: WriteSettings, output: Output, what: str) -> dict[str, An
         output.table(what, rows, ["source" if settings.text else "row", what, "mean probability", ""])
     else:
         output.say(f"{report.num_requests:,} texts in {report.output_file}")
-    for warning in report.warnings:
-        output.say(f"warning: {warning}")
-    if report.num_cut_requests:
-        output.say(f"cut: {report.num_cut_tokens:,} tokens of {report.num_cut_requests:,} sources were not read")
-    if report.num_windowed_requests:
-        output.say(f"{report.num_windowed_requests:,} sources were read and rewritten in several windows")
+    say_what_was_read(report, output, "sources")
     return asdict(report)

@@ -9,7 +9,7 @@ from typing import Any
 from bertsmith.cli.fields import column_options, request_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output, cell
-from bertsmith.recipes.predict import PredictSettings, predict
+from bertsmith.recipes.predict import PredictReport, PredictSettings, predict
 from bertsmith.runtime.progress import shorten
 from bertsmith.tasks import TASKS
 from bertsmith.tasks.task import IN_TABLES
@@ -27,13 +27,18 @@ def run(settings: PredictSettings, output: Output) -> dict[str, Any]:
         output.table("predictions", rows, header)
     else:
         output.say(f"{report.num_requests:,} predictions in {report.output_file}")
+    say_what_was_read(report, output, "requests")
+    return asdict(report)
+
+
+def say_what_was_read(report: PredictReport, output: Output, what: str) -> None:
+    """The warnings, and how many requests were not read whole, or not at once."""
     for warning in report.warnings:
         output.say(f"warning: {warning}")
     if report.num_cut_requests:
-        output.say(f"cut: {report.num_cut_tokens:,} tokens of {report.num_cut_requests:,} requests were not read")
+        output.say(f"cut: {report.num_cut_tokens:,} tokens of {report.num_cut_requests:,} {what} were not read")
     if report.num_windowed_requests:
-        output.say(f"{report.num_windowed_requests:,} requests were too long for one window and were read in several")
-    return asdict(report)
+        output.say(f"{report.num_windowed_requests:,} {what} were too long for one window and were read in several")
 
 
 def _table(

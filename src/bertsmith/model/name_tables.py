@@ -149,3 +149,27 @@ GOOGLE = NameTable(
 
 OWN = NameTable("bertsmith", {})
 """Our own names as they are, for networks that the published formats cannot express."""
+
+
+def encoder_decoder_names(parameters: Iterable[str], num_layers: int) -> dict[str, str]:
+    """The names in transformers' `EncoderDecoderModel` of two BERTs -> ours in a `Seq2SeqNetwork` without shared layers.
+
+    What our two sides have in common is there twice.
+    """
+    published, names = HUGGING_FACE.published_names(num_layers), {}
+    for own in parameters:
+        side, _, rest = own.partition(".")
+        if side == "encoder":
+            name = published[own].removeprefix(HUGGING_FACE.prefix)
+            names[f"encoder.{name}"] = own
+            if rest.startswith("embeddings."):
+                names[f"decoder.bert.{name}"] = own
+        elif side == "decoder":
+            name = published[f"encoder.{rest.replace('cross_attention', 'attention')}"]
+            names[f"decoder.{name.replace('.attention.', '.crossattention.') if 'cross_' in rest else name}"] = own
+        else:
+            names[f"decoder.{published[own]}"] = own
+    return names | {
+        "decoder.cls.predictions.decoder.weight": "encoder.embeddings.tokens.weight",
+        "decoder.cls.predictions.decoder.bias": "vocabulary_head.bias",
+    }
