@@ -152,7 +152,7 @@ OWN = NameTable("bertsmith", {})
 
 
 def encoder_decoder_names(parameters: Iterable[str], num_layers: int) -> dict[str, str]:
-    """The names in transformers' `EncoderDecoderModel` of two BERTs -> ours in a `Seq2SeqNetwork` without shared layers.
+    """The names in transformers' `EncoderDecoderModel` of BERTs -> ours in a `Seq2SeqNetwork` without shared layers.
 
     What our two sides have in common is there twice.
     """
