@@ -45,7 +45,11 @@ def main() -> None:
     parser.add_argument("--num-texts", type=int, default=80)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model-dir", type=Path, default=Path("build/explained"))
+    parser.add_argument("--write", action="store_true", help="write the page from the figures that are there")
     arguments = parser.parse_args()
+    if arguments.write:
+        write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
+        return
     if not arguments.model_dir.exists():
         train(arguments.model_dir, arguments.data_dir)
     artifact = load_artifact(arguments.model_dir)
@@ -175,6 +179,8 @@ def processor() -> str:
 
 def write_page(found: dict[str, Any]) -> None:
     def shown(value: list[float]) -> str:
+        if not any(value):  # beside itself
+            return ""
         return f"{value[0]:+.3f} ({value[1]:+.3f} to {value[2]:+.3f})"
 
     columns = ("aopc", "above random", "above attention", "comprehensiveness", "sufficiency")
