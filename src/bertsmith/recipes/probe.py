@@ -97,4 +97,6 @@ def _task(settings: ProbeSettings) -> Task[Any, Any]:
     if known is not None and known.task != name:
         raise SettingsError(f"{known.name} is a data set for {known.task}, not for {name}")
     kind = task_class(name)
-    return kind(kind.Settings.of(known.task_settings if known else {}, name))
+    task = kind(kind.Settings.of(known.task_settings if known else {}, name))
+    refuse_to_probe(task)
+    return task
