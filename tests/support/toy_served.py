@@ -82,11 +82,11 @@ NAMES = (*TASKS, "multi_label", "regression")
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """The address of a real server of `app`, in a thread, on a free port of this machine alone."""
+def listening(app: Any, **options: Any) -> Iterator[str]:
+    """The address of a real server of `app`, in a thread, on a free port of this machine alone; options: uvicorn's."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -14,6 +14,7 @@ import uvicorn
 
 from bertsmith.errors import SettingsError
 from bertsmith.serving.app import State
+from bertsmith.serving.heads import BoundedHeads
 
 log = logging.getLogger(__name__)
 BACKLOG = 2_048
@@ -82,6 +83,7 @@ def serve(
     """Until a signal ends it; `ready` hears the address when requests are taken."""
     config = uvicorn.Config(
         app,
+        http=BoundedHeads,
         log_config=None,
         access_log=False,
         server_header=False,
