@@ -16,6 +16,7 @@ from bertsmith.explain.subject import Subject
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks import TASKS
 from bertsmith.tasks.classification import Classification
+from bertsmith.tasks.embedding import Embedding
 from bertsmith.tasks.target import log_odds, place_of
 
 OTHER_TARGETS = {
@@ -133,6 +134,25 @@ def test_one_text_alone_has_no_similarity() -> None:
     predictor = predictor_for("embedding")
     with pytest.raises(SettingsError, match="text_pair"):
         explain(predictor, predictor.task.request("ba be"))
+
+
+def test_words_that_two_texts_have_in_common_make_them_alike() -> None:
+    """Of the mean of tokens' own vectors, no layer between: what both have speaks for it, what one has against it."""
+    torch.manual_seed(0)
+    task = Embedding.from_dict({}, "toy")
+    network = task.build(toy_config(num_hidden_layers=1))
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if ("layers" in name and weight.ndim > 1) or "positions" in name or "token_types" in name:
+                weight.zero_()
+    predictor = Predictor(task, network.eval(), toy_tokenizer(), precision="fp32")
+    request = task.request(("ba be bi", "ba be du"))
+    for explainer in ("integrated_gradients", "occlusion"):
+        found = explain(predictor, request, FEW.model_copy(update={"explainer": explainer}))
+        scores = {(word.text, word.word): word.score for word in found.words}
+        common = [score for (_, word), score in scores.items() if word in ("ba", "be")]
+        assert min(common) > 0, scores
+        assert min(common) > max(scores["text", "bi"], scores["text_pair", "du"]), scores
 
 
 def test_a_long_text_is_explained_in_all_windows_or_refused_as_the_model_says() -> None:

@@ -18,7 +18,7 @@ FOR, AGAINST = (86, 180, 233), (240, 136, 62)
 @verb("folder", "text", keys=request_options(TASKS.values()))
 def run(settings: ExplainSettings, output: Output) -> dict[str, Any]:
     """Explain a prediction by the words that made it."""
-    report = run_explain(settings)
+    report = run_explain(settings, output.progress)
     found = report.explanation
     target = found.target
     number = f"{target.value:.4f}" if target.probability is None else f"probability {target.probability:.3f}"

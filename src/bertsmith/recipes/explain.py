@@ -13,6 +13,8 @@ from bertsmith.errors import SettingsError
 from bertsmith.explain.explanation import ExplainerSettings, Explanation, explain
 from bertsmith.inference.predictor import Predictor
 from bertsmith.recipes.explanation_page import page
+from bertsmith.runtime.interruption import raise_if_asked
+from bertsmith.runtime.progress import Progress
 from bertsmith.settings import Settings
 
 
@@ -37,7 +39,7 @@ class ExplainReport:
     warnings: tuple[str, ...]
 
 
-def run_explain(settings: ExplainSettings) -> ExplainReport:
+def run_explain(settings: ExplainSettings, progress: Progress | None = None) -> ExplainReport:
     """Explain one request, in fp32. Raises what `explain` does, and `SettingsError` for what is no single request."""
     if bool(settings.request) == bool(settings.text):
         raise SettingsError("explain needs a text, or the fields of one request: one of the two")
@@ -52,7 +54,13 @@ def run_explain(settings: ExplainSettings) -> ExplainReport:
     artifact = load_artifact(settings.folder)
     predictor = Predictor.of(artifact, device=settings.device, precision="fp32")
     request = artifact.task.request(settings.request or settings.text[0], "the request")
-    found = explain(predictor, request, settings.how)
+    with (progress or Progress()).phase("explaining", unit="batches") as phase:
+
+        def count() -> None:
+            raise_if_asked()
+            phase.advance(1)
+
+        found = explain(predictor, request, settings.how, count)
     if output is not None:
         page(found, model=settings.folder.resolve().name).write(output)
     return ExplainReport(found, output, tuple(artifact.record.get("notes", ())))

@@ -277,7 +277,10 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         return vector
 
     def explained(self, answered: Answered, choice: str | None = None) -> Target:
-        """The cosine of the text and its pair, or of the text and a negative, `negatives 0` say."""
+        """The cosine of the text and its pair, or of the text and a negative, `negatives 0` say.
+
+        Each text is changed beside the other as it is, the mean of both: two texts without words are alike.
+        """
         request = answered.request
         roles = {} if request.text_pair is None else {"text_pair": PAIR}
         roles |= {f"negatives {place}": FIRST_NEGATIVE + place for place in range(len(request.negatives))}
@@ -289,9 +292,16 @@ class Embedding(CoupledTask[EmbeddingRequest, EmbeddingPrediction]):
         weights = torch.tensor([float(window.num_tokens) for window in windows])
         is_text = torch.tensor([window.targets["role"] == TEXT for window in windows])
 
-        def value(outputs: Sequence[Tensor]) -> Tensor:
+        def vectors_of(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             vectors = torch.stack(list(outputs)) * weights[:, None]
-            return torch.cosine_similarity(vectors[is_text].sum(0), vectors[~is_text].sum(0), dim=0)
+            return vectors[is_text].sum(0), vectors[~is_text].sum(0)
+
+        text, other = vectors_of([answered.outputs[number] for number in numbers])
+
+        def value(outputs: Sequence[Tensor]) -> Tensor:
+            changed_text, changed_other = vectors_of(outputs)
+            cosines = torch.cosine_similarity(changed_text, other, 0), torch.cosine_similarity(text, changed_other, 0)
+            return torch.stack(cosines).mean()
 
         every = tuple(tuple(range(window.num_tokens)) for window in windows)
         return Target.over(
