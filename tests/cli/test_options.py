@@ -206,3 +206,22 @@ def test_known_keys_of_a_table_are_options_instead_of_the_table(capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["columns"] == {"text": "body", "label": "kind"}
     with pytest.raises(UnknownOptionError):
         app(["--output-dir", "out", "--columns.text", "body"], exit_on_error=False, print_error=False)
+
+
+def test_a_flag_that_says_no_has_no_second_no(capsys: pytest.CaptureFixture[str]) -> None:
+    class Kept(Settings):
+        no_transcripts: bool = Field(False, description="keep nothing")
+        with_scores: bool = Field(True, description="scores too")
+
+    def say(settings: Kept, output: Output) -> dict[str, Any]:
+        """Say what came."""
+        return settings.model_dump(mode="json")
+
+    app = App("toy", help_format="plaintext")
+    app.default(command(say, Kept))
+    app(["--help"], result_action="return_none")
+    text = capsys.readouterr().out
+    assert "--no-no-" not in text
+    assert "--no-with-scores" in text
+    app(["--no-transcripts", "--no-with-scores", "--json"], result_action="return_none")
+    assert json.loads(capsys.readouterr().out) == {"no_transcripts": True, "with_scores": False}

@@ -28,7 +28,7 @@ VERBS = {
     "tokenizer report": ("bertsmith.cli.tokenizer:report", "Say how a vocabulary fits the text of each language."),
     "prepare": ("bertsmith.cli.prepare:run", "Turn text into a corpus for pre-training."),
     "pretrain": ("bertsmith.cli.pretrain:run", "Pre-train a BERT on a prepared corpus."),
-    "finetune": ("bertsmith.cli.finetune:app", "Fine-tune a pre-trained model for a task."),
+    "finetune": ("bertsmith.cli.finetune:app", "Fine-tune for a task, or with --dataset NAME on a public data set."),
     "sweep": ("bertsmith.cli.sweep:app", "Try settings of training runs, and keep the best."),
     "estimate": ("bertsmith.cli.estimate:app", "Say what pretrain or finetune would take, before it begins."),
     "evaluate": ("bertsmith.cli.evaluate:run", "Score a saved model on a file of examples."),

@@ -161,7 +161,7 @@ def _parameter(option: Option, kind: Any) -> Parameter:
         name=option.names,
         help=(field.description or "") + form + (" [required]" if field.is_required() else ""),
         show_default=False if unsaid else lambda _: _shown(option.default),
-        negative=None if field.annotation is bool else (),
+        negative=None if field.annotation is bool and not option.names[0].startswith("--no-") else (),
         consume_multiple=is_many,
         group=cyclopts.Group(option.group, sort_key=1 if option.group == "Options" else 2),
     )

@@ -122,14 +122,14 @@ def open_answerer(
     else:
         raise SettingsError(f"{folder}: no reader is known; name a model for question_answering with --reader")
     if kept is None or loaded.sha256 != kept.reader_sha256:
-        untuned = "confidence and threshold are not fitted to this reader; --tune FILE does that, with questions and "
+        untuned = "confidence and threshold are not fitted to this reader; bertsmith ask --tune FILE does that, with "
         answerer = Answerer(searcher, loaded.predictor, None, num_passages or NUM_PASSAGES, mode=mode, rerank=rerank)
-        return answerer, (f"{untuned}answers",)
+        return answerer, (f"{untuned}questions and answers",)
     num_passages = num_passages or kept.num_passages
     answerer = Answerer(searcher, loaded.predictor, kept.rule, num_passages, mode=mode, rerank=rerank)
     now, then = _way(answerer.mode, rerank), _way(kept.mode or searcher.checked_mode(None), kept.is_reranked)
-    other = f"confidence and threshold were fitted to passages found by {then}, these are found by {now}; --tune FILE "
-    return answerer, () if now == then else (f"{other}fits them anew",)
+    other = f"confidence and threshold were fitted to passages found by {then}, these are found by {now}"
+    return answerer, () if now == then else (f"{other}; bertsmith ask --tune FILE fits them anew",)
 
 
 def _way(mode: Mode, is_reranked: bool) -> str:

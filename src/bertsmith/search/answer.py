@@ -206,7 +206,7 @@ def tuned(
     any of them, or every candidate is right or none is.
     """
     if len(found) < LEAST_QUESTIONS:
-        raise DataError(f"{len(found)} questions are too few to fit a rule on, {LEAST_QUESTIONS} are the least")
+        raise DataError(f"a rule is fitted on {LEAST_QUESTIONS} questions or more, found {len(found)}")
     right = [
         np.array([_is_right(answer.answer, answers, scoring) for answer in one.answers], dtype=bool)
         for one, answers in zip(found, known, strict=True)
