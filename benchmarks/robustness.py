@@ -59,7 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "typos 0.1": {"augmentation": {"typo_rate": 0.1}},
     "[MASK] 0.1": {"augmentation": {"mask_substitution": 0.1}},
     "adversarial, 1": {"adversarial_epsilon": 1.0},
-    "typos 0.1 and adversarial, 1": {"augmentation": {"typo_rate": 0.1}, "adversarial_epsilon": 1.0},
+    "adversarial, 0.1": {"adversarial_epsilon": 0.1},
 }
 CHANGED = ("swapped letters", "mistyped letters", "upper case", "dropped words")
 CHANGE_RATE, MAX_CASES = 0.2, 20
@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=["blimp", "sst2", "page"], choices=["blimp", "sst2", "page"])
     parser.add_argument("--models", nargs="+", default=["tiny", "mini", "MiniLM-L6"])
+    parser.add_argument("--options", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work-dir", type=Path, default=Path("runs/robustness"))
@@ -82,7 +83,7 @@ def main() -> None:
                 write(found)
     if "sst2" in arguments.parts:
         for seed in arguments.seeds:
-            for name in OPTIONS:
+            for name in arguments.options:
                 rows = found.setdefault("sst2", {}).setdefault(name, {})
                 if str(seed) not in rows:
                     rows[str(seed)] = sst2(name, seed, arguments.data_dir, arguments.work_dir)
@@ -171,6 +172,7 @@ def sst2(name: str, seed: int, data_dir: Path, work_dir: Path) -> dict[str, Any]
             **OPTIONS[name],
         }
         values = {"train_file": train_file, "model": str(minilm()), "output_dir": folder, "tune": False}
+        values |= {"resume_from_checkpoint": "auto"}
         values |= {"task": {"labels": ("negative", "positive")}, "training": training}
         finetune("classification", finetune_settings("classification").of(values))
     predictor = load(folder)
@@ -248,10 +250,10 @@ def blimp_table(rows: dict[str, Any]) -> list[str]:
 
 def sst2_table(rows: dict[str, dict[str, Any]]) -> list[str]:
     columns = ("as they are", *CHANGED, "MFT", "INV")
-    seeds = sorted(set.intersection(*(set(row) for row in rows.values())))
-    lines = [f"| {len(seeds)} seeds | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    lines = [f"| | seeds | {' | '.join(columns)} |", "| --- | --- |" + " --- |" * len(columns)]
     for name, row in rows.items():
-        cells = []
+        seeds = sorted(set(row) & set(rows["plain"]))
+        cells = [str(len(seeds))]
         for column in columns:
             ours, plain = ([marked(side[seed][column]) for seed in seeds] for side in (row, rows["plain"]))
             mean = float(np.mean([one.marks.mean() for one in ours]))
