@@ -1,6 +1,6 @@
 """What a small multilingual encoder learns from Multi30k's four languages: sentences found again, a dictionary judged.
 
-    python benchmarks/languages.py [--parts vocabulary,encoder,retrieval,lexicon] [--max-minutes 27] [--data-dir DIR]
+    python benchmarks/languages.py [--parts vocabulary,encoder,retrieval,lexicon] [--max-minutes 20] [--data-dir DIR]
 
 Vocabulary: pieces per word of each language, as they are and with few Czech sentences, at three alphas. Encoder: masked
 tokens of a sentence and one of its translations, any two of the four languages in any order, within a time.
@@ -45,15 +45,15 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results" / "languages.json", ROOT / "docs
 BEGIN, END = "<!-- languages: begin -->", "<!-- languages: end -->"
 LANGUAGES = ("en", "de", "fr", "cs")
 SEED, VOCAB_SIZE, FEW, NUM_JUDGED = 0, 8000, 1000, 200
-SETTING = "3 x 128, no dropout, 30% of the tokens masked, sentences beside a translation, 16 of them a step"
-SHAPE = {"num_hidden_layers": 3, "max_position_embeddings": 128}
+SETTING = "2 x 96, no dropout, 30% of the tokens masked, sentences beside a translation, 64 of them a step"
+SHAPE = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 384, "max_position_embeddings": 128}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="vocabulary,encoder,retrieval,lexicon")
-    parser.add_argument("--max-minutes", type=float, default=27)
+    parser.add_argument("--max-minutes", type=float, default=20)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work-dir", type=Path, default=Path("runs/languages"))
     arguments = parser.parse_args()
@@ -132,8 +132,8 @@ def encoder(data: Path, work: Path, max_minutes: float) -> dict[str, Any]:
             "training": {
                 "max_minutes": max_minutes,
                 "num_train_epochs": 100,
-                "per_device_train_batch_size": 16,
-                "learning_rate": 1.5e-3,
+                "per_device_train_batch_size": 64,
+                "learning_rate": 3e-3,
                 "eval_steps": 4000,
                 "report_to": "none",
                 "seed": SEED,
