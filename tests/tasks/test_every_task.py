@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,19 @@ def test_small_changes_of_an_example_can_be_learned_from(name: str) -> None:
 
 def test_a_prediction_agrees_with_itself(name: str) -> None:
     toy = toy_task(name)
-    for prediction in predictor_for(toy, network_for(toy.task)).predict(toy.requests):
+    predictions = predictor_for(toy, network_for(toy.task)).predict(toy.requests)
+    for prediction in predictions:
         assert toy.task.agrees(prediction, prediction)
+        assert toy.task.agrees(prediction, prediction, in_place=True)
+
+
+def test_generated_texts_and_first_passages_agree_where_they_are_the_same(name: str) -> None:
+    if name not in ("seq2seq", "reranking"):
+        pytest.skip("labels, answers or nothing are compared")
+    toy = toy_task(name)
+    prediction = predictor_for(toy, network_for(toy.task)).predict(toy.requests)[0]
+    other = {"text": prediction.text + " more"} if name == "seq2seq" else {"ranking": prediction.ranking[::-1]}
+    assert not toy.task.agrees(prediction, replace(prediction, **other))
 
 
 def test_what_a_prediction_decided_is_known_without_the_answer(name: str) -> None:

@@ -279,6 +279,10 @@ class Reranking(Task[RerankingRequest, RankingPrediction]):
         best = max(prediction.scores)
         return Decided(("relevant" if best >= 0.5 else "none relevant",), max(best, 1 - best))
 
+    def agrees(self, first: RankingPrediction, second: RankingPrediction, *, in_place: bool = False) -> bool:
+        """Whether both put the same passage first."""
+        return first.ranking[:1] == second.ranking[:1]
+
     def tuned(self, examples: Sequence[Example[RerankingRequest]], parts: Sequence[Sequence[PassagePart]]) -> Self:
         """The temperature for which scores are the best bet on relevance; 1 where only the order was trained."""
         if self.settings.objective != "pointwise" or not examples:

@@ -277,6 +277,9 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     def decided(self, prediction: GeneratedText) -> Decided:
         return Decided((), prediction.score)
 
+    def agrees(self, first: GeneratedText, second: GeneratedText, *, in_place: bool = False) -> bool:
+        return first.text == second.text
+
     def marks(self, examples: Sequence[Example[SourceRequest]], predictions: Sequence[GeneratedText]) -> Marks:
         """How right, 0 to 1; whether the target was reproduced, white space and case aside; the measure's numbers."""
         texts = [given.text for given in predictions]
