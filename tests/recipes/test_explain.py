@@ -10,7 +10,7 @@ import torch
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
-from bertsmith.recipes.explain import ExplainSettings, run_explain
+from bertsmith.recipes.explain import ExplainSettings, explain_prediction
 from bertsmith.tasks import TASKS
 
 
@@ -34,7 +34,7 @@ def test_a_page_for_every_task(name: str, tmp_path: Path) -> None:
             "how": {"num_random": 2},
         }
     )
-    report = run_explain(settings)
+    report = explain_prediction(settings)
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     for section in ("In short", "The words", "How far to believe it", "Attention"):
         assert f"<h2>{section}</h2>" in page
@@ -45,7 +45,7 @@ def test_a_page_for_every_task(name: str, tmp_path: Path) -> None:
 def test_texts_are_no_markup(tmp_path: Path) -> None:
     text = 'ba <script>alert("be")</script> & bo'
     settings = {"folder": saved(tmp_path, "classification"), "output_file": tmp_path / "why.html", "device": "cpu"}
-    run_explain(ExplainSettings.of(settings | {"request": {"text": text, "text_pair": "<b>ba</b>"}}))
+    explain_prediction(ExplainSettings.of(settings | {"request": {"text": text, "text_pair": "<b>ba</b>"}}))
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "<b>ba" not in page

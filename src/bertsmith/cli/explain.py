@@ -8,7 +8,7 @@ from bertsmith.cli.fields import request_options
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.explain.explanation import Explanation
-from bertsmith.recipes.explain import ExplainSettings, run_explain
+from bertsmith.recipes.explain import ExplainSettings, explain_prediction
 from bertsmith.tasks import TASKS
 
 SHOWN_WORDS, BAR_CHARACTERS = 12, 20
@@ -18,7 +18,7 @@ FOR, AGAINST = (86, 180, 233), (240, 136, 62)
 @verb("folder", "text", keys=request_options(TASKS.values()))
 def run(settings: ExplainSettings, output: Output) -> dict[str, Any]:
     """Explain a prediction by the words that made it."""
-    report = run_explain(settings, output.progress)
+    report = explain_prediction(settings, output.progress)
     found = report.explanation
     target = found.target
     number = f"{target.value:.4f}" if target.probability is None else f"probability {target.probability:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ class ExplainReport:
     warnings: tuple[str, ...]
 
 
-def run_explain(settings: ExplainSettings, progress: Progress | None = None) -> ExplainReport:
+def explain_prediction(
+    settings: ExplainSettings | Mapping[str, Any], progress: Progress | None = None
+) -> ExplainReport:
     """Explain one request, in fp32. Raises what `explain` does, and `SettingsError` for what is no single request."""
+    settings = settings if isinstance(settings, ExplainSettings) else ExplainSettings.of(settings)
     if bool(settings.request) == bool(settings.text):
         raise SettingsError("explain needs a text, or the fields of one request: one of the two")
     if len(settings.text) > 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -55,12 +56,13 @@ class FilledText:
     probabilities: tuple[float, ...]
 
 
-def generate(settings: WriteSettings, progress: Progress | None = None) -> PredictReport:
+def generate(settings: WriteSettings | Mapping[str, Any], progress: Progress | None = None) -> PredictReport:
     """Write as `settings` say: a report as of predictions, whose `text` is what was written.
 
     What is said of the generation is laid over what the model was saved with. Raises `SettingsError` for a model that
     does not write.
     """
+    settings = settings if isinstance(settings, WriteSettings) else GenerateSettings.of(settings)
     if isinstance(settings, GenerateSettings) and settings.method == "mask-predict":
         return _by_mask_predict(settings, progress or Progress())
     name = read_record(settings.folder)["task"]["name"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -118,7 +119,7 @@ class PrepareReport:
         return self.num_text_bytes / self.seconds
 
 
-def prepare(settings: PrepareSettings, progress: Heard | None = None) -> PrepareReport:
+def prepare(settings: PrepareSettings | Mapping[str, Any], progress: Heard | None = None) -> PrepareReport:
     """Write the corpus of `settings.files` into `settings.output_dir`, whole or not at all, and say what was met.
 
     `progress` hears the bytes of text read so far, with the total where it is known; with workers, the shards that are
@@ -126,6 +127,7 @@ def prepare(settings: PrepareSettings, progress: Heard | None = None) -> Prepare
     cannot be used, `SettingsError` where the output folder holds other things.
     """
     started = time.monotonic()
+    settings = settings if isinstance(settings, PrepareSettings) else PrepareSettings.of(settings)
     if settings.parallel:
         _refuse_parallel(settings)
     total = _total_bytes(settings.files)

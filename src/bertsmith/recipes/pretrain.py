@@ -126,13 +126,14 @@ def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
 
 
 def pretrain(
-    settings: PretrainSettings, progress: Progress | None = None, watch: Watch | None = None
+    settings: PretrainSettings | Mapping[str, Any], progress: Progress | None = None, watch: Watch | None = None
 ) -> PretrainReport:
     """Train as `settings` say; the folder holds the best model so far from the first evaluation on.
 
     watch: hears of every evaluation. Under torchrun or another launcher every process calls this with the same
     settings; the first one writes. `settings.scale` starts the processes itself.
     """
+    settings = settings if isinstance(settings, PretrainSettings) else PretrainSettings.of(settings)
     if settings.scale.on is not None:
         assert watch is None, "it hears of what happens in this process"
         call = (settings.for_a_worker, is_silent(progress))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from pydantic import Field
@@ -122,7 +122,7 @@ class LearnedVocabulary:
 
 def learn_wordpiece(
     files: Sequence[Path],
-    settings: WordPieceSettings | None = None,
+    settings: WordPieceSettings | Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     *,
     languages: Sequence[str] = (),
@@ -134,7 +134,7 @@ def learn_wordpiece(
     Raises `DataError` for text that cannot be read or holds no words, `SettingsError` for a `vocab_size` below the
     alphabet's, and for languages that do not fit the files.
     """
-    settings = settings or WordPieceSettings()
+    settings = settings if isinstance(settings, WordPieceSettings) else WordPieceSettings.of(settings or {})
     _check_special_tokens(settings.special_tokens)
     if not languages and settings.sampling_alpha != 1:
         raise SettingsError("sampling_alpha is of several languages: say with languages which file is of which")
