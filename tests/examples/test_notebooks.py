@@ -46,6 +46,7 @@ def test_a_notebook_is_valid_teaches_and_carries_no_outputs(path: Path) -> None:
     assert len(text) >= len(code) / 2
 
 
+@pytest.mark.slow
 def test_translate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact_match, free, led, by_beams, counted = run(
         "translate",
@@ -67,6 +68,7 @@ def test_translate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted == "one two three four five six seven"
 
 
+@pytest.mark.slow
 def test_explain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracy, found_first, first, lowest, beaten, shape = run(
         "explain",
@@ -90,22 +92,24 @@ def test_explain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "How far to believe it" in (tmp_path / "why.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_probe_and_robustness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers, preferred, before, after, failed = run(
+    layers, table, preferred, before, after, failed = run(
         "probe_and_robustness",
         tmp_path,
         monkeypatch,
         "[[layer.accuracy.value, layer.selectivity.value] for layer in probed.layers]",
+        "probed.baselines['most frequent tag of each word'].value",
         "{model: {name: one.value for name, one in found.items()} for model, found in preferred.items()}",
         "before",
         "after",
         "{folder: [one.num_failed for one in tests.values()] for folder, tests in checked.items()}",
     )
-    embeddings, first, second = layers
-    assert embeddings[0] < first[0] - 0.005
-    assert embeddings[1] < second[1]
+    embeddings, first, _ = layers
+    assert embeddings[0] == pytest.approx(table, abs=0.01)  # it knows the word alone
+    assert embeddings[0] < first[0] - 0.01
+    assert embeddings[1] < 0
     assert preferred["bert"]["beside the verb"] > 0.9
-    assert preferred["bert"]["across a noun"] > 0.75
     assert all(0.3 < accuracy < 0.7 for accuracy in preferred["one-step"].values())
     assert before["upper case"] == after["upper case"] == 0
     assert before["mistyped letters"] > after["mistyped letters"]
