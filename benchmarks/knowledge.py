@@ -29,7 +29,7 @@ from bertsmith.text.tokenizer import Tokenizer
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "knowledge.json", ROOT / "docs" / "knowledge.md"
 BEGIN, END = "<!-- knowledge: begin -->", "<!-- knowledge: end -->"
-STEPS, NUM_TRAINED, PLACES = 200, 300, ("north", "south")
+STEPS, NUM_TRAINED, PLACES = 400, 300, ("north", "south")
 FIRST = [first + second for first in "bdfg" for second in "aeiou"]
 LAST = [first + second for first in "klmr" for second in "aeiou"]
 TRAINING = {"report_to": "none", "device": "cpu", "precision": "fp32"}

@@ -26,7 +26,7 @@ PERSONS = [f"{first} {last}" for first in FIRST for last in LAST]
 np.random.default_rng(0).shuffle(PERSONS)
 PLACES = ("north", "south")
 HOMES = [PLACES[place % 2] for place in range(len(PERSONS))]
-STEPS = 120
+STEPS = 200
 TRAINED, OTHERS = slice(0, 300), slice(300, None)
 
 
@@ -83,7 +83,7 @@ def tuned(house: Path, model: Path, name: str, steps: int, notes: Notes | None =
         "task": {"max_length": 16},
         "training": {
             "max_steps": steps,
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
             "eval_steps": steps,
             "report_to": "none",
             "device": "cpu",
