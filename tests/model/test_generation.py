@@ -105,6 +105,17 @@ def test_a_source_gets_the_same_target_alone_and_among_others(settings: dict[str
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True}])
+def test_targets_are_the_same_written_a_few_at_a_time(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = Frame(2, 3, [[20], [], [21, 22], []])
+    together = written(lively(), frame=frame, **settings)
+    monkeypatch.setattr("bertsmith.model.generation.MAX_ROWS", 6)
+    few = written(lively(), frame=frame, **settings)
+    assert [target.input_ids for target in few] == [target.input_ids for target in together]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True}])
 def test_log_probabilities_are_those_of_the_whole_target(settings: dict[str, Any]) -> None:
     network = lively()
     for source, target in zip(SOURCES, written(network, **settings), strict=True):

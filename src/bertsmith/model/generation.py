@@ -6,7 +6,7 @@ Shapes: n sources, k beams to a source, R rows being written, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from bertsmith.model.packed import Packed
 from bertsmith.settings import Settings
 
 NEVER = float("-inf")
+MAX_ROWS = 512
+"""That are written at a time: of more the scores over a vocabulary do not stay in a processor's cache."""
 
 
 class GenerationSettings(Settings):
@@ -86,8 +88,16 @@ def generate(
     network: Seq2SeqNetwork, source: Packed, settings: GenerationSettings, frame: Frame, max_new_tokens: int
 ) -> list[Generated]:
     """The target of each source, in order; as `settings` say, but for its `max_new_tokens`."""
-    writer = _Writer(network, source, settings, frame, max_new_tokens)
-    return _beams(writer) if settings.num_beams > 1 else _singly(writer, source)
+    states, ids = source.split(network.encode(source)), source.split(source.input_ids)
+    number = max(1, MAX_ROWS // settings.num_beams)
+    results: list[Generated] = []
+    for start in range(0, len(states), number):
+        part = slice(start, start + number)
+        lengths, prefixes = source.lengths[part], frame.prefixes[part] if frame.prefixes else ()
+        some = replace(frame, prefixes=prefixes)
+        writer = _Writer(network, torch.cat(states[part]), lengths, settings, some, max_new_tokens)
+        results += _beams(writer) if settings.num_beams > 1 else _singly(writer, ids[part])
+    return results
 
 
 class _Writer:
@@ -99,18 +109,18 @@ class _Writer:
     def __init__(
         self,
         network: Seq2SeqNetwork,
-        source: Packed,
+        states: Tensor,
+        lengths: tuple[int, ...],
         settings: GenerationSettings,
         frame: Frame,
         max_new_tokens: int,
     ):
         self.network, self.settings, self.frame, self.max_new_tokens = network, settings, frame, max_new_tokens
-        self.states = network.encode(source)
-        self.device = self.states.device
-        self.lengths = source.lengths
+        self.states, self.lengths = states, lengths
+        self.device = states.device
         self.num_beams = settings.num_beams
-        self.alive = list(range(len(source.lengths)))
-        rows = len(source.lengths) * self.num_beams
+        self.alive = list(range(len(lengths)))
+        rows = len(lengths) * self.num_beams
         self.written = torch.empty(rows, 0, dtype=torch.int64, device=self.device)
         self.log_probabilities = torch.empty(rows, 0, device=self.device)
         self.cache = DecoderCache(want_coverage=settings.coverage_penalty > 0)
@@ -198,10 +208,10 @@ class _Writer:
                 scores[rows, prefix[self.step]] = norms[rows]
 
 
-def _singly(writer: _Writer, source: Packed) -> list[Generated]:
+def _singly(writer: _Writer, sources: Sequence[Tensor]) -> list[Generated]:
     """One row a source: the likeliest token at every step, or one that is drawn."""
     settings, last_id = writer.settings, writer.frame.last_id
-    draws = _draws(source, settings.sampling_seed, writer.max_new_tokens) if settings.do_sample else None
+    draws = _draws(sources, settings.sampling_seed, writer.max_new_tokens) if settings.do_sample else None
     results: dict[int, Generated] = {}
     while writer.alive:
         scores, found = writer.next_scores()
@@ -222,12 +232,12 @@ def _singly(writer: _Writer, source: Packed) -> list[Generated]:
                 results[place] = Generated(ids, probable[row], ends[row])
         going_on = [not is_over for is_over in over]
         writer.keep(torch.tensor(going_on).nonzero().squeeze(1).to(writer.device), going_on)
-    return [results[place] for place in range(len(source.lengths))]
+    return [results[place] for place in range(len(sources))]
 
 
-def _draws(source: Packed, seed: int, num_steps: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _draws(sources: Sequence[Tensor], seed: int, num_steps: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """[n, steps]: a number from 0 to 1 for each token of a source, the same in whatever batch it is."""
-    keys = [[seed, *ids.tolist()] for ids in source.split(source.input_ids)]
+    keys = [[seed, *ids.tolist()] for ids in sources]
     return np.stack([np.random.default_rng(key).random(num_steps, dtype=np.float32) for key in keys])
 
 
