@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, concatenate, pack, rows_of
+from bertsmith.data.readers import Row
 from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.metrics import generation as measures
 from bertsmith.model.config import EncoderConfig
@@ -22,7 +23,7 @@ from bertsmith.model.generation import Frame, Generated, GenerationSettings, gen
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.tasks.target import Answered, Target, place_of
-from bertsmith.tasks.task import IN_TABLES, Decided, Example, Marks, Task
+from bertsmith.tasks.task import IN_TABLES, Decided, Example, FoundColumns, Marks, Task
 from bertsmith.text.spacing import Side, join_pieces, learn_spacing
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
@@ -110,6 +111,17 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         if not (request.text.strip() or request.keywords.strip()):
             raise DataError(f"{where}: an empty source: there is nothing to rewrite; give a text, or keywords")
         return request
+
+    def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
+        """As by default, of the source one column at least: its text or its keywords."""
+        found = super().find_columns(rows, given, labelled=labelled)
+        if not {"text", "keywords"} & {*found.by_field, *given}:
+            names = ", ".join(map(repr, dict.fromkeys(name for row in rows for name in row.values)))
+            raise DataError(
+                f"{rows[0].path}: no column for 'text' among {names}; say which it is, with --text-column, or "
+                "--keywords-column"
+            )
+        return found
 
     def fitted(self, examples: Sequence[Example[SourceRequest]]) -> Self:
         """The targets' languages, and where their punctuation touches words."""
