@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bertsmith.data.documents import DocumentFormat, DocumentRules, read_documents
@@ -65,6 +65,7 @@ def test_any_quoted_table_in_spans_is_the_table(
 
 
 @given(st.text(alphabet="ab\n\r é", max_size=60), st.integers(1, 4), st.integers(4, 20))
+@example("aaaéaa\ra", 1, 4)  # a part ends where the line does, and the span before the next line's
 def test_any_lines_in_spans_are_the_lines(
     tmp_path_factory: pytest.TempPathFactory, text: str, n: int, most: int
 ) -> None:

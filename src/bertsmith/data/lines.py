@@ -232,8 +232,10 @@ def raw_lines(path: Path, reading: Reading) -> Iterator[_RawLine]:
                 data, part = (yield from _full_parts(number, data, limit)), True
             yield _RawLine(number, data, part, end)
             number, part = number + 1, False
-        if len(rest.removesuffix(b"\r")) > limit:
-            rest, part = (yield from _full_parts(number, rest, limit)), True
+        data = rest.removesuffix(b"\r")
+        if len(data) > limit:
+            # Without its end, which would otherwise become a part of its own, and an empty one.
+            rest, part = (yield from _full_parts(number, data, limit)) + rest[len(data) :], True
     if rest:
         yield _RawLine(number, rest.rstrip(b"\r\n"), part, read)
 
