@@ -214,7 +214,7 @@ def padded(rows: Sequence[Any]) -> Tensor:
 
 def measure_quality(arguments: argparse.Namespace) -> None:
     predictor = load(arguments.work_dir / "run")
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"training": trained(arguments.work_dir / "run")}
     for name in TESTS:
         sources, known = map(list, zip(*pairs(arguments.data_dir, name), strict=True))
         for beams in BEAMS if name == TESTS[0] else (1, 4):
@@ -241,6 +241,12 @@ def measure_quality(arguments: argparse.Namespace) -> None:
         found["plain"] = interval(written, known) | json.loads((arguments.work_dir / "plain.json").read_text())
         print("plain", found["plain"], flush=True)
     keep("quality", found)
+
+
+def trained(run: Path) -> dict[str, float]:
+    """Steps, and minutes by the clock from the first record of the run's log to the last."""
+    records = [json.loads(line) for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()]
+    return {"steps": max(row["step"] for row in records), "minutes": (records[-1]["time"] - records[0]["time"]) / 60}
 
 
 def _with_beams(predictor: Predictor, beams: int) -> Predictor:
@@ -398,6 +404,8 @@ def quality_lines(found: dict[str, Any]) -> list[str]:
         if ", " in name:
             test, beams = name.split(", ")
             lines.append(f"| {test} | {beams} | {_bleu(row)} | {row['seconds']:.1f} |")
+    steps, minutes = rows["training"]["steps"], rows["training"]["minutes"]
+    lines[2:2] = [f"| trained: {steps:,} steps in {minutes:.0f} minutes by the clock, on one core | | | |"]
     if "plain" in rows:
         plain = rows["plain"]
         steps = f"{plain['steps']:,} steps in {plain['minutes']:.0f} processor minutes"

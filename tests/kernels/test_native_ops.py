@@ -92,6 +92,42 @@ def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]]
 
 
 @needs_kernels
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 70)), min_size=1, max_size=5), HEADS, WIDTHS, st.booleans())
+def test_the_output_alone_is_the_twins_for_few_queries_and_many(
+    pairs: list[tuple[int, int]], heads: int, width: int, are_few: bool
+) -> None:
+    queries, keys = [1 + q % native_ops.FEW_QUERIES if are_few else q for q, _ in pairs], [k for _, k in pairs]
+    query, key, value = (random(sum(n), heads, width, seed=i) for i, n in enumerate((queries, keys, keys)))
+    expected = twins.attention(query.float(), key.float(), value.float(), queries, keys, 0, KEEP_ALL)
+    out = native_ops.attention_only(query, key, value, starts(queries), starts(keys), None)
+    assert_close(out, expected)
+    if not are_few:
+        return
+    # The same keys, wherever they are, and of a wider row each.
+    store, places = random(sum(keys) + 3, 2, heads, width, seed=5), torch.randperm(sum(keys) + 3)[: sum(keys)]
+    store[places, 0], store[places, 1] = key, value
+    scattered = native_ops.attention_only(query, store[:, 0], store[:, 1], starts(queries), starts(keys), places)
+    assert torch.equal(scattered, out)
+
+
+@needs_kernels
+def test_without_gradients_places_are_read_by_the_kernel_and_change_nothing() -> None:
+    query, key, value, places = (
+        random(3, 2, 32),
+        random(9, 2, 32),
+        random(9, 2, 32),
+        torch.tensor([8, 1, 1, 5, 0, 3, 2]),
+    )
+    layout = draw_layout([1, 1, 1], [2, 1, 4])
+    with torch.no_grad():
+        ours = packed_attention(query, key, value, layout.at(attention_file.Places(None, places)))
+        theirs = packed_attention(query, key[places], value[places], layout)
+    assert torch.equal(ours, theirs)
+    with_gradients = packed_attention(query, key, value, layout.at(attention_file.Places(None, places)))
+    assert_close(with_gradients, theirs.float())
+
+
+@needs_kernels
 def test_heads_may_be_parts_of_wider_rows() -> None:
     whole = random(12, 3, 4, 32)
     query, key, value = whole.unbind(1)
@@ -344,6 +380,8 @@ def test_pytorch_finds_the_operators_well_made(backward: bool) -> None:
     at = starts([3, 4])
     heads = [random(7, 2, 32, seed=i).requires_grad_(backward) for i in range(3)]
     torch.library.opcheck(native_ops.attention.op, (*heads, at, at, seed_of(3), KEEP_NINE_TENTHS))
+    if not backward:
+        torch.library.opcheck(native_ops.attention_only.op, (*heads, at, at, None))
     rows = [random(7, 32, seed=i).requires_grad_(backward) for i in range(2)]
     numbers = [torch.randn(32).requires_grad_(backward) for _ in range(2)]
     torch.library.opcheck(native_ops.gelu.op, (rows[0],))

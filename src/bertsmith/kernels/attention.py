@@ -74,16 +74,18 @@ class Group:
 class Places:
     """Where a layout's tokens are, if not one after another: sets of queries, each with the keys that all of it sees.
 
-    queries: [T], every query token once. keys: [S], of key tokens any, any number of times. What is seen in any
-    pattern is exact by this, in any back end, as long as tokens that see the same are few sets.
+    queries: [T], every query token once; None: one after another. keys: [S], of key tokens any, any number of times.
+    What is seen in any pattern is exact by this, in any back end, as long as tokens that see the same are few sets.
     """
 
-    queries: Tensor
+    queries: Tensor | None
     keys: Tensor
 
     @cached_property
-    def back(self) -> Tensor:
-        """[T]: the place in the sets of each query token."""
+    def back(self) -> Tensor | None:
+        """[T]: the place in the sets of each query token; None: its own."""
+        if self.queries is None:
+            return None
         back = torch.empty_like(self.queries)
         back[self.queries] = torch.arange(len(self.queries), device=self.queries.device)
         return back
@@ -187,17 +189,27 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     GPU, else plain PyTorch.
     """
     places = layout.places
-    if places is not None:
-        sets = query[places.queries], key[places.keys], value[places.keys]
-        return _attended(*sets, layout, dropout)[places.back]
-    return _attended(query, key, value, layout, dropout)
+    if places is None:
+        return _attended(query, key, value, layout, dropout)
+    asked = query if places.queries is None else query[places.queries]
+    are_few = max(layout.query_lengths) <= native_ops.FEW_QUERIES
+    if are_few and _is_forward_alone(dropout) and _fits_kernel(asked, key, value, layout):
+        # The kernel reads the keys where they are.
+        out: Tensor = native_ops.attention_only(asked, key, value, layout.query_starts, layout.key_starts, places.keys)
+    else:
+        out = _attended(asked, key[places.keys], value[places.keys], layout, dropout)
+    return out if places.back is None else out[places.back]
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
     """The same of tokens that lie one after another."""
     if _fits_kernel(query, key, value, layout):
+        starts = layout.query_starts, layout.key_starts
+        if _is_forward_alone(dropout):
+            only: Tensor = native_ops.attention_only(query, key, value, *starts, None)
+            return only
         seed, num_kept = native_ops.draw_seed(dropout), native_ops.num_kept_of(dropout)
-        out: Tensor = native_ops.attention(query, key, value, layout.query_starts, layout.key_starts, seed, num_kept)[0]
+        out: Tensor = native_ops.attention(query, key, value, *starts, seed, num_kept)[0]
         return out
     if fits_flash(query, key, value):
         return _repeatable(flash_attention(query, key, value, layout, dropout))
@@ -225,7 +237,8 @@ def attention_probabilities(query: Tensor, key: Tensor, layout: Layout) -> list[
     Of a layout with places a sequence is one of its sets.
     """
     if layout.places is not None:
-        query, key = query[layout.places.queries], key[layout.places.keys]
+        query = query if layout.places.queries is None else query[layout.places.queries]
+        key = key[layout.places.keys]
     by_place: dict[int, Tensor] = {}
     for group in layout.groups:
         q, k = group.queries.take(query), group.keys.take(key)
@@ -248,6 +261,11 @@ def _fits_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> b
         and all(each.dtype == query.dtype and _lies_well(each) for each in (query, key, value))
         and native_ops.is_available()
     )
+
+
+def _is_forward_alone(dropout: float) -> bool:
+    """Whether nothing but the output is wanted."""
+    return not dropout and not torch.is_grad_enabled()
 
 
 def flash_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:

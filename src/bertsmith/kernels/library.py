@@ -25,6 +25,7 @@ PROBLEM = (POINTER, POINTER, WHOLE, WHOLE, WHOLE, SEED, COUNT)
 SIGNATURES = {
     "bertsmith_attention_forward": (*HEADS * 3, POINTER, POINTER, *PROBLEM),
     "bertsmith_attention_backward": (*HEADS * 3, *(POINTER,) * 6, *PROBLEM),
+    "bertsmith_attention_only": (*HEADS * 3, POINTER, WHOLE, POINTER, *PROBLEM[:5]),
     "bertsmith_adamw": (*(POINTER,) * 4, WHOLE, *ADAMW),
     "bertsmith_adamw_rows": (*(POINTER,) * 3, WHOLE, WHOLE, *(POINTER,) * 3, WHOLE, POINTER, WHOLE, *ADAMW[:6]),
     "bertsmith_gelu_forward": (POINTER, POINTER, WHOLE),
@@ -36,7 +37,7 @@ SIGNATURES = {
     "bertsmith_linear_backward_weight": (*(POINTER,) * 4, WHOLE, WHOLE, WHOLE),
     "bertsmith_residual_forward": (*(POINTER,) * 7, WHOLE, WHOLE, REAL, SEED, COUNT),
     "bertsmith_residual_backward": (*(POINTER,) * 10, WHOLE, WHOLE, SEED, COUNT),
-    "bertsmith_score_rows": (POINTER, WHOLE, WHOLE, POINTER, POINTER, POINTER),
+    "bertsmith_score_rows": (POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER),
 }
 """The C interface of `native/`, argument by argument."""
 

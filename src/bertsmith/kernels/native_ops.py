@@ -14,6 +14,8 @@ from bertsmith.errors import SettingsError
 from bertsmith.kernels.library import compiled, engine
 from bertsmith.kernels.operator import operator
 
+FEW_QUERIES = 4
+"""Up to so many queries of a sequence cost less one by one than as a block of 16."""
 KEEP_ALL = 1 << 16
 """Dropout's decisions have 16 bits: of that many values of them, `num_kept` keep."""
 
@@ -66,6 +68,34 @@ def attention(
         *_problem(query, query_starts, key_starts, seed, num_kept),
     )
     return out, log_sums
+
+
+@operator("bertsmith::attention_only")
+def attention_only(
+    query: Tensor, key: Tensor, value: Tensor, query_starts: Tensor, key_starts: Tensor, key_places: Tensor | None
+) -> Tensor:
+    """The same without gradients and dropout; sequences of at most `FEW_QUERIES` are attended query by query.
+
+    key_places: int64 [S], where no sequence has more: of each sequence in turn where its keys are among those of `key`
+    and `value`; None: one after another.
+    """
+    out = torch.empty(query.shape, dtype=query.dtype)
+    compiled().bertsmith_attention_only(
+        *_heads(query, key, value),
+        out.data_ptr(),
+        FEW_QUERIES,
+        None if key_places is None else key_places.data_ptr(),
+        query_starts.data_ptr(),
+        key_starts.data_ptr(),
+        len(query_starts) - 1,
+        *query.shape[1:],
+    )
+    return out
+
+
+@attention_only.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return torch.empty(query.shape, dtype=query.dtype)
 
 
 @operator("bertsmith::attention_backward")

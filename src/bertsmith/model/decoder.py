@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bertsmith.kernels.attention import Layout, attention_probabilities, draw_layout
+from bertsmith.kernels.attention import Layout, Places, attention_probabilities, draw_layout
 from bertsmith.model.attention import Attention
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.embeddings import Embeddings
@@ -22,6 +22,8 @@ from bertsmith.model.packed import Packed
 from bertsmith.model.positions import Rotation, build_positions
 
 KeysValues = tuple[Tensor, Tensor]
+_FIRST_STEPS = 16
+"""A store has room for so many steps at first, and for twice as many whenever it is full."""
 
 
 @dataclass
@@ -52,19 +54,24 @@ class DecoderCache:
         self.places = fresh if self.places is None else torch.cat((self.places, fresh), 1)
         self.num_stored += num_tokens
 
+    def layout(self, device: torch.device) -> Layout:
+        """Each row's new token sees all of the row's own."""
+        assert self.places is not None, "`begin` comes first"
+        rows, steps = self.places.shape
+        return draw_layout([1] * rows, [steps] * rows, device=device).at(Places(None, self.places.flatten()))
+
     def extend(self, layer: int, fresh: KeysValues) -> KeysValues:
-        """Keep those of the new tokens, [R * new, N, D]; returns all so far, packed [R * steps, N, D]."""
+        """Keep those of the new tokens, [R * new, N, D]; returns the whole store's, [places, N, D] each."""
         assert self.places is not None, "`begin` comes first"
         first = self.num_stored - len(fresh[0])
         if layer == len(self.stores):
-            self.stores.append(torch.stack(fresh, 1))
+            self.stores.append(fresh[0].new_empty(_FIRST_STEPS * self.num_stored, 2, *fresh[0].shape[1:]))
         store = self.stores[layer]
         if len(store) < self.num_stored:
-            store = torch.cat((store, store.new_empty(self.num_stored, *store.shape[1:])))
+            store = torch.cat((store, torch.empty_like(store)))
             self.stores[layer] = store
         store[first : self.num_stored, 0], store[first : self.num_stored, 1] = fresh
-        rows = store.index_select(0, self.places.flatten())
-        return rows[:, 0], rows[:, 1]
+        return store[:, 0], store[:, 1]
 
     def keep_rows(self, rows: Tensor) -> None:
         """rows: [R'], the places of those that are written on, in their new order; one may go on as several."""
@@ -161,7 +168,7 @@ class Decoder(nn.Module):
             cache.begin(count, target.num_tokens, device)
         per_source = [sum(target.lengths) // num_sources] * num_sources if cache is not None else target.lengths
         shared = _Pass(
-            draw_layout(target.lengths, [steps + 1] * count, device=device) if steps else target.causal_layout,
+            target.causal_layout if cache is None or not steps else cache.layout(device),
             draw_layout(per_source, source_lengths, device=device),
             self.positions.rotation(target.position_ids),
         )

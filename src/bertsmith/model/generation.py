@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bertsmith.kernels.scores import ScoreRows, score_rows
+from bertsmith.kernels.scores import ScoreRows, best_of, score_rows
 from bertsmith.model.decoder import DecoderCache
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
@@ -135,7 +135,9 @@ class _Writer:
         return self.step == self.max_new_tokens
 
     def next_scores(self) -> tuple[Tensor, ScoreRows]:
-        """[R, V]: the score of each token to come next, -inf for what may not; and of each row what `ScoreRows` says.
+        """[R, V]: the score of each token to come next, -inf for what may not; and what `ScoreRows` says of each row.
+
+        Of beams the best 2k tokens of each row, among which are the best 2k of all rows of a source; else the best one.
 
         A token's log-probability is its score less the row's `log_sums`: few are asked for, of a whole vocabulary.
         """
@@ -147,7 +149,8 @@ class _Writer:
         if self.cache.want_coverage:
             looked = self.cache.coverage
             self.looked = [a + b for a, b in zip(self.looked, looked, strict=True)] if self.looked else looked
-        found = score_rows(scores)
+        num_best = 2 * self.num_beams if self.num_beams > 1 else 1
+        found = score_rows(scores, num_best)
         if not self._is_bound():
             return scores, found
         scores = scores.float()
@@ -157,8 +160,7 @@ class _Writer:
             self._forbid_repeats(scores, self.settings.no_repeat_ngram_size)
         if self.frame.prefixes:
             self._force(scores, found.log_sums)
-        best, places = scores.max(-1)
-        return scores, ScoreRows(best, places, found.log_sums)
+        return scores, ScoreRows(*best_of(scores, num_best), found.log_sums)
 
     def _is_bound(self) -> bool:
         """Whether there are tokens that may not, or must, come next."""
@@ -215,7 +217,7 @@ def _singly(writer: _Writer, sources: Sequence[Tensor]) -> list[Generated]:
     results: dict[int, Generated] = {}
     while writer.alive:
         scores, found = writer.next_scores()
-        best, tokens = found.best, found.places
+        best, tokens = found.best[:, 0], found.places[:, 0]
         if draws is not None:
             chances = torch.from_numpy(draws[writer.alive, writer.step]).to(scores.device)
             tokens = _drawn(scores.float(), chances, settings)
@@ -279,10 +281,8 @@ def _beams(writer: _Writer) -> list[Generated]:
     totals[:, 0] = 0.0
     while writer.alive:
         num_alive = len(writer.alive)
-        scores, of_rows = writer.next_scores()
-        # The best 2k of a source's rows are among the best 2k of each row.
-        candidates, tokens = scores.float().topk(min(2 * k, scores.shape[-1]), dim=-1)
-        found = candidates - of_rows.log_sums[:, None]
+        _, candidates = writer.next_scores()
+        tokens, found = candidates.places, candidates.best.float() - candidates.log_sums[:, None]
         best, places = (totals.view(-1, 1) + found).view(num_alive, -1).topk(2 * k, dim=-1)
         rows = places // tokens.shape[1] + torch.arange(num_alive, device=device)[:, None] * k
         tokens = tokens.view(num_alive, -1).gather(1, places)

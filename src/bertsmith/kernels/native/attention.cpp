@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "attention_rows.h"
 #include "vectors.h"
 
 namespace bertsmith {
@@ -157,6 +158,17 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
     }
 }
 
+void forward_rows(const Problem& p, int64_t sequence, int64_t head, Heads query, Heads key, Heads value,
+                  const int64_t* key_places, uint16_t* out, Scratch& s) {
+    const int64_t width = p.width, first = p.key_starts[sequence], count = p.key_starts[sequence + 1] - first;
+    Scratch::grow(s.scores, (count + 1) * kLanes);
+    const Keys keys = {key.row(0, head, width), value.row(0, head, width), key.stride, value.stride,
+                       key_places ? key_places + first : nullptr, first, count};
+    for (int64_t i = p.query_starts[sequence]; i < p.query_starts[sequence + 1]; ++i)
+        attend_row(query.row(i, head, width), keys, p.log2_scale(), width, s.scores.data(),
+                   out + (i * p.num_heads + head) * width);
+}
+
 struct Gradients {
     Heads out, out_gradient;
     const float* log_sums;
@@ -256,6 +268,23 @@ void bertsmith_attention_forward(const uint16_t* query, int64_t query_stride, co
     for_each_head(p, [&](int64_t sequence, int64_t head, Scratch& scratch) {
         forward_head(p, sequence, head, {query, query_stride}, {key, key_stride}, {value, value_stride}, out, log_sums,
                      scratch);
+    });
+}
+
+// The same without dropout and without what the backward pass wants. Sequences of at most `few` queries are attended row
+// by row, whatever else is in the batch; if none has more, key_places may say where each key is among those of `key` and
+// `value`, int64 [S], sequence by sequence; null: one after another.
+void bertsmith_attention_only(const uint16_t* query, int64_t query_stride, const uint16_t* key, int64_t key_stride,
+                              const uint16_t* value, int64_t value_stride, uint16_t* out, int64_t few,
+                              const int64_t* key_places, const int64_t* query_starts, const int64_t* key_starts,
+                              int64_t num_sequences, int64_t num_heads, int64_t width) {
+    const Problem p = {num_sequences, num_heads, width, query_starts, key_starts, {0, 65536, 1.0f}};
+    const Heads queries = {query, query_stride}, keys = {key, key_stride}, values = {value, value_stride};
+    for_each_head(p, [&](int64_t sequence, int64_t head, Scratch& scratch) {
+        if (query_starts[sequence + 1] - query_starts[sequence] <= few)
+            forward_rows(p, sequence, head, queries, keys, values, key_places, out, scratch);
+        else
+            forward_head(p, sequence, head, queries, keys, values, out, nullptr, scratch);
     });
 }
 

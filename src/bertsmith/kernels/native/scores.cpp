@@ -1,4 +1,5 @@
-// Of each row of scores over a vocabulary the largest, its place, and the logarithm of the sum of all exponentials.
+// Of each row of scores over a vocabulary the largest, their places, and the logarithm of the sum of all exponentials.
+#include <algorithm>
 #include <cmath>
 
 #include "vectors.h"
@@ -8,30 +9,50 @@ namespace {
 
 constexpr float kLog2E = 1.44269504089f, kLn2 = 0.69314718056f;
 
-struct Largest {
-    float value;
-    int64_t place;
-};
-
 inline __m512 load_part(const uint16_t* row, int64_t count) {  // fewer than 16; what is beyond them is below all
     alignas(64) uint16_t part[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) part[i] = i < count ? row[i] : 0xff80;  // -inf
     return load_bf16(part);
 }
 
-Largest largest(const uint16_t* row, int64_t count) {
-    __m512 best = _mm512_set1_ps(-INFINITY);
-    __m512i places = _mm512_setzero_si512(), at = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+// The largest values seen, in falling order, with their places; of equals the first. Few of them, so they are a list.
+struct Best {
+    float* values;
+    int64_t* places;
+    int64_t count;
+
+    void begin() {
+        std::fill_n(values, count, -INFINITY);
+        std::fill_n(places, count, 0);
+    }
+
+    float least() const { return values[count - 1]; }
+
+    void insert(float value, int64_t place) {
+        int64_t at = count - 1;
+        for (; at > 0 && values[at - 1] < value; --at) {
+            values[at] = values[at - 1];
+            places[at] = places[at - 1];
+        }
+        values[at] = value;
+        places[at] = place;
+    }
+};
+
+// Sixteen at a time against the least of the best: in a long row hardly any come in.
+void find_best(const uint16_t* row, int64_t count, Best best) {
+    best.begin();
     for (int64_t i = 0; i < count; i += kLanes) {
         const __m512 x = count - i >= kLanes ? load_bf16(row + i) : load_part(row + i, count - i);
-        const __mmask16 larger = _mm512_cmp_ps_mask(x, best, _CMP_GT_OQ);
-        best = _mm512_mask_mov_ps(best, larger, x);
-        places = _mm512_mask_mov_epi32(places, larger, at);
-        at = _mm512_add_epi32(at, _mm512_set1_epi32(kLanes));
+        uint32_t larger = _mm512_cmp_ps_mask(x, _mm512_set1_ps(best.least()), _CMP_GT_OQ);
+        if (!larger) continue;
+        alignas(64) float values[kLanes];
+        _mm512_store_ps(values, x);
+        for (; larger; larger &= larger - 1) {
+            const int lane = __builtin_ctz(larger);
+            if (values[lane] > best.least()) best.insert(values[lane], i + lane);
+        }
     }
-    const float value = _mm512_reduce_max_ps(best);
-    const __mmask16 equal = _mm512_cmp_ps_mask(best, _mm512_set1_ps(value), _CMP_EQ_OQ);
-    return {value, _mm512_mask_reduce_min_epi32(equal, places)};  // of equals the first
 }
 
 float log_sum(const uint16_t* row, int64_t count, float largest) {
@@ -56,16 +77,15 @@ using namespace bertsmith;
 
 extern "C" {
 
-// scores: bf16 [rows, columns] -> largest, sums: float [rows]; places: int64 [rows].
-void bertsmith_score_rows(const uint16_t* scores, int64_t num_rows, int64_t num_columns, float* largest_scores,
+// scores: bf16 [rows, columns] -> best: float [rows, num_best], falling; places: int64, the same; sums: float [rows].
+void bertsmith_score_rows(const uint16_t* scores, int64_t num_rows, int64_t num_columns, int64_t num_best, float* best,
                           int64_t* places, float* sums) {
 #pragma omp parallel for schedule(static) if (num_rows * num_columns > kWorthThreads)
     for (int64_t row = 0; row < num_rows; ++row) {
         const uint16_t* values = scores + row * num_columns;
-        const Largest found = largest(values, num_columns);
-        largest_scores[row] = found.value;
-        places[row] = found.place;
-        sums[row] = log_sum(values, num_columns, found.value);
+        const Best found = {best + row * num_best, places + row * num_best, num_best};
+        find_best(values, num_columns, found);
+        sums[row] = log_sum(values, num_columns, found.values[0]);
     }
 }
 }
