@@ -51,6 +51,16 @@ def test_documents_are_put_in_changed_and_taken_out(place: Path, capsys: pytest.
     assert deleted["warnings"] == ["1 of 2 documents to delete were not there"]
 
 
+def test_a_file_that_cannot_be_read_stops_all_or_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "docs" / "a.txt").write_bytes("ba".encode("utf-16"))
+    code, _, said = run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    assert (code, "a.txt: expected UTF-8 text, found UTF-16" in said) == (1, True)
+    code, made, _ = run(capsys, *index(place, "--tokenizer", place / "tokenizer", "--errors", "skip"))
+    assert (code, made["num_documents"]) == (0, 3)
+    (warning,) = made["warnings"]
+    assert "a.txt" in warning
+
+
 def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
     _, found, _ = run(capsys, "search", place / "index", "ba")

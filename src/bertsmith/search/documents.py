@@ -51,7 +51,8 @@ def read_documents(paths: Sequence[Path], reading: Reading | None = None) -> Ite
 
     A text file is a document, its path below the folder its id; an HTML page too, by the text that its readers see. A
     row of a table is one: its id, title and text are found by the columns' names, the other columns are its metadata.
-    Raises `DataError` for what is none of them.
+    Raises `DataError` for what is none of them; under the policy `skip` a file that cannot be read is left out, a table
+    from there on, and `reading` tells which and why.
     """
     reading = reading or Reading()
     for path in paths:
@@ -84,6 +85,15 @@ def _files_of(folder: Path, reading: Reading) -> list[Path]:
 
 
 def _of_file(path: Path, name: str, reading: Reading) -> Iterator[Document]:
+    try:
+        yield from _read(path, name, reading)
+    except DataError as error:
+        if reading.errors != "skip":
+            raise
+        reading.skipped[f"a file that cannot be read ({error})"] += 1
+
+
+def _read(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     if bare_suffix(path) in TABLE_SUFFIXES:
         yield from sift((_of_row(row, name) for row in read_table(path, reading)), reading)
         return
@@ -110,9 +120,8 @@ def _of_row(row: Row, name: str) -> Document | Fault:
     values = row.values
     text_name = _first(values, _TEXT_NAMES)
     if text_name is None:
-        raise DataError(
-            f"{row.where}: no text; it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}"
-        )
+        detail = f"it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}"
+        return Fault(row.where, "a document without a text", detail)
     id_name, title_name = _first(values, _ID_NAMES), _first(values, _TITLE_NAMES)
     text = values[text_name]
     if not isinstance(text, str) or not text.strip():
