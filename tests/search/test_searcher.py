@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from toy_search import DOCUMENTS
 from toys import toy_tokenizer
 
 from bertsmith.errors import DataError, FileFormatError, SettingsError
-from bertsmith.search.documents import Document
+from bertsmith.search.documents import Document, read_documents
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import conditions_of
 from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
@@ -157,6 +158,17 @@ def test_an_id_names_one_document(index: Index, encoder: TextEncoder) -> None:
     with pytest.raises(DataError, match="two documents have the id '0'"):
         index.upsert([Document(str(number % BATCH_DOCUMENTS), "ba") for number in range(BATCH_DOCUMENTS + 1)], encoder)
     assert index.store.num_documents == 3 + BATCH_DOCUMENTS, "the batches before it are written"
+
+
+def test_both_places_of_an_id_are_told(tmp_path: Path, index: Index, encoder: TextEncoder) -> None:
+    (tmp_path / "a.csv").write_text("id,text\none,ba\nb.txt,be\n")
+    (tmp_path / "b.txt").write_text("bi")
+    (tmp_path / "c.csv").write_text(f"id,text\n{'c' * 2_000},ba\n")
+    where = re.escape(f"'b.txt': {tmp_path / 'a.csv'}, row 2 (line 3) and {tmp_path / 'b.txt'}; an id")
+    with pytest.raises(DataError, match=where):
+        index.upsert(read_documents([tmp_path / "a.csv", tmp_path / "b.txt"]), encoder)
+    with pytest.raises(DataError, match=r"c\.csv, row 1 \(line 2\): document 'ccc"):
+        index.upsert(read_documents([tmp_path / "c.csv"]), encoder)
 
 
 def test_passages_that_the_encoder_cuts_are_told_once(

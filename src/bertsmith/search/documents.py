@@ -32,12 +32,13 @@ _TEXT_NAMES = ("text", "body", "content", "contents", "passage", "document_text"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """metadata: facts by name, that searches can be narrowed by."""
+    """metadata: facts by name, that searches can be narrowed by. where: its file and row, for messages."""
 
     id: str
     text: str
     title: str = ""
     metadata: Mapping[str, Fact] = field(default_factory=dict)
+    where: str = field(default="", compare=False, repr=False)
 
     @property
     def sha256(self) -> str:
@@ -105,7 +106,7 @@ def _read(path: Path, name: str, reading: Reading) -> Iterator[Document]:
         page = read_page(text)
         text, title = page.text, page.title
     if text.strip():
-        yield Document(name, text, title)
+        yield Document(name, text, title, where=str(path))
     else:
         reading.skipped["a file without a text"] += 1
 
@@ -134,7 +135,7 @@ def _of_row(row: Row, name: str) -> Document | Fault:
     is_text = bare_suffix(row.path) in (".csv", ".tsv")  # whose cells do not say what they are
     facts = {key: fact_of(value) if is_text and isinstance(value, str) else value for key, value in values.items()}
     metadata = {key: value for key, value in facts.items() if key not in own and _is_fact(value)}
-    return Document(str(found), text, title if isinstance(title, str) else "", metadata)
+    return Document(str(found), text, title if isinstance(title, str) else "", metadata, row.where)
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -163,7 +164,7 @@ def _is_fact(value: Any) -> bool:
 
 def check_document(document: Document) -> None:
     """Raises `DataError` for what no index takes."""
-    where = f"document {document.id[:60]!r}"
+    where = f"{document.where}{': ' if document.where else ''}document {document.id[:60]!r}"
     if not document.id.strip() or len(document.id) > LONGEST_ID:
         raise DataError(f"{where}: an id has 1 to {LONGEST_ID:,} characters, not only spaces")
     if not document.text.strip():

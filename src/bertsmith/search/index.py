@@ -234,15 +234,17 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     Raises `DataError` for a document that cannot be kept or the second one of an id, after the batches before it.
     """
     batch, size = list[Document](), 0
-    seen = set[str]()
+    seen = dict[str, str]()
     for document in documents:
         if batch and (len(batch) == BATCH_DOCUMENTS or size + len(document.text) > BATCH_CHARACTERS):
             yield batch
             batch, size = [], 0
         check_document(document)
         if document.id in seen:
-            raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
-        seen.add(document.id)
+            places = " and ".join(filter(None, (seen[document.id], document.where)))
+            told = f"two documents have the id {document.id!r:.80}{': ' if places else ''}{places}"
+            raise DataError(f"{told}; an id names one document")
+        seen[document.id] = document.where
         batch.append(document)
         size += len(document.text)
     if batch:
