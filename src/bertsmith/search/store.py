@@ -8,6 +8,7 @@ script is searched by BM25.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ FORMAT_VERSION = 1
 MOST_QUERY_PIECES = 256
 """Different pieces of a query that are searched by; a longer one is searched by the first of them."""
 MOST_VARIABLES = 900
+_IN_PATHS = re.compile(r"[ !#-\[\]-~]*")
+"""Names that stand in the JSON as they are; others are escaped there, and not every SQLite has paths that find them."""
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -336,7 +339,7 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     values: list[Any] = []
     for condition in conditions:
         fact, path = "json_extract(d.metadata, ?)", f'$."{condition.name}"'
-        if any(sign in condition.name for sign in '"\\\0'):  # which its paths have no way to say
+        if not _IN_PATHS.fullmatch(condition.name):
             fact, path = "(SELECT value FROM json_each(d.metadata) WHERE key = ?)", condition.name
         if condition.among is not None:
             parts.append(f"{fact} IN ({','.join('?' * len(condition.among))})")
