@@ -69,6 +69,23 @@ def test_filters_hold_for_every_way(index: Index, encoder: TextEncoder) -> None:
     assert searcher.search(["ba"], filters={"lang": "nobody"}) == [[]]
 
 
+def test_a_fact_that_no_document_has_is_told_where_it_finds_nothing(
+    tmp_path: Path, index: Index, encoder: TextEncoder
+) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    for filters in ({"lnag": "x"}, {"year": 2024, "lnag": {"gt": 3}}):
+        with pytest.raises(DataError, match="filter 'lnag': no document has this fact; did you mean 'lang'"):
+            searcher.search(["ba", "be"], filters=filters)
+    assert searcher.search(["ba"], filters={"lang": "x", "year": 2020}) == [[]], "no such document, but such facts"
+    assert searcher.search(["xyz"], filters={"lang": "x"}, mode="bm25") == [[]]
+    other = Index.create(tmp_path / "other", toy_tokenizer())
+    searcher = open_index(other.folder)
+    assert searcher.search(["ba"], filters={"lang": "x"}) == [[]], "documents may come"
+    other.upsert([Document("a", "ba")])
+    with pytest.raises(DataError, match="no document has this fact; they have none"):
+        searcher.search(["ba"], filters={"lang": "x"})
+
+
 def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -> None:
     (hits,) = open_index(index.folder, encoder=encoder).search(["ba be bo da"], per_document=1)
     assert len({hit.document for hit in hits}) == len(hits) == 3
@@ -188,7 +205,7 @@ def test_passages_that_the_encoder_cuts_are_told_once(
 def many(number: int) -> list[Document]:
     rng = np.random.default_rng(number)
     words = toy_tokenizer().vocab[5:45]
-    return [Document(f"{number}-{i}", " ".join(rng.choice(words, 6))) for i in range(40)]
+    return [Document(f"{number}-{i}", " ".join(rng.choice(words, 6)), "", {"number": i}) for i in range(40)]
 
 
 def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: Path, encoder: TextEncoder) -> None:
@@ -202,7 +219,7 @@ def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: 
     exact = Index.create(tmp_path / "exact", toy_tokenizer(), encoder, None, SMALL)
     exact.upsert([*many(0)[:3], *many(0)[5:], *many(1)], encoder)
     with_graph, without = (open_index(folder.folder, encoder=encoder) for folder in (index, exact))
-    for filters in (None, {"nothing": 1}):
+    for filters in (None, {"number": 99}):
         one, other = (s.search(["ba be bi", "na ne"], mode="dense", filters=filters) for s in (with_graph, without))
         assert [[hit.document for hit in hits] for hits in one] == [[hit.document for hit in hits] for hits in other]
     assert with_graph.index.memory.now().graph is not None  # type: ignore[attr-defined]

@@ -85,6 +85,8 @@ def test_a_conversation_goes_on(house: House) -> None:
         ("/search", {"query": "ba", "mode": "fast"}, 422, "mode"),
         ("/search", {"query": "ba", "filters": {"year": {"over": 3}}}, 422, "no border 'over'"),
         ("/search", {"query": "ba", "filters": ["year"]}, 422, "filters"),
+        ("/search", {"query": "ba", "filters": {"yaer": 1}}, 422, "did you mean 'year'"),
+        ("/ask", {"question": "ba", "filters": {"yaer": 1}}, 422, "did you mean 'year'"),
         ("/search", {"query": "ba", "limit": 0}, 422, "limit"),
         ("/search", {"query": "ba", "rerank": True}, 422, "no reranker"),
         ("/search", {"query": 3}, 422, "expected a text"),

@@ -227,6 +227,14 @@ class Index:
     def document(self, id_: str) -> Document | None:
         return self.store.document(id_)
 
+    @property
+    def num_documents(self) -> int:
+        return self.store.num_documents
+
+    def fact_names(self) -> set[str]:
+        with self.store.reading():
+            return self.store.fact_names()
+
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     """What is written together: at most so many documents, of at most so many characters or one alone.

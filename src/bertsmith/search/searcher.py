@@ -15,7 +15,7 @@ from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.inference.predictor import Predictor
 from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
-from bertsmith.search.filters import Condition, conditions_of
+from bertsmith.search.filters import MOST_NAMES, Condition, conditions_of
 from bertsmith.search.index import Index
 from bertsmith.search.store import StoredPassage
 from bertsmith.text.tokenizer import Tokenizer
@@ -79,6 +79,12 @@ class Searched(Protocol):
 
     def document(self, id_: str) -> Document | None: ...
 
+    @property
+    def num_documents(self) -> int: ...
+
+    def fact_names(self) -> set[str] | None:
+        """Of all documents' metadata; None where they are too many to look at."""
+
 
 class Searcher:
     """An index with the models that search it. encoder: loaded when a search first needs it."""
@@ -110,7 +116,8 @@ class Searcher:
         """The best passages for each query, best first.
 
         mode: None for hybrid where the index has vectors, else bm25. rerank: None for where there is a reranker.
-        per_document: at most so many of one document. Raises `DataError` or `SettingsError` for what cannot be asked.
+        per_document: at most so many of one document. Raises `DataError` or `SettingsError` for what cannot be asked, a
+        filter that finds nothing because no document has its fact among it.
         """
         if isinstance(queries, str):
             raise DataError("search takes a list of queries, found a single one")
@@ -124,6 +131,8 @@ class Searcher:
         wanted = max(limit, RERANKED) if reranks else limit
         depth = max(CANDIDATES, 2 * wanted) if mode == "hybrid" or per_document else wanted
         found = self._found(_Asked(queries, mode, wanted, conditions, per_document), depth)
+        if conditions and not any(found):
+            self._check_facts(conditions)
         if not reranks:
             return [hits[:limit] for hits in found]
         return [self._reranked(query, hits)[:limit] for query, hits in zip(queries, found, strict=True)]
@@ -141,6 +150,15 @@ class Searcher:
         if mode != "bm25" and not self.index.has_vectors:
             raise SettingsError(f"mode: {mode} needs vectors, and this index was made without a model; bm25 is there")
         return mode
+
+    def _check_facts(self, conditions: Sequence[Condition]) -> None:
+        """Raises `DataError` for one on a fact that no document has, where there are documents."""
+        known = self.index.fact_names()
+        if known is None or not self.index.num_documents:
+            return
+        for name in (condition.name for condition in conditions if condition.name not in known):
+            hint = nearest(name[:60], sorted(known)[:MOST_NAMES]) if known else "they have none"
+            raise DataError(f"filter {name!r:.60}: no document has this fact; {hint}")
 
     def _found(self, asked: _Asked, depth: int) -> list[list[Hit]]:
         """depth: candidates of each way; where one document's fill them, more are looked at."""

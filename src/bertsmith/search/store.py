@@ -241,6 +241,12 @@ class Store:
             ).fetchone()
         return None if row is None else Document(row[0], row[1], row[2], json.loads(row[3]))
 
+    def fact_names(self) -> set[str]:
+        """Of all documents, which are all read for it."""
+        with self._lock:
+            rows = self._connection.execute("SELECT DISTINCT key FROM documents d, json_each(d.metadata)")
+            return {name for (name,) in rows}
+
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
         """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of the pieces, with it."""
         words = [_word(piece) for piece in dict.fromkeys(map(int, pieces))][:MOST_QUERY_PIECES]
