@@ -70,6 +70,17 @@ def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture
     assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
 
 
+def test_a_blank_query_and_an_empty_index_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    code, _, said = run(capsys, "search", place / "index", " ")
+    assert (code, "query: an empty text" in said) == (1, True)
+    told = "no documents are in this index"
+    for deleted, is_empty in ((["a.md", "x"], False), (["y"], True)):
+        run(capsys, "index", *(f"--delete={id_}" for id_ in deleted), "--output-dir", place / "index")
+        code, found, said = run(capsys, "search", place / "index", "xyz")
+        assert (code, found["results"][0]["hits"], told in said) == (0, [], is_empty)
+
+
 def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
     code, _, said = run(capsys, "ask", place / "index", "ba")

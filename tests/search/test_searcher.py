@@ -148,7 +148,9 @@ def test_what_cannot_be_asked_is_said(index: Index, encoder: TextEncoder, tmp_pa
         searcher.search("ba")
     with pytest.raises(FileFormatError, match="no index there"):
         open_index(tmp_path)
-    assert searcher.search([""], mode="bm25") == [[]]
+    for query in ("", " \n"):
+        with pytest.raises(DataError, match="query: an empty text"):
+            searcher.search(["ba", query], mode="bm25")
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def test_a_conversation_goes_on(house: House) -> None:
         ("/ask", {"question": "ba", "filters": {"yaer": 1}}, 422, "did you mean 'year'"),
         ("/search", {"query": "ba", "limit": 0}, 422, "limit"),
         ("/search", {"query": "ba", "rerank": True}, 422, "no reranker"),
+        ("/search", {"query": ""}, 422, "query: an empty text"),
+        ("/search", {"query": "\u3000\n", "mode": "dense"}, 422, "query: an empty text"),
         ("/search", {"query": 3}, 422, "expected a text"),
         ("/search", {"query": "ba" * 6_000}, 413, "at most 10,000"),
         ("/ask", {"query": "ba"}, 422, "no field 'query'"),

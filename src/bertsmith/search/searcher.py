@@ -121,6 +121,8 @@ class Searcher:
         """
         if isinstance(queries, str):
             raise DataError("search takes a list of queries, found a single one")
+        if not all(query.strip() for query in queries):
+            raise DataError("query: an empty text")
         mode = self.checked_mode(mode)
         if rerank and self.reranker is None:
             raise SettingsError("rerank: no reranker was given; name one with --reranker")

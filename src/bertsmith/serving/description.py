@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
 
 TEXT: Schema = {"type": "string"}
+ASKED: Schema = {"type": "string", "pattern": r"\S", "description": "of an index or the assistant; not only spaces"}
 TEXTS: Schema = {"type": "array", "items": TEXT, "minItems": 1}
 DEADLINE: Schema = {"type": "integer", "minimum": 1, "description": "for an answer, in milliseconds"}
 MODEL: Schema = {"type": "string", "description": "name of a model; the first one that fits unless given"}
@@ -129,7 +130,7 @@ BODIES: Mapping[str, Schema] = {
     ),
     "/search": _object(
         {
-            "query": TEXT,
+            "query": ASKED,
             "limit": {"type": "integer", "minimum": 1, "maximum": MOST_HITS},
             "mode": {"enum": ["hybrid", "bm25", "dense"]},
             "filters": FILTERS,
@@ -141,11 +142,11 @@ BODIES: Mapping[str, Schema] = {
         closed=True,
     ),
     "/ask": _object(
-        {"question": TEXT, "filters": FILTERS, "index": INDEX, "deadline_ms": DEADLINE}, ("question",), closed=True
+        {"question": ASKED, "filters": FILTERS, "index": INDEX, "deadline_ms": DEADLINE}, ("question",), closed=True
     ),
     "/chat": _object(
         {
-            "text": TEXT,
+            "text": ASKED,
             "conversation": {"type": ["string", "null"], "description": "of an earlier answer; null begins one"},
             "deadline_ms": DEADLINE,
         },
