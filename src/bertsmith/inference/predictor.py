@@ -23,6 +23,7 @@ from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.frozen import frozen, is_batch_invariant
 from bertsmith.model.networks import Network
+from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.runtime.device import PredictionPrecision, autocast, has_bf16, pick_device, pick_precision
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
@@ -67,7 +68,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A task, its network and its tokenizer, ready to answer.
+    """A task, its network and its tokenizer, ready to answer. sha256: of the file of its weights; empty for several.
 
     >>> load("runs/reviews").predict(["A delight from start to end."])[0].label  # doctest: +SKIP
     'positive'
@@ -78,6 +79,7 @@ class Predictor:
     tokenizer: Tokenizer
     precision: PredictionPrecision = "auto"
     max_tokens_per_batch: int = CPU_TOKENS
+    sha256: str = ""
 
     @classmethod
     def of(
@@ -99,7 +101,8 @@ class Predictor:
         if picked != "fp32" and (has_bf16(where) or picked == "int8"):
             network = frozen(network, picked, batch_invariant=batch_invariant)
         budget = CPU_TOKENS if where.type == "cpu" else GPU_TOKENS
-        predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget)
+        weights = artifact.record.get("files", {}).get(WEIGHTS, "")
+        predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget, weights)
         if batch_invariant and not is_batch_invariant(network):
             return replace(predictor, max_tokens_per_batch=1)
         return predictor

@@ -138,10 +138,8 @@ async def embeddings(asked: Asked) -> bytes:
         for place, row in enumerate(vectors)
     ]
     usage = {"prompt_tokens": outcome.num_tokens, "total_tokens": outcome.num_tokens}
-    facts = _facts(asked, served, outcome)
-    return _json(
-        {"object": "list", "data": data, **facts, "model": served.name, "sha256": served.sha256, "usage": usage}
-    )
+    facts = {**_facts(asked, served, outcome), "model": served.name, "sha256": served.predictor.sha256, "usage": usage}
+    return _json({"object": "list", "data": data, **facts})
 
 
 async def similarity(asked: Asked) -> bytes:
@@ -207,7 +205,7 @@ async def fill_mask(asked: Asked) -> bytes:
     served = house.model(asked.body.get("model"), "pretraining")
     texts = texts_of(asked.body, "texts", house.limits)
     num_fills = number_of(asked.body, "top_k", 5, 1, MOST_FILLS)
-    served = Served(served.name, _filler(served.predictor, num_fills), served.sha256)
+    served = Served(served.name, _filler(served.predictor, num_fills))
     outcome = await house.answer(served, house.requests(served, texts), asked.deadline)
     predictions = [{"fills": [list(map(asdict, fills)) for fills in found.fills]} for found in outcome.predictions]
     return _json({"predictions": predictions, **_facts(asked, served, outcome)})
