@@ -7,20 +7,24 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from toy_search import DOCUMENTS
-from toys import toy_tokenizer
+from toys import toy_config, toy_task, toy_tokenizer
 
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.inference.predictor import Predictor
 from bertsmith.search.documents import Document, read_documents
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import conditions_of
 from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
 from bertsmith.search.index import BATCH_DOCUMENTS, Index, Upserted, batches
 from bertsmith.search.passages import PassageSettings
-from bertsmith.search.searcher import fused, open_index
+from bertsmith.search.provenance import Provenance
+from bertsmith.search.searcher import Mode, fused, open_index
 from bertsmith.tasks.embedding import Embedding, EmbeddingSettings
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -84,6 +88,29 @@ def test_a_fact_that_no_document_has_is_told_where_it_finds_nothing(
     other.upsert([Document("a", "ba")])
     with pytest.raises(DataError, match="no document has this fact; they have none"):
         searcher.search(["ba"], filters={"lang": "x"})
+
+
+def test_the_models_that_took_part_and_what_they_did_not_read_are_told(tmp_path: Path, encoder: TextEncoder) -> None:
+    task = Embedding(EmbeddingSettings(max_length=16, truncation="head"))
+    encoder = replace(encoder, predictor=replace(encoder.predictor, task=task))
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder)
+    index.upsert(DOCUMENTS, encoder)
+    toy = toy_task("reranking").task
+    reranker = Predictor(toy, toy.build(toy_config()).eval(), toy_tokenizer(), "fp32", sha256="the reranker's")
+    searcher = open_index(index.folder, encoder=encoder, reranker=reranker)
+
+    def told(mode: Mode, **asked: Any) -> Provenance:
+        found = Provenance()
+        searcher.search(["ba", "ba " * 20], mode=mode, provenance=found, **asked)
+        return found
+
+    # Of 20 pieces and 2 special tokens, 16 are read.
+    assert told("dense", rerank=False) == Provenance({"encoder": "its weights"}, Truncation(2, 1, 6))
+    assert told("hybrid").models == {"encoder": "its weights", "reranker": "the reranker's"}
+    assert told("dense", rerank=False, per_document=1).truncation == Truncation(2, 1, 6), "though asked again"
+    assert told("bm25", rerank=False) == Provenance()
+    with pytest.warns(UserWarning, match="1 of 2 queries are longer than a model reads: 6 tokens were cut"):
+        searcher.search(["ba", "ba " * 20], mode="dense")
 
 
 def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -> None:

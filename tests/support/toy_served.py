@@ -110,7 +110,8 @@ class ToyLibrary:
         searcher = open_index(folder, encoder=encoder)
         torch.manual_seed(0)
         task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
-        reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+        network = task.build(toy_config(initializer_range=0.5)).eval()
+        reader = Predictor(task, network, toy_tokenizer(), "fp32", sha256="the reader's weights")
         answerer = Answerer(searcher, reader, AnswerRule(threshold=0.0))
         return cls(searcher, answerer, Assistant(RememberedTranscripts(), answerer=answerer))
 

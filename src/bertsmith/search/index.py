@@ -176,7 +176,7 @@ class Index:
                 for passage in passages
             ]
             embedded = encoder.embedded(texts)
-            vectors, num_cut = iter(embedded.vectors), embedded.num_cut_texts
+            vectors, num_cut = iter(embedded.vectors), embedded.truncation.num_cut_examples
         rows = [
             (
                 document,

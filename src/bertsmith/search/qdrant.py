@@ -142,7 +142,7 @@ class QdrantIndex:
                 for passage in passages
             ]
         )
-        vectors, counts["cut"] = iter(embedded.vectors), embedded.num_cut_texts
+        vectors, counts["cut"] = iter(embedded.vectors), embedded.truncation.num_cut_examples
         for document, passages in zip(fresh, cut, strict=True):
             points = [self._point(document, place, passage, next(vectors)) for place, passage in enumerate(passages)]
             points.reverse()

@@ -84,6 +84,16 @@ FACTS: Mapping[str, Schema] = {
     "usage": _ref("Usage"),
     "timing": _ref("Timing"),
 }
+ORIGIN: Mapping[str, Schema] = {
+    "models": {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "SHA-256 of the weights of all that took part, by its role: encoder, reranker, reader, intents, "
+        "faq (that encodes its questions), selector",
+    },
+    "truncation": _ref("Truncation"),
+    "timing": _ref("Timing"),
+}
 
 
 def _list(items: Schema) -> Schema:
@@ -222,17 +232,17 @@ ANSWERS: Mapping[str, Schema] = {
         },
         ("predictions",),
     ),
-    "/search": _object({"hits": _list({"type": "object"}), "index": TEXT, "timing": _ref("Timing")}, ("hits",)),
+    "/search": _object({"hits": _list({"type": "object"}), "index": TEXT, **ORIGIN}, ("hits", *ORIGIN)),
     "/ask": _object(
         {
             "answer": {"type": ["string", "null"], "description": "null: I don't know"},
             "score": {"type": "number"},
             "index": TEXT,
-            "timing": _ref("Timing"),
+            **ORIGIN,
         },
-        ("answer", "score"),
+        ("answer", "score", *ORIGIN),
     ),
-    "/chat": _object({"text": TEXT, "conversation": TEXT, "timing": _ref("Timing")}, ("text",)),
+    "/chat": _object({"text": TEXT, "conversation": TEXT, **ORIGIN}, ("text", "conversation", *ORIGIN)),
 }
 EXPLAINING: Mapping[str, Schema] = {
     "explainer": {"enum": list(EXPLAINERS)},
