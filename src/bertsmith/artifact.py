@@ -119,7 +119,8 @@ def _adopted(folder: Path) -> Artifact | None:
         adopted = task_type.adopted(folder)
         if adopted is not None:
             network, _ = start_network(adopted.task, adopted.place, heads="load")
-            record = {"format_version": FORMAT_VERSION, "task": adopted.task.to_dict(), "files": {}}
+            files = {file.name: sha256(file) for file in (adopted.place / WEIGHTS,) if file.is_file()}
+            record = {"format_version": FORMAT_VERSION, "task": adopted.task.to_dict(), "files": files}
             return Artifact(adopted.task, network, adopted.tokenizer, record | {"notes": [adopted.note]})
     return None
 

@@ -17,13 +17,18 @@ from toys import toy_config, toy_tokenizer
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.assistant.dialogue import Assistant, DialogueSettings, Reply, Turn
 from bertsmith.assistant.transcripts import MOST_TURNS, RememberedTranscripts, TranscriptFile
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
+from bertsmith.files import sha256
 from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.together import with_settings
+from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.recipes.chat import open_assistant
 from bertsmith.recipes.finetune import finetune, finetune_settings
 from bertsmith.search.answer import Answerer, AnswerRule
 from bertsmith.search.documents import Document
 from bertsmith.search.index import Index
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import open_index
 from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
@@ -97,6 +102,23 @@ def test_an_intent_gets_its_reply_and_what_is_out_of_scope_a_person(intents: Pat
     assert unknown.text == DialogueSettings().handover_text
 
 
+def test_who_took_part_in_a_reply_and_what_was_cut_of_the_message_is_told(intents: Path, selector: Path) -> None:
+    short = with_settings(load(intents), max_length=8, truncation="head")
+    assistant = Assistant(
+        RememberedTranscripts(), intents=short, replies={"refund": "x"}, selector=load(selector), candidates=("ga",)
+    )
+    weights = {"intents": sha256(intents / WEIGHTS), "selector": sha256(selector / WEIGHTS)}
+    told = Provenance()
+    assert assistant.reply(None, "be bi bo " * 4, told).kind == "intent"
+    # Of 12 pieces and 2 special tokens, 8 are read.
+    assert told == Provenance({"intents": weights["intents"]}, Truncation(1, 1, 6))
+    told = Provenance()
+    assistant.reply(None, "na ne", told)
+    assert told == Provenance(weights)
+    with pytest.warns(UserWarning, match="6 tokens were cut"):
+        assistant.reply(None, "be bi bo " * 4)
+
+
 def test_an_unsure_intent_is_passed_on(intents: Path) -> None:
     settings = DialogueSettings(intent_threshold=1.0)
     assistant = Assistant(RememberedTranscripts(), settings, load(intents), {"refund": "money back"})
@@ -113,7 +135,8 @@ def test_a_question_that_was_answered_before_and_one_for_the_documents(tmp_path:
     documents.upsert([Document("d", "Fa fe fi. Fo fu.")], encoder)
     torch.manual_seed(0)
     task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
-    reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+    network = task.build(toy_config(initializer_range=0.5)).eval()
+    reader = Predictor(task, network, toy_tokenizer(), "fp32", sha256="the reader's")
     answerer = Answerer(open_index(tmp_path / "documents", encoder=encoder), reader, AnswerRule(threshold=0.0))
     settings = DialogueSettings(faq_threshold=0.999)
     transcripts = TranscriptFile(tmp_path / "talk.sqlite")
@@ -125,8 +148,10 @@ def test_a_question_that_was_answered_before_and_one_for_the_documents(tmp_path:
     )
     same = assistant.reply(None, "ba be bi")
     assert (same.text, same.kind, round(same.score, 3)) == ("after a week", "faq", 1.0)
-    other = assistant.reply(None, "fo fu")
+    told = Provenance()
+    other = assistant.reply(None, "fo fu", told)
     assert other.kind == "answer"
+    assert told.models == {"faq": "its weights", "encoder": "its weights", "reader": "the reader's"}
     assert other.citation is not None
     assert other.text == "Fa fe fi. Fo fu."[other.citation.start : other.citation.end]
     assert transcripts.turns(same.conversation)[1].facts["citation"] is None

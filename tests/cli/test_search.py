@@ -51,6 +51,16 @@ def test_documents_are_put_in_changed_and_taken_out(place: Path, capsys: pytest.
     assert deleted["warnings"] == ["1 of 2 documents to delete were not there"]
 
 
+def test_a_file_that_cannot_be_read_stops_all_or_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "docs" / "a.txt").write_bytes("ba".encode("utf-16"))
+    code, _, said = run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    assert (code, "a.txt: expected UTF-8 text, found UTF-16" in said) == (1, True)
+    code, made, _ = run(capsys, *index(place, "--tokenizer", place / "tokenizer", "--errors", "skip"))
+    assert (code, made["num_documents"]) == (0, 3)
+    (warning,) = made["warnings"]
+    assert "a.txt" in warning
+
+
 def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
     _, found, _ = run(capsys, "search", place / "index", "ba")
@@ -58,6 +68,17 @@ def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture
     assert found["results"][0]["hits"][0].keys() >= {"document", "title", "text", "start", "end", "score", "metadata"}
     _, found, _ = run(capsys, "search", place / "index", "ba", "--filter", "year=2024")
     assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
+
+
+def test_a_blank_query_and_an_empty_index_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    code, _, said = run(capsys, "search", place / "index", " ")
+    assert (code, "query: an empty text" in said) == (1, True)
+    told = "no documents are in this index"
+    for deleted, is_empty in ((["a.md", "x"], False), (["y"], True)):
+        run(capsys, "index", *(f"--delete={id_}" for id_ in deleted), "--output-dir", place / "index")
+        code, found, said = run(capsys, "search", place / "index", "xyz")
+        assert (code, found["results"][0]["hits"], told in said) == (0, [], is_empty)
 
 
 def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from toy_models import toy_bert
 from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.recipes.ask import AskSettings, ask, open_answerer, read_questions
@@ -23,6 +24,7 @@ from bertsmith.search.answer import FILE, Answerer, AnswerRule, Candidate, Citat
 from bertsmith.search.documents import Document
 from bertsmith.search.index import Index
 from bertsmith.search.passages import PassageSettings
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import open_index
 from bertsmith.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
 
@@ -73,6 +75,20 @@ def test_what_is_unsure_is_withheld_and_what_is_not_found_has_no_candidates(fold
     assert nothing.score == 0.0
     (filtered,) = answerer.ask(["bo"], {"year": 2024})
     assert filtered.hits == ()
+
+
+def test_what_a_reader_does_not_read_of_a_question_is_told(folder: Path) -> None:
+    reader = toy_reader()
+    short = reader.task.settings.model_copy(update={"max_question_tokens": 4})
+    answerer = Answerer(open_index(folder), replace(reader, task=QuestionAnswering(short), sha256="the reader's"))
+    told = Provenance()
+    answerer.ask(["bo", "bo " * 7, "xyz"], provenance=told)
+    assert told == Provenance({"reader": "the reader's"}, Truncation(3, 1, 3))
+    with pytest.warns(UserWarning, match="1 of 1 queries are longer than a model reads: 3 tokens were cut"):
+        answerer.ask(["bo " * 7])
+    nobody = Provenance()
+    answerer.ask(["xyz"], provenance=nobody)
+    assert nobody == Provenance()
 
 
 @pytest.fixture(scope="module")

@@ -73,3 +73,31 @@ def test_what_is_no_document_is_refused(tmp_path: Path, name: str, message: str)
         (tmp_path / name).write_text("{}")
     with pytest.raises(DataError, match=message):
         list(read_documents([tmp_path / name]))
+
+
+def test_what_cannot_be_read_stops_all_or_is_left_out_and_named(tmp_path: Path) -> None:
+    files = {
+        "a.txt": "ba be".encode("utf-16"),
+        "b.txt": b"%PDF-1.7\n",
+        "c.csv": b"id,words\n1,ba\n2,be\n",
+        "d.jsonl": b'{"id": 1, "text": "ba"}\n{"id": 2, "word": "be"}\n',
+        "e.txt.gz": b"no gzip",
+        "f.parquet": b"no table",
+        "g.csv": b"",
+        "h.txt": b"Ba.",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "i.pdf").write_bytes(b"%PDF-1.7\n")
+    reading = Reading("skip")
+    found = list(read_documents([tmp_path, tmp_path / "i.pdf"], reading))
+    assert found == [Document("1", "ba"), Document("h.txt", "Ba.")]
+    unread = [kind for kind in reading.skipped if kind.startswith("a file that cannot be read")]
+    for name, why in {"a.txt": "UTF-16", "b.txt": "a PDF", "e.txt.gz": "damaged", "f.parquet": "no Parquet"}.items():
+        assert any(name in kind and why in kind for kind in unread)
+    assert len(unread) == 6
+    assert reading.skipped["a document without a text"] == 3
+    for name in (*files, "i.pdf"):
+        if name != "h.txt":
+            with pytest.raises(DataError, match=name):
+                list(read_documents([tmp_path / name]))

@@ -117,6 +117,16 @@ def test_what_does_not_fit_is_refused(index: QdrantIndex, client: Any, encoder: 
         index.upsert([Document("a", "ba"), Document("a", "be")])
 
 
+def test_a_fact_that_no_document_has_is_told_of_few_documents(
+    index: QdrantIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="filter 'yaer': no document has this fact; did you mean 'year'"):
+        searcher(index).search(["ba"], filters={"yaer": 2024})
+    assert searcher(index).search(["ba"], filters={"year": 1}) == [[]]
+    monkeypatch.setattr("bertsmith.search.qdrant.MOST_LOOKED_AT", 2)
+    assert searcher(index).search(["ba"], filters={"yaer": 2024}) == [[]]
+
+
 def test_a_server_that_does_not_answer_is_named(encoder: TextEncoder) -> None:
     nobody = qdrant_client.QdrantClient(url="http://127.0.0.1:9", timeout=2, check_compatibility=False)
     with pytest.raises(SettingsError, match="Qdrant does not answer"):

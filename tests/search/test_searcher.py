@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from toy_search import DOCUMENTS
-from toys import toy_tokenizer
+from toys import toy_config, toy_task, toy_tokenizer
 
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError, SettingsError
-from bertsmith.search.documents import Document
+from bertsmith.inference.predictor import Predictor
+from bertsmith.search.documents import Document, read_documents
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import conditions_of
 from bertsmith.search.graph import GRAPH, RECORD, GraphSettings
 from bertsmith.search.index import BATCH_DOCUMENTS, Index, Upserted, batches
 from bertsmith.search.passages import PassageSettings
-from bertsmith.search.searcher import fused, open_index
+from bertsmith.search.provenance import Provenance
+from bertsmith.search.searcher import Mode, fused, open_index
 from bertsmith.tasks.embedding import Embedding, EmbeddingSettings
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -66,6 +71,46 @@ def test_filters_hold_for_every_way(index: Index, encoder: TextEncoder) -> None:
         (hits,) = searcher.search(["ba fa"], mode=mode, filters={"year": {"gte": 2020}, "lang": ["x", "y"]})
         assert {hit.document for hit in hits} == {"two", "three"}
     assert searcher.search(["ba"], filters={"lang": "nobody"}) == [[]]
+
+
+def test_a_fact_that_no_document_has_is_told_where_it_finds_nothing(
+    tmp_path: Path, index: Index, encoder: TextEncoder
+) -> None:
+    searcher = open_index(index.folder, encoder=encoder)
+    for filters in ({"lnag": "x"}, {"year": 2024, "lnag": {"gt": 3}}):
+        with pytest.raises(DataError, match="filter 'lnag': no document has this fact; did you mean 'lang'"):
+            searcher.search(["ba", "be"], filters=filters)
+    assert searcher.search(["ba"], filters={"lang": "x", "year": 2020}) == [[]], "no such document, but such facts"
+    assert searcher.search(["xyz"], filters={"lang": "x"}, mode="bm25") == [[]]
+    other = Index.create(tmp_path / "other", toy_tokenizer())
+    searcher = open_index(other.folder)
+    assert searcher.search(["ba"], filters={"lang": "x"}) == [[]], "documents may come"
+    other.upsert([Document("a", "ba")])
+    with pytest.raises(DataError, match="no document has this fact; they have none"):
+        searcher.search(["ba"], filters={"lang": "x"})
+
+
+def test_the_models_that_took_part_and_what_they_did_not_read_are_told(tmp_path: Path, encoder: TextEncoder) -> None:
+    task = Embedding(EmbeddingSettings(max_length=16, truncation="head"))
+    encoder = replace(encoder, predictor=replace(encoder.predictor, task=task))
+    index = Index.create(tmp_path / "index", toy_tokenizer(), encoder)
+    index.upsert(DOCUMENTS, encoder)
+    toy = toy_task("reranking").task
+    reranker = Predictor(toy, toy.build(toy_config()).eval(), toy_tokenizer(), "fp32", sha256="the reranker's")
+    searcher = open_index(index.folder, encoder=encoder, reranker=reranker)
+
+    def told(mode: Mode, **asked: Any) -> Provenance:
+        found = Provenance()
+        searcher.search(["ba", "ba " * 20], mode=mode, provenance=found, **asked)
+        return found
+
+    # Of 20 pieces and 2 special tokens, 16 are read.
+    assert told("dense", rerank=False) == Provenance({"encoder": "its weights"}, Truncation(2, 1, 6))
+    assert told("hybrid").models == {"encoder": "its weights", "reranker": "the reranker's"}
+    assert told("dense", rerank=False, per_document=1).truncation == Truncation(2, 1, 6), "though asked again"
+    assert told("bm25", rerank=False) == Provenance()
+    with pytest.warns(UserWarning, match="1 of 2 queries are longer than a model reads: 6 tokens were cut"):
+        searcher.search(["ba", "ba " * 20], mode="dense")
 
 
 def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -> None:
@@ -130,7 +175,9 @@ def test_what_cannot_be_asked_is_said(index: Index, encoder: TextEncoder, tmp_pa
         searcher.search("ba")
     with pytest.raises(FileFormatError, match="no index there"):
         open_index(tmp_path)
-    assert searcher.search([""], mode="bm25") == [[]]
+    for query in ("", " \n"):
+        with pytest.raises(DataError, match="query: an empty text"):
+            searcher.search(["ba", query], mode="bm25")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +206,17 @@ def test_an_id_names_one_document(index: Index, encoder: TextEncoder) -> None:
     assert index.store.num_documents == 3 + BATCH_DOCUMENTS, "the batches before it are written"
 
 
+def test_both_places_of_an_id_are_told(tmp_path: Path, index: Index, encoder: TextEncoder) -> None:
+    (tmp_path / "a.csv").write_text("id,text\none,ba\nb.txt,be\n")
+    (tmp_path / "b.txt").write_text("bi")
+    (tmp_path / "c.csv").write_text(f"id,text\n{'c' * 2_000},ba\n")
+    where = re.escape(f"'b.txt': {tmp_path / 'a.csv'}, row 2 (line 3) and {tmp_path / 'b.txt'}; an id")
+    with pytest.raises(DataError, match=where):
+        index.upsert(read_documents([tmp_path / "a.csv", tmp_path / "b.txt"]), encoder)
+    with pytest.raises(DataError, match=r"c\.csv, row 1 \(line 2\): document 'ccc"):
+        index.upsert(read_documents([tmp_path / "c.csv"]), encoder)
+
+
 def test_passages_that_the_encoder_cuts_are_told_once(
     tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +234,7 @@ def test_passages_that_the_encoder_cuts_are_told_once(
 def many(number: int) -> list[Document]:
     rng = np.random.default_rng(number)
     words = toy_tokenizer().vocab[5:45]
-    return [Document(f"{number}-{i}", " ".join(rng.choice(words, 6))) for i in range(40)]
+    return [Document(f"{number}-{i}", " ".join(rng.choice(words, 6)), "", {"number": i}) for i in range(40)]
 
 
 def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: Path, encoder: TextEncoder) -> None:
@@ -190,7 +248,7 @@ def test_the_graph_finds_what_exact_search_finds_also_what_came_later(tmp_path: 
     exact = Index.create(tmp_path / "exact", toy_tokenizer(), encoder, None, SMALL)
     exact.upsert([*many(0)[:3], *many(0)[5:], *many(1)], encoder)
     with_graph, without = (open_index(folder.folder, encoder=encoder) for folder in (index, exact))
-    for filters in (None, {"nothing": 1}):
+    for filters in (None, {"number": 99}):
         one, other = (s.search(["ba be bi", "na ne"], mode="dense", filters=filters) for s in (with_graph, without))
         assert [[hit.document for hit in hits] for hits in one] == [[hit.document for hit in hits] for hits in other]
     assert with_graph.index.memory.now().graph is not None  # type: ignore[attr-defined]

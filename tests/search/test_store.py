@@ -83,6 +83,8 @@ def test_pieces_are_told_apart_whatever_their_digits(store: Store) -> None:
         ({"is_new": True}, [3]),
         ({"nothing": 1}, []),
         ({'a "quoted"\\name': "x"}, [3]),
+        ({"语言": "中文"}, [3]),
+        ({"two\nlines": {"lt": 3}}, [3]),
         ({"lang": "' OR 1=1 --"}, []),
         ({"a\0b": 1}, []),
     ],
@@ -90,7 +92,7 @@ def test_pieces_are_told_apart_whatever_their_digits(store: Store) -> None:
 def test_filters_narrow(store: Store, filters: dict[str, object], found: list[int]) -> None:
     put(store, "a", 5, year=2024, lang="en")
     put(store, "b", 5, year=1999, lang="de")
-    put(store, "c", 5, is_new=True, **{'a "quoted"\\name': "x"})
+    put(store, "c", 5, is_new=True, **{'a "quoted"\\name': "x", "语言": "中文", "two\nlines": 2})
     conditions = conditions_of(filters)
     assert store.numbers(conditions).tolist() == found
     assert sorted(number for number, _ in store.by_words([5], 10, conditions)) == found

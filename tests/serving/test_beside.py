@@ -71,6 +71,34 @@ def test_answers_are_those_of_the_answerer(house: House, answerer: Answerer) -> 
     assert_near({name: answer[name] for name in asdict(expected)}, asdict(expected))
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "roles"),
+    [
+        ("/search", {"query": "ba"}, ["encoder"]),
+        ("/search", {"query": "ba", "mode": "bm25"}, []),
+        ("/ask", {"question": "bo bu"}, ["encoder", "reader"]),
+        ("/chat", {"text": "bo bu"}, ["encoder", "reader"]),
+    ],
+)
+def test_answers_say_where_they_come_from(house: House, path: str, body: Any, roles: list[str]) -> None:
+    hashes = {"encoder": "its weights", "reader": "the reader's weights"}
+    answer = ask(house, path, body).json()
+    assert answer["models"] == {role: hashes[role] for role in roles}
+    assert answer["truncation"] == {"num_cut_requests": 0, "num_cut_tokens": 0, "num_windowed_requests": 0}
+    operation = create_app(house).openapi()["paths"][path]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert {"models", "truncation", "timing"} <= set(schema["required"]) <= answer.keys()
+
+
+def test_what_is_not_read_of_a_question_is_said(house: House, answerer: Answerer) -> None:
+    question = "ba " * 100
+    found = answerer.reader.predict([{"question": question, "context": "Ba be bi. Bo bu ba. Da de di."}])
+    assert found[0].num_cut_tokens > 0
+    for path, name in {"/ask": "question", "/chat": "text"}.items():
+        said = ask(house, path, {name: question}).json()["truncation"]
+        assert (said["num_cut_requests"], said["num_cut_tokens"]) == (1, found[0].num_cut_tokens)
+
+
 def test_a_conversation_goes_on(house: House) -> None:
     first = ask(house, "/chat", {"text": "bo bu"}).json()
     second = ask(house, "/chat", {"text": "fa", "conversation": first["conversation"]}).json()
@@ -85,8 +113,12 @@ def test_a_conversation_goes_on(house: House) -> None:
         ("/search", {"query": "ba", "mode": "fast"}, 422, "mode"),
         ("/search", {"query": "ba", "filters": {"year": {"over": 3}}}, 422, "no border 'over'"),
         ("/search", {"query": "ba", "filters": ["year"]}, 422, "filters"),
+        ("/search", {"query": "ba", "filters": {"yaer": 1}}, 422, "did you mean 'year'"),
+        ("/ask", {"question": "ba", "filters": {"yaer": 1}}, 422, "did you mean 'year'"),
         ("/search", {"query": "ba", "limit": 0}, 422, "limit"),
         ("/search", {"query": "ba", "rerank": True}, 422, "no reranker"),
+        ("/search", {"query": ""}, 422, "query: an empty text"),
+        ("/search", {"query": "\u3000\n", "mode": "dense"}, 422, "query: an empty text"),
         ("/search", {"query": 3}, 422, "expected a text"),
         ("/search", {"query": "ba" * 6_000}, 413, "at most 10,000"),
         ("/ask", {"query": "ba"}, 422, "no field 'query'"),

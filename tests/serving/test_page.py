@@ -480,6 +480,14 @@ def test_a_dialogue_until_it_is_handed_over(page: Any, address: str) -> None:
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
 
 
+def test_what_was_not_read_of_a_message_or_a_question_is_said(page: Any, address: str) -> None:
+    for place, label in {"chat": "Your message", "ask/library": "Question"}.items():
+        page.goto(f"{address}/#{place}")
+        page.get_by_label(label).fill("ba " * 100)
+        page.keyboard.press("Enter")
+        page.locator(".callout.warning", has_text="Too long for the model").wait_for()
+
+
 def test_a_key_is_asked_for_and_kept_in_the_tab(page: Any, tmp_path: Path) -> None:
     key = "a key of the toy server".replace(" ", "-")
     with toy_app([toy_artifact(tmp_path, "classification")], [key]) as app, listening(app) as address:

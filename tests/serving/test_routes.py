@@ -37,12 +37,13 @@ Ask = Callable[..., Any]
 def predictor(name: str) -> Predictor:
     torch.manual_seed(0)
     task = toy_task(name).task
-    return Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+    network = task.build(toy_config(initializer_range=0.5)).eval()
+    return Predictor(task, network, toy_tokenizer(), "fp32", sha256=f"hash of {name}")
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Served]:
-    return {name: Served(name, predictor(name), f"hash of {name}") for name in TASKS}
+    return {name: Served(name, predictor(name)) for name in TASKS}
 
 
 @pytest.fixture(scope="module")

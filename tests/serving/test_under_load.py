@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ pytest.importorskip("fastapi", reason="extra `serve`")
 
 PREDICT = "/v1/models/model/predict"
 NUM_CLIENTS = 8
+NUM_IDLE = 1_000
+MOST_KEPT_MIB = 5
+"""After three more rounds of so many connections; they would hold twice that if none was ever let go."""
+SPARE_FILES = 10
+"""Of connections that are just being closed."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,35 @@ def test_slow_clients_are_not_waited_for(server: Served, known: dict[str, float]
         for connection in readers:  # they ask and do not read
             connection.sendall(_raw(body(*known)))
         assert server.ask("POST", PREDICT, body(text)).status == 200
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2 * NUM_IDLE, reason="too few open files allowed")
+def test_a_thousand_idle_connections_hold_up_nobody_and_leave_nothing(
+    house: Path, known: dict[str, float], tmp_path: Path
+) -> None:
+    text = next(iter(known))
+
+    def ask() -> None:
+        answer = server.ask("POST", PREDICT, body(text))
+        assert (answer.status, is_right(answer.json(), [text], known)) == (200, True)
+
+    with served([house / "model"], tmp_path / "log") as server:
+        ask()
+        before, memory = server.num_open_files(), []
+        for _ in range(4):
+            with ExitStack() as stack:
+                for _ in range(NUM_IDLE):
+                    stack.enter_context(server.connect())
+                ask()  # after all of them were accepted, as that is done in their order
+                assert server.num_open_files() > before + NUM_IDLE - SPARE_FILES
+                ask()
+            until = time.monotonic() + 60
+            while server.num_open_files() > before + SPARE_FILES and time.monotonic() < until:
+                time.sleep(0.1)
+            assert server.num_open_files() <= before + SPARE_FILES
+            memory.append(server.memory_mib())
+        assert memory[-1] - memory[0] < MOST_KEPT_MIB, memory
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_sigterm_under_load_answers_what_was_accepted(house: Path, known: dict[str, float], tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ class Served:
         """Resident."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE_MIB
 
+    def num_open_files(self) -> int:
+        """Connections among them."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 

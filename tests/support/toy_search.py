@@ -20,4 +20,4 @@ def toy_encoder() -> TextEncoder:
     torch.manual_seed(0)
     task = toy_task("embedding").task
     network = task.build(toy_config(initializer_range=0.5)).eval()
-    return TextEncoder.of(Predictor(task, network, toy_tokenizer(), "fp32"), "the toy encoder")
+    return TextEncoder.of(Predictor(task, network, toy_tokenizer(), "fp32", sha256="its weights"), "the toy encoder")

@@ -15,9 +15,7 @@ from toys import toy_config, toy_task, toy_tokenizer
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.assistant.dialogue import Assistant
 from bertsmith.assistant.transcripts import RememberedTranscripts
-from bertsmith.files import sha256
 from bertsmith.inference.predictor import Predictor, load
-from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.search.answer import Answerer, AnswerRule
 from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
@@ -68,10 +66,7 @@ def toy_app(folders: list[Path], keys: Sequence[str] = (), **beside: Any) -> Ite
 
     limits = LimitSettings()
     engine = Engine(BatchSettings(), limits.max_queue_seconds)
-    models = {
-        folder.name: Served(folder.name, load(folder, device="cpu", precision="fp32"), sha256(folder / WEIGHTS))
-        for folder in folders
-    }
+    models = {folder.name: Served(folder.name, load(folder, device="cpu", precision="fp32")) for folder in folders}
     try:
         yield create_app(House(models, engine, limits, Measures(), **beside), Access(keys))
     finally:
@@ -115,7 +110,8 @@ class ToyLibrary:
         searcher = open_index(folder, encoder=encoder)
         torch.manual_seed(0)
         task = QuestionAnswering(QuestionAnsweringSettings(max_length=32))
-        reader = Predictor(task, task.build(toy_config(initializer_range=0.5)).eval(), toy_tokenizer(), "fp32")
+        network = task.build(toy_config(initializer_range=0.5)).eval()
+        reader = Predictor(task, network, toy_tokenizer(), "fp32", sha256="the reader's weights")
         answerer = Answerer(searcher, reader, AnswerRule(threshold=0.0))
         return cls(searcher, answerer, Assistant(RememberedTranscripts(), answerer=answerer))
 

@@ -18,6 +18,7 @@ from bertsmith.artifact import RECORD, Artifact, load_artifact, save_artifact
 from bertsmith.data.lines import Reading
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import BertsmithError, DataError, FileFormatError
+from bertsmith.files import sha256
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.model.config import EncoderConfig
 from bertsmith.model.networks import BareNetwork, EmbeddingNetwork, Pooling
@@ -372,7 +373,9 @@ def test_a_bare_encoder_gives_means_and_says_so(tmp_path: Path) -> None:
     for name in (RECORD, "modules.json"):
         (folder / name).unlink()
     artifact = load_artifact(folder)
-    assert Predictor.of(artifact, precision="fp32").predict(TEXTS) == expected
+    predictor = Predictor.of(artifact, precision="fp32")
+    assert predictor.predict(TEXTS) == expected
+    assert predictor.sha256 == sha256(folder / "model.safetensors")
     assert "encoder without a task" in artifact.record["notes"][0]
 
 

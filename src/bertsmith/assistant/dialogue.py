@@ -19,6 +19,7 @@ from pydantic import Field
 from bertsmith.errors import DataError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.search.answer import Answerer, Citation
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import Searcher
 from bertsmith.settings import Settings
 
@@ -88,52 +89,64 @@ class Assistant:
     selector: Predictor | None = None
     candidates: tuple[str, ...] = ()
 
-    def reply(self, conversation: str | None, text: str) -> Reply:
-        """The next turn, kept with the message before it. conversation: None begins one. Raises `DataError`."""
+    def reply(self, conversation: str | None, text: str, provenance: Provenance | None = None) -> Reply:
+        """The next turn, kept with the message before it. conversation: None begins one. Raises `DataError`.
+
+        provenance: hears which models took part (of the faq its encoder), and what of the message was cut; None: a
+        warning tells that.
+        """
         if not text.strip():
             raise DataError("text: an empty message")
         known = uuid4().hex if conversation is None else conversation
         # Only who chooses among replies reads what was said before, and never all of a long conversation.
         num_read = self.settings.num_turns - 1 if self.selector is not None else 0
         before = self.transcripts.turns(known, num_read) if num_read else []
-        found = self._reply(known, before, text)
+        told = Provenance() if provenance is None else provenance
+        found = self._reply(known, before, text, told)
+        if provenance is None:
+            told.warn()
         cited = None if found.citation is None else asdict(found.citation)
         facts = {"kind": found.kind, "score": found.score, "intent": found.intent, "citation": cited}
         self.transcripts.add(known, [Turn("user", text), Turn("agent", found.text, facts)])
         return found
 
-    def _reply(self, conversation: str, before: Sequence[Turn], text: str) -> Reply:
-        intent, intent_score = self._intent(text)
+    def _reply(self, conversation: str, before: Sequence[Turn], text: str, provenance: Provenance) -> Reply:
+        intent, intent_score = self._intent(text, provenance)
         best = intent_score
         if intent in self.replies and intent_score >= self.settings.intent_threshold:
             return Reply(self.replies[str(intent)], "intent", intent_score, conversation, intent)
         is_out = intent in self.settings.out_of_scope and intent_score >= self.settings.intent_threshold
         if self.faq is not None and not is_out:
-            answer, score = self._asked_before(self.faq, text)
+            answer, score = self._asked_before(self.faq, text, provenance)
             if answer is not None and score >= self.settings.faq_threshold:
                 return Reply(answer, "faq", score, conversation, intent)
             best = max(best, score)
         if self.answerer is not None and not is_out:
-            (answered,) = self.answerer.ask([text])
+            (answered,) = self.answerer.ask([text], provenance=provenance)
             if answered.answer is not None:
                 return Reply(answered.answer, "answer", answered.score, conversation, intent, answered.citation)
             best = max(best, answered.score)
         if self.selector is not None and self.candidates:
             place, score = self._chosen(self.selector, before, text)
+            provenance.add("selector", self.selector)
             if score >= self.settings.reply_threshold:
                 return Reply(self.candidates[place], "reply", score, conversation, intent)
             best = max(best, score)
         return Reply(self.settings.handover_text, "handover", best, conversation, intent)
 
-    def _intent(self, text: str) -> tuple[str | None, float]:
+    def _intent(self, text: str, provenance: Provenance) -> tuple[str | None, float]:
         if self.intents is None:
             return None, 0.0
-        (prediction,) = self.intents.predict([text])
+        found = self.intents.run([self.intents.task.request(text, "text")])
+        provenance.add("intents", self.intents, found.truncation)
+        (prediction,) = found.predictions
         return prediction.label, float(prediction.score)
 
-    def _asked_before(self, faq: Searcher, text: str) -> tuple[str | None, float]:
+    def _asked_before(self, faq: Searcher, text: str, provenance: Provenance) -> tuple[str | None, float]:
         """The answer to the most similar question, and their cosine."""
-        (hits,) = faq.search([text], limit=1, mode="dense", rerank=False)
+        own = Provenance()
+        (hits,) = faq.search([text], limit=1, mode="dense", rerank=False, provenance=own)
+        provenance.add("faq", faq.encoder.predictor, own.truncation)
         if not hits:
             return None, 0.0
         answer = hits[0].metadata.get(ANSWER)

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from bertsmith.artifact import Artifact, load_artifact
-from bertsmith.data.batch import Window, blocks, micro_batches
+from bertsmith.data.batch import Truncation, Window, blocks, micro_batches
 from bertsmith.data.order import sample_rng
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.model.frozen import frozen, is_batch_invariant
 from bertsmith.model.networks import Network
+from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.runtime.device import PredictionPrecision, autocast, has_bf16, pick_device, pick_precision
 from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
@@ -56,18 +57,23 @@ class Predictions:
     num_windowed_requests: int = 0
     parts: list[list[Any]] = field(default_factory=list)
 
+    @property
+    def truncation(self) -> Truncation:
+        cut = self.num_cut_requests, self.num_cut_tokens
+        return Truncation(len(self.predictions), *cut, self.num_windowed_requests)
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """vectors: float32 [n, H], one a text, in order. num_cut_texts: that were not read to their end."""
+    """vectors: float32 [n, H], one a text, in order. truncation: of the texts."""
 
     vectors: NDArray[np.float32]
-    num_cut_texts: int
+    truncation: Truncation
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A task, its network and its tokenizer, ready to answer.
+    """A task, its network and its tokenizer, ready to answer. sha256: of the file of its weights; empty for several.
 
     >>> load("runs/reviews").predict(["A delight from start to end."])[0].label  # doctest: +SKIP
     'positive'
@@ -78,6 +84,7 @@ class Predictor:
     tokenizer: Tokenizer
     precision: PredictionPrecision = "auto"
     max_tokens_per_batch: int = CPU_TOKENS
+    sha256: str = ""
 
     @classmethod
     def of(
@@ -99,7 +106,8 @@ class Predictor:
         if picked != "fp32" and (has_bf16(where) or picked == "int8"):
             network = frozen(network, picked, batch_invariant=batch_invariant)
         budget = CPU_TOKENS if where.type == "cpu" else GPU_TOKENS
-        predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget)
+        weights = artifact.record.get("files", {}).get(WEIGHTS, "")
+        predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget, weights)
         if batch_invariant and not is_batch_invariant(network):
             return replace(predictor, max_tokens_per_batch=1)
         return predictor
@@ -120,8 +128,8 @@ class Predictor:
         Raises `SettingsError` for a model that is not for embedding.
         """
         embedded = self.embedded(texts, progress)
-        if embedded.num_cut_texts:
-            told = f"{embedded.num_cut_texts} of {len(texts)} texts were cut to the model's max_length"
+        if embedded.truncation.num_cut_examples:
+            told = f"{embedded.truncation.num_cut_examples} of {len(texts)} texts were cut to the model's max_length"
             warnings.warn(told, stacklevel=2)
         return embedded.vectors
 
@@ -137,16 +145,16 @@ class Predictor:
         texts = list(texts)
         width: int = self.network.config.hidden_size
         vectors = np.empty((len(texts), width), dtype=np.float32)
-        num_cut = 0
+        truncation = Truncation()
         with (progress or Progress()).phase("embedding", total=len(texts), unit="texts") as phase:
             for start in range(0, len(texts), BLOCK_REQUESTS):
                 block = texts[start : start + BLOCK_REQUESTS]
                 requests = [self.task.request({"text": text}, f"text {n}") for n, text in enumerate(block, start + 1)]
                 result = self.run(requests)
                 vectors[start : start + len(block)] = [prediction.embedding for prediction in result.predictions]
-                num_cut += result.num_cut_requests
+                truncation += result.truncation
                 phase.advance(len(block))
-        return Embedded(vectors, num_cut)
+        return Embedded(vectors, truncation)
 
     @torch.inference_mode()
     def run(

@@ -46,14 +46,21 @@ class SearchSettings(QuerySettings):
 
 
 def search(settings: SearchSettings, progress: Progress | None = None) -> list[list[Hit]]:
-    """The hits of each query. Raises `SettingsError` for what cannot be asked, `FileFormatError` without an index."""
-    return _searcher(settings).search(
+    """The hits of each query; `progress` hears of an index without documents.
+
+    Raises `SettingsError` or `DataError` for what cannot be asked, `FileFormatError` without an index.
+    """
+    searcher = _searcher(settings)
+    found = searcher.search(
         settings.query,
         limit=settings.limit,
         mode=settings.mode,
         filters=filters_of(settings.filter),
         per_document=settings.per_document,
     )
+    if not any(found) and not searcher.index.num_documents:
+        (progress or Progress()).note(f"warning: {settings.folder}: no documents are in this index")
+    return found
 
 
 def _searcher(settings: SearchSettings) -> Searcher:

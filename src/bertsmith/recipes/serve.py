@@ -17,7 +17,6 @@ from bertsmith.artifact import load_artifact
 from bertsmith.errors import SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import predictors_of
-from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.recipes.chat import open_assistant
 from bertsmith.recipes.served_indexes import open_indexes
 from bertsmith.runtime.device import PredictionPrecision
@@ -187,12 +186,11 @@ def _models(settings: ServeSettings, progress: Progress) -> list[Served]:
         for note in artifact.record.get("notes", ()):
             progress.note(f"warning: {name}: {note}")
         artifacts.append(artifact)
-    hashes = [artifact.record.get("files", {}).get(WEIGHTS, "") for artifact in artifacts]
     predictors = predictors_of(
         artifacts, device=settings.device, precision=settings.precision, batch_invariant=settings.batch_invariant
     )
     reopened = [partial(_as_saved, folder, settings.device) for _, folder in named]
-    return [Served(*parts) for parts in zip(names, predictors, hashes, reopened, strict=True)]
+    return [Served(*parts) for parts in zip(names, predictors, reopened, strict=True)]
 
 
 def _as_saved(folder: Path, device: str) -> Predictor:

@@ -16,11 +16,13 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, FileFormatError
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.metrics.answers import Scoring, score_answer
 from bertsmith.runtime.progress import Progress
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import Hit, Mode, Searcher
 
 FILE = "answers.json"
@@ -134,20 +136,30 @@ class Answerer:
         self.reader = reader.for_task("question_answering", "reader")
         self.num_passages, self.mode, self.rerank = num_passages, searcher.checked_mode(mode), rerank
 
-    def ask(self, questions: Sequence[str], filters: Mapping[str, Any] | None = None) -> list[Answered]:
-        """An answer to each question, or that there is none; `filters` as in a search."""
-        return [self.judged(found) for found in self.find(questions, filters)]
+    def ask(
+        self,
+        questions: Sequence[str],
+        filters: Mapping[str, Any] | None = None,
+        provenance: Provenance | None = None,
+    ) -> list[Answered]:
+        """An answer to each question, or that there is none; `filters` and `provenance` as in a search."""
+        return [self.judged(found) for found in self.find(questions, filters, provenance=provenance)]
 
     def find(
-        self, questions: Sequence[str], filters: Mapping[str, Any] | None = None, progress: Progress | None = None
+        self,
+        questions: Sequence[str],
+        filters: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        provenance: Provenance | None = None,
     ) -> list[Found]:
         """What the reader finds in the passages of each question."""
         if isinstance(questions, str):
             raise DataError("ask takes a list of questions, found a single one")
         if not all(question.strip() for question in questions):
             raise DataError("question: an empty text")
+        told = Provenance() if provenance is None else provenance
         searched = self.searcher.search(
-            questions, limit=self.num_passages, mode=self.mode, filters=filters, rerank=self.rerank
+            questions, limit=self.num_passages, mode=self.mode, filters=filters, rerank=self.rerank, provenance=told
         )
         requests = [
             {"question": question, "context": hit.text}
@@ -155,7 +167,14 @@ class Answerer:
             for hit in hits
         ]
         predictions = iter(self.reader.predict(requests, progress) if requests else [])
-        return [_found(hits, [next(predictions) for _ in hits]) for hits in searched]
+        read = [[next(predictions) for _ in hits] for hits in searched]
+        if requests:
+            # Of the question: passages that are too long are read in windows.
+            cut = [max((one.num_cut_tokens for one in row), default=0) for row in read]
+            told.add("reader", self.reader, Truncation(len(cut), sum(tokens > 0 for tokens in cut), sum(cut)))
+        if provenance is None:
+            told.warn()
+        return [_found(hits, row) for hits, row in zip(searched, read, strict=True)]
 
     def judged(self, found: Found) -> Answered:
         """The likeliest candidate by the rule, if it is likely enough."""

@@ -32,12 +32,13 @@ _TEXT_NAMES = ("text", "body", "content", "contents", "passage", "document_text"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """metadata: facts by name, that searches can be narrowed by."""
+    """metadata: facts by name, that searches can be narrowed by. where: its file and row, for messages."""
 
     id: str
     text: str
     title: str = ""
     metadata: Mapping[str, Fact] = field(default_factory=dict)
+    where: str = field(default="", compare=False, repr=False)
 
     @property
     def sha256(self) -> str:
@@ -51,7 +52,8 @@ def read_documents(paths: Sequence[Path], reading: Reading | None = None) -> Ite
 
     A text file is a document, its path below the folder its id; an HTML page too, by the text that its readers see. A
     row of a table is one: its id, title and text are found by the columns' names, the other columns are its metadata.
-    Raises `DataError` for what is none of them.
+    Raises `DataError` for what is none of them; under the policy `skip` a file that cannot be read is left out, a table
+    from there on, and `reading` tells which and why.
     """
     reading = reading or Reading()
     for path in paths:
@@ -84,6 +86,15 @@ def _files_of(folder: Path, reading: Reading) -> list[Path]:
 
 
 def _of_file(path: Path, name: str, reading: Reading) -> Iterator[Document]:
+    try:
+        yield from _read(path, name, reading)
+    except DataError as error:
+        if reading.errors != "skip":
+            raise
+        reading.skipped[f"a file that cannot be read ({error})"] += 1
+
+
+def _read(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     if bare_suffix(path) in TABLE_SUFFIXES:
         yield from sift((_of_row(row, name) for row in read_table(path, reading)), reading)
         return
@@ -95,7 +106,7 @@ def _of_file(path: Path, name: str, reading: Reading) -> Iterator[Document]:
         page = read_page(text)
         text, title = page.text, page.title
     if text.strip():
-        yield Document(name, text, title)
+        yield Document(name, text, title, where=str(path))
     else:
         reading.skipped["a file without a text"] += 1
 
@@ -110,9 +121,8 @@ def _of_row(row: Row, name: str) -> Document | Fault:
     values = row.values
     text_name = _first(values, _TEXT_NAMES)
     if text_name is None:
-        raise DataError(
-            f"{row.where}: no text; it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}"
-        )
+        detail = f"it is looked for in {', '.join(_TEXT_NAMES)}, found {', '.join(values)}"
+        return Fault(row.where, "a document without a text", detail)
     id_name, title_name = _first(values, _ID_NAMES), _first(values, _TITLE_NAMES)
     text = values[text_name]
     if not isinstance(text, str) or not text.strip():
@@ -125,7 +135,7 @@ def _of_row(row: Row, name: str) -> Document | Fault:
     is_text = bare_suffix(row.path) in (".csv", ".tsv")  # whose cells do not say what they are
     facts = {key: fact_of(value) if is_text and isinstance(value, str) else value for key, value in values.items()}
     metadata = {key: value for key, value in facts.items() if key not in own and _is_fact(value)}
-    return Document(str(found), text, title if isinstance(title, str) else "", metadata)
+    return Document(str(found), text, title if isinstance(title, str) else "", metadata, row.where)
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -154,7 +164,7 @@ def _is_fact(value: Any) -> bool:
 
 def check_document(document: Document) -> None:
     """Raises `DataError` for what no index takes."""
-    where = f"document {document.id[:60]!r}"
+    where = f"{document.where}{': ' if document.where else ''}document {document.id[:60]!r}"
     if not document.id.strip() or len(document.id) > LONGEST_ID:
         raise DataError(f"{where}: an id has 1 to {LONGEST_ID:,} characters, not only spaces")
     if not document.text.strip():

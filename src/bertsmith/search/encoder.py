@@ -49,7 +49,7 @@ class TextEncoder:
         return normalized(self.predictor.embed(texts, progress))
 
     def embedded(self, texts: Sequence[str]) -> Embedded:
-        """As `vectors`, with the count of texts that were cut instead of a warning."""
+        """As `vectors`, with what was cut of them instead of a warning."""
         found = self.predictor.embedded(texts)
         return replace(found, vectors=normalized(found.vectors))
 

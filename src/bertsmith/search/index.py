@@ -176,7 +176,7 @@ class Index:
                 for passage in passages
             ]
             embedded = encoder.embedded(texts)
-            vectors, num_cut = iter(embedded.vectors), embedded.num_cut_texts
+            vectors, num_cut = iter(embedded.vectors), embedded.truncation.num_cut_examples
         rows = [
             (
                 document,
@@ -227,6 +227,14 @@ class Index:
     def document(self, id_: str) -> Document | None:
         return self.store.document(id_)
 
+    @property
+    def num_documents(self) -> int:
+        return self.store.num_documents
+
+    def fact_names(self) -> set[str]:
+        with self.store.reading():
+            return self.store.fact_names()
+
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     """What is written together: at most so many documents, of at most so many characters or one alone.
@@ -234,15 +242,17 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     Raises `DataError` for a document that cannot be kept or the second one of an id, after the batches before it.
     """
     batch, size = list[Document](), 0
-    seen = set[str]()
+    seen = dict[str, str]()
     for document in documents:
         if batch and (len(batch) == BATCH_DOCUMENTS or size + len(document.text) > BATCH_CHARACTERS):
             yield batch
             batch, size = [], 0
         check_document(document)
         if document.id in seen:
-            raise DataError(f"two documents have the id {document.id!r:.80}; an id names one document")
-        seen.add(document.id)
+            places = " and ".join(filter(None, (seen[document.id], document.where)))
+            told = f"two documents have the id {document.id!r:.80}{': ' if places else ''}{places}"
+            raise DataError(f"{told}; an id names one document")
+        seen[document.id] = document.where
         batch.append(document)
         size += len(document.text)
     if batch:

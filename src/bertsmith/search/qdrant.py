@@ -37,6 +37,8 @@ K1, B = 1.2, 0.75
 """BM25's, as SQLite has them; weights are worked out when a passage is written, with a mean length that is supposed."""
 SUPPOSED_FILL = 0.75
 """Of the longest passage, the mean one."""
+MOST_LOOKED_AT = 1_000
+"""Documents whose facts are looked at for their names; a mistaken filter is not worth a look at all of more."""
 _PASSAGE = ("document", "title", "text", "start", "end", "metadata")
 """What is kept of each point that a `StoredPassage` has, in its order."""
 
@@ -140,7 +142,7 @@ class QdrantIndex:
                 for passage in passages
             ]
         )
-        vectors, counts["cut"] = iter(embedded.vectors), embedded.num_cut_texts
+        vectors, counts["cut"] = iter(embedded.vectors), embedded.truncation.num_cut_examples
         for document, passages in zip(fresh, cut, strict=True):
             points = [self._point(document, place, passage, next(vectors)) for place, passage in enumerate(passages)]
             points.reverse()
@@ -255,6 +257,15 @@ class QdrantIndex:
             return None
         payload = points[0].payload
         return Document(id_, payload["whole"], payload["title"], payload["metadata"])
+
+    def fact_names(self) -> set[str] | None:
+        """None where there are more than 1,000 documents: of those nothing is said of a filter that none could meet."""
+        first = models.Filter(must=[_is("place", 0)])
+        with _answering(self.name):
+            points, more = self.client.scroll(
+                self.name, scroll_filter=first, limit=MOST_LOOKED_AT, with_payload=["metadata"]
+            )
+        return None if more is not None else {name for point in points for name in (point.payload or {})["metadata"]}
 
 
 def _number(document: Document, place: int) -> int:

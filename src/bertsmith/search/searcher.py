@@ -15,8 +15,9 @@ from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.inference.predictor import Predictor
 from bertsmith.search.documents import Document
 from bertsmith.search.encoder import TextEncoder
-from bertsmith.search.filters import Condition, conditions_of
+from bertsmith.search.filters import MOST_NAMES, Condition, conditions_of
 from bertsmith.search.index import Index
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.store import StoredPassage
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -61,6 +62,7 @@ class _Asked:
     wanted: int
     conditions: Sequence[Condition]
     per_document: int | None
+    provenance: Provenance
 
 
 class Searched(Protocol):
@@ -78,6 +80,12 @@ class Searched(Protocol):
     def passages(self, numbers: Sequence[int]) -> Mapping[int, StoredPassage]: ...
 
     def document(self, id_: str) -> Document | None: ...
+
+    @property
+    def num_documents(self) -> int: ...
+
+    def fact_names(self) -> set[str] | None:
+        """Of all documents' metadata; None where they are too many to look at."""
 
 
 class Searcher:
@@ -106,14 +114,19 @@ class Searcher:
         filters: Mapping[str, Any] | None = None,
         rerank: bool | None = None,
         per_document: int | None = None,
+        provenance: Provenance | None = None,
     ) -> list[list[Hit]]:
         """The best passages for each query, best first.
 
         mode: None for hybrid where the index has vectors, else bm25. rerank: None for where there is a reranker.
-        per_document: at most so many of one document. Raises `DataError` or `SettingsError` for what cannot be asked.
+        per_document: at most so many of one document. provenance: hears which models took part and what of the queries
+        was cut; None: a warning tells that. Raises `DataError` or `SettingsError` for what cannot be asked, a
+        filter that finds nothing because no document has its fact among it.
         """
         if isinstance(queries, str):
             raise DataError("search takes a list of queries, found a single one")
+        if not all(query.strip() for query in queries):
+            raise DataError("query: an empty text")
         mode = self.checked_mode(mode)
         if rerank and self.reranker is None:
             raise SettingsError("rerank: no reranker was given; name one with --reranker")
@@ -123,10 +136,15 @@ class Searcher:
         reranks = self.reranker is not None if rerank is None else rerank
         wanted = max(limit, RERANKED) if reranks else limit
         depth = max(CANDIDATES, 2 * wanted) if mode == "hybrid" or per_document else wanted
-        found = self._found(_Asked(queries, mode, wanted, conditions, per_document), depth)
+        told = Provenance() if provenance is None else provenance
+        found = self._found(_Asked(queries, mode, wanted, conditions, per_document, told), depth)
+        if conditions and not any(found):
+            self._check_facts(conditions)
+        if provenance is None:
+            told.warn()
         if not reranks:
             return [hits[:limit] for hits in found]
-        return [self._reranked(query, hits)[:limit] for query, hits in zip(queries, found, strict=True)]
+        return [self._reranked(query, hits, told)[:limit] for query, hits in zip(queries, found, strict=True)]
 
     def document(self, id_: str) -> Document | None:
         """By its id, as it was given."""
@@ -141,6 +159,15 @@ class Searcher:
         if mode != "bm25" and not self.index.has_vectors:
             raise SettingsError(f"mode: {mode} needs vectors, and this index was made without a model; bm25 is there")
         return mode
+
+    def _check_facts(self, conditions: Sequence[Condition]) -> None:
+        """Raises `DataError` for one on a fact that no document has, where there are documents."""
+        known = self.index.fact_names()
+        if known is None or not self.index.num_documents:
+            return
+        for name in (condition.name for condition in conditions if condition.name not in known):
+            hint = nearest(name[:60], sorted(known)[:MOST_NAMES]) if known else "they have none"
+            raise DataError(f"filter {name!r:.60}: no document has this fact; {hint}")
 
     def _found(self, asked: _Asked, depth: int) -> list[list[Hit]]:
         """depth: candidates of each way; where one document's fill them, more are looked at."""
@@ -169,7 +196,9 @@ class Searcher:
             rows = [row[row != unknown].tolist() for row in self.index.tokenizer.pieces_batch(list(queries))]
             words = [self.index.by_words(row, depth, conditions) for row in rows]
         if mode != "bm25":
-            meaning = self.index.by_vectors(self.encoder.vectors(list(queries)), depth, conditions)
+            embedded = self.encoder.embedded(list(queries))
+            asked.provenance.add("encoder", self.encoder.predictor, embedded.truncation)
+            meaning = self.index.by_vectors(embedded.vectors, depth, conditions)
         return words, meaning
 
     def _hits(
@@ -202,7 +231,7 @@ class Searcher:
                 break
         return hits
 
-    def _reranked(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    def _reranked(self, query: str, hits: Sequence[Hit], provenance: Provenance) -> list[Hit]:
         """The best hits in the order of a model that reads each with the query; the others after them."""
         assert self.reranker is not None
         if not hits:
@@ -210,6 +239,7 @@ class Searcher:
         read = list(hits[:RERANKED])
         passages = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in read]
         (prediction,) = self.reranker.predict([{"query": query, "passages": passages}])
+        provenance.add("reranker", self.reranker)
         best = [replace(read[place], score=float(prediction.scores[place])) for place in prediction.ranking]
         return [*best, *hits[RERANKED:]]
 

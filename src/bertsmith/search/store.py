@@ -8,6 +8,7 @@ script is searched by BM25.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ FORMAT_VERSION = 1
 MOST_QUERY_PIECES = 256
 """Different pieces of a query that are searched by; a longer one is searched by the first of them."""
 MOST_VARIABLES = 900
+_IN_PATHS = re.compile(r"[ !#-\[\]-~]*")
+"""Names that stand in the JSON as they are; others are escaped there, and not every SQLite has paths that find them."""
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -238,6 +241,12 @@ class Store:
             ).fetchone()
         return None if row is None else Document(row[0], row[1], row[2], json.loads(row[3]))
 
+    def fact_names(self) -> set[str]:
+        """Of all documents, which are all read for it."""
+        with self._lock:
+            rows = self._connection.execute("SELECT DISTINCT key FROM documents d, json_each(d.metadata)")
+            return {name for (name,) in rows}
+
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
         """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of the pieces, with it."""
         words = [_word(piece) for piece in dict.fromkeys(map(int, pieces))][:MOST_QUERY_PIECES]
@@ -336,7 +345,7 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     values: list[Any] = []
     for condition in conditions:
         fact, path = "json_extract(d.metadata, ?)", f'$."{condition.name}"'
-        if any(sign in condition.name for sign in '"\\\0'):  # which its paths have no way to say
+        if not _IN_PATHS.fullmatch(condition.name):
             fact, path = "(SELECT value FROM json_each(d.metadata) WHERE key = ?)", condition.name
         if condition.among is not None:
             parts.append(f"{fact} IN ({','.join('?' * len(condition.among))})")

@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
 
 TEXT: Schema = {"type": "string"}
+ASKED: Schema = {"type": "string", "pattern": r"\S", "description": "of an index or the assistant; not only spaces"}
 TEXTS: Schema = {"type": "array", "items": TEXT, "minItems": 1}
 DEADLINE: Schema = {"type": "integer", "minimum": 1, "description": "for an answer, in milliseconds"}
 MODEL: Schema = {"type": "string", "description": "name of a model; the first one that fits unless given"}
@@ -83,6 +84,16 @@ FACTS: Mapping[str, Schema] = {
     "usage": _ref("Usage"),
     "timing": _ref("Timing"),
 }
+ORIGIN: Mapping[str, Schema] = {
+    "models": {
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "SHA-256 of the weights of all that took part, by its role: encoder, reranker, reader, intents, "
+        "faq (that encodes its questions), selector",
+    },
+    "truncation": _ref("Truncation"),
+    "timing": _ref("Timing"),
+}
 
 
 def _list(items: Schema) -> Schema:
@@ -129,7 +140,7 @@ BODIES: Mapping[str, Schema] = {
     ),
     "/search": _object(
         {
-            "query": TEXT,
+            "query": ASKED,
             "limit": {"type": "integer", "minimum": 1, "maximum": MOST_HITS},
             "mode": {"enum": ["hybrid", "bm25", "dense"]},
             "filters": FILTERS,
@@ -141,11 +152,11 @@ BODIES: Mapping[str, Schema] = {
         closed=True,
     ),
     "/ask": _object(
-        {"question": TEXT, "filters": FILTERS, "index": INDEX, "deadline_ms": DEADLINE}, ("question",), closed=True
+        {"question": ASKED, "filters": FILTERS, "index": INDEX, "deadline_ms": DEADLINE}, ("question",), closed=True
     ),
     "/chat": _object(
         {
-            "text": TEXT,
+            "text": ASKED,
             "conversation": {"type": ["string", "null"], "description": "of an earlier answer; null begins one"},
             "deadline_ms": DEADLINE,
         },
@@ -221,17 +232,17 @@ ANSWERS: Mapping[str, Schema] = {
         },
         ("predictions",),
     ),
-    "/search": _object({"hits": _list({"type": "object"}), "index": TEXT, "timing": _ref("Timing")}, ("hits",)),
+    "/search": _object({"hits": _list({"type": "object"}), "index": TEXT, **ORIGIN}, ("hits", *ORIGIN)),
     "/ask": _object(
         {
             "answer": {"type": ["string", "null"], "description": "null: I don't know"},
             "score": {"type": "number"},
             "index": TEXT,
-            "timing": _ref("Timing"),
+            **ORIGIN,
         },
-        ("answer", "score"),
+        ("answer", "score", *ORIGIN),
     ),
-    "/chat": _object({"text": TEXT, "conversation": TEXT, "timing": _ref("Timing")}, ("text",)),
+    "/chat": _object({"text": TEXT, "conversation": TEXT, **ORIGIN}, ("text", "conversation", *ORIGIN)),
 }
 EXPLAINING: Mapping[str, Schema] = {
     "explainer": {"enum": list(EXPLAINERS)},

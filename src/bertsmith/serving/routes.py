@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
+from bertsmith.data.batch import Truncation
 from bertsmith.explain.explanation import ExplainerSettings
 from bertsmith.explain.explanation import explain as explained
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import with_settings
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.vectors import normalized
 from bertsmith.serving.bodies import (
     check_names,
@@ -138,10 +140,8 @@ async def embeddings(asked: Asked) -> bytes:
         for place, row in enumerate(vectors)
     ]
     usage = {"prompt_tokens": outcome.num_tokens, "total_tokens": outcome.num_tokens}
-    facts = _facts(asked, served, outcome)
-    return _json(
-        {"object": "list", "data": data, **facts, "model": served.name, "sha256": served.sha256, "usage": usage}
-    )
+    facts = {**_facts(asked, served, outcome), "model": served.name, "sha256": served.predictor.sha256, "usage": usage}
+    return _json({"object": "list", "data": data, **facts})
 
 
 async def similarity(asked: Asked) -> bytes:
@@ -207,7 +207,7 @@ async def fill_mask(asked: Asked) -> bytes:
     served = house.model(asked.body.get("model"), "pretraining")
     texts = texts_of(asked.body, "texts", house.limits)
     num_fills = number_of(asked.body, "top_k", 5, 1, MOST_FILLS)
-    served = Served(served.name, _filler(served.predictor, num_fills), served.sha256)
+    served = Served(served.name, _filler(served.predictor, num_fills))
     outcome = await house.answer(served, house.requests(served, texts), asked.deadline)
     predictions = [{"fills": [list(map(asdict, fills)) for fills in found.fills]} for found in outcome.predictions]
     return _json({"predictions": predictions, **_facts(asked, served, outcome)})
@@ -219,18 +219,19 @@ async def search(asked: Asked) -> bytes:
     name, searcher = asked.house.beside("index to search in", asked.house.searchers, body.get("index"))
     query, limit = _query(asked, "query"), number_of(body, "limit", 10, 1, MOST_HITS)
     mode, filters, rerank_hits = body.get("mode"), _filters(asked), flag_of(body, "rerank")
-    (hits,) = await asked.house.done(
-        lambda: searcher.search([query], limit=limit, mode=mode, filters=filters, rerank=rerank_hits), asked.deadline
-    )
-    return _json({"hits": [asdict(hit) for hit in hits], "index": name, "timing": asked.timing()})
+    provenance = Provenance()
+    asking = {"limit": limit, "mode": mode, "filters": filters, "rerank": rerank_hits, "provenance": provenance}
+    (hits,) = await asked.house.done(lambda: searcher.search([query], **asking), asked.deadline)
+    return _json({"hits": [asdict(hit) for hit in hits], "index": name, **_origin(asked, provenance)})
 
 
 async def ask(asked: Asked) -> bytes:
     check_names(asked.body, ("question", "filters", "index", "deadline_ms"))
     name, answerer = asked.house.beside("index with a reader to ask", asked.house.answerers, asked.body.get("index"))
     question, filters = _query(asked, "question"), _filters(asked)
-    (answered,) = await asked.house.done(lambda: answerer.ask([question], filters=filters), asked.deadline)
-    return _json({**asdict(answered), "index": name, "timing": asked.timing()})
+    provenance = Provenance()
+    (answered,) = await asked.house.done(lambda: answerer.ask([question], filters, provenance), asked.deadline)
+    return _json({**asdict(answered), "index": name, **_origin(asked, provenance)})
 
 
 async def chat(asked: Asked) -> bytes:
@@ -240,8 +241,9 @@ async def chat(asked: Asked) -> bytes:
     check_texts(conversation, asked.house.limits)
     if conversation is not None and not (isinstance(conversation, str) and 0 < len(conversation) <= LONGEST_ID):
         raise invalid(f"conversation: expected the one of an earlier answer, found {shown(conversation)}")
-    reply = await asked.house.done(lambda: converses.reply(conversation, text), asked.deadline)
-    return _json({**asdict(reply), "timing": asked.timing()})
+    provenance = Provenance()
+    reply = await asked.house.done(lambda: converses.reply(conversation, text, provenance), asked.deadline)
+    return _json({**asdict(reply), **_origin(asked, provenance)})
 
 
 @dataclass(frozen=True)
@@ -271,16 +273,25 @@ ROUTES = (
 
 def _facts(asked: Asked, served: Served, outcome: Outcome) -> dict[str, Any]:
     """What every answer of a model says beside its predictions."""
-    cut = outcome.truncation
     return {
         "model": served.identity,
-        "truncation": {
-            "num_cut_requests": cut.num_cut_examples,
-            "num_cut_tokens": cut.num_cut_tokens,
-            "num_windowed_requests": cut.num_windowed_examples,
-        },
+        "truncation": _truncation(outcome.truncation),
         "usage": {"num_tokens": outcome.num_tokens},
         "timing": asked.timing(outcome),
+    }
+
+
+def _origin(asked: Asked, provenance: Provenance) -> dict[str, Any]:
+    """What every answer of an index or the assistant says beside it."""
+    cut = _truncation(provenance.truncation)
+    return {"models": provenance.models, "truncation": cut, "timing": asked.timing()}
+
+
+def _truncation(cut: Truncation) -> dict[str, int]:
+    return {
+        "num_cut_requests": cut.num_cut_examples,
+        "num_cut_tokens": cut.num_cut_tokens,
+        "num_windowed_requests": cut.num_windowed_examples,
     }
 
 

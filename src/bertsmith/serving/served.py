@@ -29,14 +29,13 @@ INLINE_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class Served:
-    """A model under its name. sha256: of its weights, by its record; empty for a model that has none.
+    """A model under its name.
 
     reopen: loads it anew, in fp32 and with an encoder of its own, for explanations; None: `predictor` is such a one.
     """
 
     name: str
     predictor: Predictor
-    sha256: str = ""
     reopen: Callable[[], Predictor] | None = None
 
     @property
@@ -56,7 +55,7 @@ class Served:
     @cached_property
     def identity(self) -> dict[str, str]:
         """What every answer says of the model."""
-        return {"name": self.name, "task": self.task_name, "sha256": self.sha256}
+        return {"name": self.name, "task": self.task_name, "sha256": self.predictor.sha256}
 
     def description(self) -> dict[str, Any]:
         """For people and pages: what it is asked, and what it may answer."""
@@ -158,7 +157,7 @@ class House:
         truncation = Truncation.of(encoded)
         self._count(served, len(requests), num_tokens, truncation)
         if self.keeps is not None:
-            self.keeps.offer(served.name, served.sha256, served.predictor.task, requests, predictions)
+            self.keeps.offer(served.name, served.predictor.sha256, served.predictor.task, requests, predictions)
         return Outcome(predictions, truncation, num_tokens, job.began - job.queued, job.ended - job.began)
 
     async def done(self, work: Callable[[], T], deadline: float) -> T:

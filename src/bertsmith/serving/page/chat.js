@@ -5,6 +5,7 @@ import { copyButton } from "./copying.js";
 import { cited } from "./documents.js";
 import { element, said } from "./dom.js";
 import { makeField } from "./fields.js";
+import { notices } from "./notices.js";
 import { percent } from "./numbers.js";
 import { heading, refusal } from "./panel.js";
 
@@ -66,7 +67,7 @@ export function chatPanel(refresh) {
   return element("article", { class: "panel" }, heading({ title: "Assistant", kind: "Dialogue", does: "Answers in a conversation, and hands over to a person when unsure." }), turns, form);
 }
 
-function turnOf({ text, kind, intent, score, citation }) {
+function turnOf({ text, kind, intent, score, citation, truncation }) {
   const note = [KINDS[kind] ?? kind, intent, score != null && percent(score)].filter(Boolean).join(", ");
-  return element("li", { class: kind === "handover" ? "theirs handover" : "theirs" }, said(text), citation && cited(citation), element("p", { class: "quiet" }, note));
+  return element("li", { class: kind === "handover" ? "theirs handover" : "theirs" }, said(text), citation && cited(citation), notices({ truncation }), element("p", { class: "quiet" }, note));
 }

@@ -1,0 +1,35 @@
+"""What an answer comes from: the models that took part in it, and what they did not read of the query."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+from bertsmith.data.batch import Truncation
+from bertsmith.inference.predictor import Predictor
+
+
+@dataclass
+class Provenance:
+    """Handed to who answers, and filled there. models: `Predictor.sha256` of each that took part, by its role.
+
+    truncation: of the queries, by the model that read least of them; of passages nothing is counted.
+    """
+
+    models: dict[str, str] = field(default_factory=dict)
+    truncation: Truncation = field(default_factory=Truncation)
+
+    def add(self, role: str, model: Predictor, truncation: Truncation | None = None) -> None:
+        self.models[role] = model.sha256
+        self.truncation = max(self.truncation, truncation or Truncation(), key=_unread)
+
+    def warn(self) -> None:
+        """Of queries that were cut, for the caller of the method that calls this."""
+        cut = self.truncation
+        if cut.num_cut_tokens:
+            longer = f"{cut.num_cut_examples} of {cut.num_examples} queries are longer than a model reads"
+            warnings.warn(f"{longer}: {cut.num_cut_tokens} tokens were cut", stacklevel=3)
+
+
+def _unread(truncation: Truncation) -> tuple[int, int]:
+    return truncation.num_cut_tokens, truncation.num_windowed_examples
