@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bertsmith.recipes.explain import explain_prediction
     from bertsmith.recipes.finetune import finetune
     from bertsmith.recipes.generate import generate
+    from bertsmith.recipes.lexicon import lexicon
     from bertsmith.recipes.minimal_pairs import minimal_pairs
     from bertsmith.recipes.prepare import prepare
     from bertsmith.recipes.pretrain import pretrain
@@ -58,6 +59,7 @@ __all__ = [
     "finetune_seeds",
     "generate",
     "learn_wordpiece",
+    "lexicon",
     "load",
     "minimal_pairs",
     "prepare",
@@ -76,6 +78,7 @@ _HOMES = {name: "bertsmith.hf" for name in __all__ if name.startswith("Bert")} |
     "finetune_seeds": "bertsmith.recipes.seeds",
     "generate": "bertsmith.recipes.generate",
     "learn_wordpiece": "bertsmith.text.wordpiece",
+    "lexicon": "bertsmith.recipes.lexicon",
     "load": "bertsmith.inference.predictor",
     "minimal_pairs": "bertsmith.recipes.minimal_pairs",
     "prepare": "bertsmith.recipes.prepare",

@@ -104,6 +104,20 @@ def test_tokenizer_train_reports_its_fit(house: Path, tmp_path: Path, capsys: py
     assert facts["pieces_per_word"] >= 1
 
 
+def test_tokenizer_report_names_files_and_mends_them(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a text .txt "
+    file.write_bytes("das k\xe4me".encode("latin-1"))
+    train = ("tokenizer", "train", house / "text.txt", "--vocab-size", 100, "--output-dir", tmp_path / "tokenizer")
+    ask(capsys, *train)
+    words = [str(word) for word in ("tokenizer", "report", tmp_path / "tokenizer", file)]
+    assert main(words) == 1
+    assert "line 1: not valid UTF-8" in (said := capsys.readouterr().err)
+    assert "bad_utf8" in said
+    assert ask(capsys, *words, "--bad-utf8", "skip")["languages"][str(file)]["num_words"] == 1
+
+
 def test_evaluate(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "evaluate", house / "classifier", house / "examples.csv")
     assert answer["num_examples"] == len(SUBJECTS) * len(GOOD + BAD)

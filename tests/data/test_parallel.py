@@ -36,6 +36,29 @@ def test_a_line_that_is_skipped_takes_its_translation_with_it(tmp_path: Path) ->
     assert reading.skipped == {"invalid UTF-8": 1, UNTRANSLATED: 1}
 
 
+def test_a_last_line_that_is_skipped_or_blank_is_no_missing_one(tmp_path: Path) -> None:
+    files = write(tmp_path, en="one\ntwo\nthree\n", de=b"eins\nzwei\ndr\xffi\n\n \n")
+    reading = Reading("skip")
+    assert [(pair.texts, pair.line) for pair in read_parallel(files, reading)] == [
+        (("one", "eins"), 1),
+        (("two", "zwei"), 2),
+    ]
+    assert reading.skipped == {"invalid UTF-8": 1, UNTRANSLATED: 1}
+    with pytest.raises(DataError, match=r"de, line 3: invalid UTF-8"):
+        list(read_parallel(files, Reading()))
+
+
+def test_a_line_in_parts_is_one(tmp_path: Path) -> None:
+    files = write(tmp_path, en="a long line\ntwo\n", de="eins\nzwei\n")
+    assert [pair.texts for pair in read_parallel(files, Reading("replace", max_line_bytes=6))] == [
+        ("a long", "eins"),
+        ("two", "zwei"),
+    ]
+    reading = Reading("skip", max_line_bytes=6)
+    assert [pair.texts for pair in read_parallel(files, reading)] == [("two", "zwei")]
+    assert reading.skipped[UNTRANSLATED] == 1
+
+
 @pytest.mark.parametrize(("en", "de", "longer"), [("1\n2\n3\n", "1\n2\n", "en"), ("1\n", "1\n2\n3\n", "de")])
 def test_files_of_other_lengths_are_refused(tmp_path: Path, en: str, de: str, longer: str) -> None:
     files = write(tmp_path, en=en, de=de)

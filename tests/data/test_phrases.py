@@ -59,5 +59,7 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     assert first.endswith("line 1: unknown kind 'entitty'; did you mean 'entity'?")
     assert "line 2: 'Boston' is [UNK], in whole or in part" in second
     assert "has no tokens" in third
+    with pytest.raises(DataError, match=r"line 1: 'new \[MASK\]' has \[MASK\], which is no word"):
+        read(tmp_path, "new [MASK]\n")
     with pytest.raises(DataError, match="expected phrases, one a line, found none"):
         read(tmp_path, "\n")

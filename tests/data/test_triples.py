@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,9 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     assert f"line 2: {expected} 3 parts, one empty" in lines[1]
     assert "line 3: the entity 'Steve Jobs' is [UNK], in whole or in part: the tokenizer does not" in lines[2]
     assert "has no tokens" in lines[3]
+    for token in ("[MASK]", "[SEP]"):
+        with pytest.raises(DataError, match=rf"'Tim {re.escape(token)}' has {re.escape(token)}, which is no"):
+            read(tmp_path, f"Tim {token}\tCEO of\tApple")
     with pytest.raises(DataError, match="expected triples, one a line, found none"):
         read(tmp_path, "")
     with pytest.raises(DataError, match=r"\.\.\. and 5 more"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from toys import WORDS, toy_config, toy_text, toy_tokenizer
 
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.cli.main import main
+from bertsmith.data.batch import Window
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.evaluation.minimal_pairs import MinimalPair, Scoring, prefer, pseudo_log_likelihoods
 from bertsmith.inference.predictor import Predictor
@@ -64,6 +67,28 @@ def test_scores_are_those_of_transformers(tmp_path: Path, scoring: Scoring) -> N
 def test_packing_changes_no_score() -> None:
     whole, apart = (pseudo_log_likelihoods(toy_predictor(budget), texts(20)).scores for budget in (8192, 1))
     assert whole == pytest.approx(apart, abs=1e-3)
+
+
+def test_few_copies_are_held_at_once_and_that_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a sentence of n pieces have n (n + 2) tokens."""
+    rng = np.random.default_rng(0)
+    some = ["", *(toy_text(rng, 30) for _ in range(8)), ""]
+    whole = pseudo_log_likelihoods(toy_predictor(), some)
+    held: list[int] = []
+
+    class Watched(Predictor):
+        def parts_of(self, windows: Sequence[Window]) -> list[Any]:
+            held.append(sum(type(one) is Window for one in gc.get_objects()))
+            return super().parts_of(windows)
+
+    monkeypatch.setattr("bertsmith.evaluation.minimal_pairs.TOKENS_AT_ONCE", 1000, raising=False)
+    predictor = toy_predictor()
+    before = sum(type(one) is Window for one in gc.get_objects())
+    watched = Watched(predictor.task, predictor.network, predictor.tokenizer, "fp32", predictor.max_tokens_per_batch)
+    apart = pseudo_log_likelihoods(watched, some)
+    assert max(held) - before <= 2 * (1000 // 32 + 1)
+    assert apart.scores == pytest.approx(whole.scores, abs=1e-3)
+    assert apart.num_tokens == whole.num_tokens == 8 * 30 * 32
 
 
 def test_the_second_scoring_hides_the_rest_of_a_word_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,28 @@ def test_the_control_is_as_good_where_a_table_of_words_is_all_that_is_learned() 
     assert layer.control.value > 0.8
     assert layer.selectivity.value == pytest.approx(layer.accuracy.value - layer.control.value)
     assert layer.selectivity.low <= layer.selectivity.value <= layer.selectivity.high
+
+
+def test_the_labels_of_the_control_are_as_rare_as_those_asked_for() -> None:
+    """From states that tell nothing, only how often a label is drawn can be learned: nine of ten words are of one."""
+    rng = np.random.default_rng(0)
+    rare = set(WORDS[:4])
+
+    def side(num: int) -> list[Example]:
+        rows = [rng.choice(WORDS, size=8).tolist() for _ in range(num)]
+        records = [{"words": row, "tags": ["rare" if word in rare else "often" for word in row]} for row in rows]
+        return [TokenClassification().example(record, f"row {i}") for i, record in enumerate(records)]
+
+    train, test = side(60), side(40)
+    task = TokenClassification().fitted(train)
+    known, asked = (read_states(predictor_for(task), examples) for examples in (train, test))
+    told_nothing = [
+        replace(states, layers=[rng.normal(size=(len(states.labels), 4)).astype(np.float32)])
+        for states in (known, asked)
+    ]
+    layer = probe(task, (train, told_nothing[0]), (test, told_nothing[1]), penalty=1e4).layers[0]
+    assert layer.accuracy.value == pytest.approx(0.9, abs=0.05)
+    assert layer.control.value > 0.75
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -32,3 +32,20 @@ def slowly(sequences: list[tuple[int, ...]], continuations: set[int], ids: list[
 def test_as_a_slow_search(sequences: list[tuple[int, ...]], continuations: set[int], ids: list[int]) -> None:
     found = IdSequences(sequences, frozenset(continuations)).find(np.array(ids, dtype=np.int64))
     assert found == slowly(sequences, continuations, ids)
+
+
+def test_sequences_that_begin_alike_are_not_tried_one_by_one() -> None:
+    class Counted(tuple[int, ...]):
+        """Counts how often one of them is compared."""
+
+        num_comparisons = 0
+        __hash__ = tuple.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Counted.num_comparisons += 1
+            return tuple.__eq__(self, other)
+
+    sequences = IdSequences([Counted((1, 2 + number)) for number in range(1000)], frozenset())
+    Counted.num_comparisons = 0
+    assert len(sequences.find(np.array([1, 900] * 10))) == 10
+    assert Counted.num_comparisons <= 20

@@ -19,6 +19,7 @@ from bertsmith.inference.predictor import load
 from bertsmith.recipes.evaluate import evaluate
 from bertsmith.recipes.examples import DataSettings, load_examples
 from bertsmith.recipes.finetune import FinetuneReport, finetune, finetune_settings, with_data_set
+from bertsmith.recipes.pretrain import pretrain
 from bertsmith.recipes.seeds import finetune_seeds
 from bertsmith.recipes.verify import verify
 from bertsmith.tasks import TASKS
@@ -259,6 +260,16 @@ def test_long_texts_that_are_to_be_refused_are_told_before_training(tmp_path: Pa
     assert "120 examples are too long" in str(error.value)
     assert "(line 3)" in str(error.value)
     assert not (tmp_path / "run" / "bertsmith.json").exists()
+
+
+def test_noise_that_would_spoil_answers_is_refused_before_anything_is_read_or_written(tmp_path: Path) -> None:
+    training = QUICK | {"augmentation": {"word_dropout": 0.1}}
+    values = {"output_dir": tmp_path / "run", "training": training}
+    with pytest.raises(SettingsError, match="answers of token_classification stand at places"):
+        finetune("token_classification", values | {"train_file": tmp_path / "none.conll"})
+    with pytest.raises(SettingsError, match="pretraining learns from a corpus as it is"):
+        pretrain(values | {"corpus": tmp_path / "none"})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_test_file_may_call_its_columns_otherwise(tmp_path: Path, pretrained: Path) -> None:

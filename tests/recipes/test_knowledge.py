@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import Notes
+from toys import Notes, toy_config, toy_task, toy_tokenizer
 
 from bertsmith.artifact import load_artifact
 from bertsmith.cli.main import main
+from bertsmith.data.triples import KnowledgeSettings
 from bertsmith.errors import DataError, FileFormatError
 from bertsmith.hf import BertForSequenceClassification
 from bertsmith.inference.predictor import load
 from bertsmith.recipes.finetune import finetune
+from bertsmith.recipes.knowledge import inform
 from bertsmith.recipes.prepare import PrepareSettings, prepare
 from bertsmith.recipes.pretrain import PretrainSettings, pretrain
 from bertsmith.text.tokenizer import Tokenizer
@@ -122,6 +124,16 @@ def test_an_entity_that_never_occurs_is_told(house: Path, model: Path, tmp_path:
     more.write_text((house / "facts.tsv").read_text(encoding="utf-8") + "zeus\tlives\tnorth\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"line 401: the entity 'zeus' is \[UNK\], in whole or in part"):
         tuned(house, model, "refused", 1, knowledge_file=more)
+
+
+def test_facts_that_the_tokenizer_does_not_know_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "facts.tsv").write_text("ba\tbe\tzeus\nba\tzeus\tzeus\nbi\tbe\tbo\n", encoding="utf-8")
+    notes, network = Notes(), toy_task("classification").task.build(toy_config())
+    settings = KnowledgeSettings(knowledge_file=tmp_path / "facts.tsv", unused_triples="keep")
+    informed = inform(network, toy_tokenizer(), settings, [], notes)
+    assert informed is not None
+    assert informed.record["num_facts_with_unknown"] == 2
+    assert notes.texts[0].endswith("inputs; 2 facts have [UNK] in them, which the tokenizer does not know")
 
 
 def test_pre_training_with_facts_and_what_goes_on_from_it(house: Path, capsys: pytest.CaptureFixture[str]) -> None:

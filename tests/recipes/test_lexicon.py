@@ -11,6 +11,7 @@ import pytest
 import torch
 from toys import toy_config
 
+import bertsmith
 from bertsmith.artifact import Artifact, save_artifact
 from bertsmith.cli.main import main
 from bertsmith.data.readers import read_table
@@ -18,6 +19,8 @@ from bertsmith.errors import DataError, SettingsError
 from bertsmith.inference.predictor import load
 from bertsmith.inference.word_vectors import TextWords, middle_layer, word_vectors
 from bertsmith.metrics.similarity import mutual_nearest
+from bertsmith.model.attention import Capture
+from bertsmith.model.packed import Packed
 from bertsmith.recipes.lexicon import Entry, LexiconSettings, Links, entries_of, lexicon
 from bertsmith.tasks.pretraining import Pretraining
 from bertsmith.text.tokenizer import Tokenizer
@@ -82,7 +85,7 @@ def test_marks_and_unknown_words_are_linked_to_nothing() -> None:
 
 
 def test_the_dictionary_of_a_model_that_knows_it(model: Path, files: list[Path]) -> None:
-    found = lexicon(LexiconSettings(files=tuple(files), model=model, layer=0, min_count=1, device="cpu"))
+    found = bertsmith.lexicon({"files": files, "model": model, "layer": 0, "min_count": 1, "device": "cpu"})
     assert {(entry.source, entry.target) for entry in found.entries} == {*zip(EN, DE, strict=True), ("dogs", "hunds")}
     by_source = {entry.source: entry for entry in found.entries}
     # "the" stands twice in the first pair, and of two equal columns the first is the neighbour of both: one link.
@@ -100,6 +103,13 @@ def test_vectors_are_the_mean_of_a_words_pieces(model: Path, layer: int | None) 
     assert one.is_known.tolist() == [True, False, True]
     assert np.linalg.norm(one.vectors, axis=1) == pytest.approx(1)
     assert (two.words, len(two.vectors)) == ((), 0)
+    pieces = ["[CLS]", "dog", "##s", "[UNK]", ".", "[SEP]"]
+    capture = Capture(want_hidden_states=True)
+    with torch.inference_mode():
+        predictor.network.encoder(Packed.of([[TOKENS.index(piece) for piece in pieces]]), capture)
+    hidden = capture.hidden_states[middle_layer(predictor, layer)].numpy()
+    means = np.stack([hidden[1:3].mean(0), hidden[3], hidden[4]])
+    assert one.vectors == pytest.approx(means / np.linalg.norm(means, axis=1, keepdims=True), abs=1e-5)
     packed_alone = next(word_vectors(predictor, ["Dogs see."], layer))
     assert packed_alone.vectors == pytest.approx(one.vectors, abs=1e-5)
 

@@ -111,13 +111,28 @@ def test_pairs_of_texts_stand_in_the_order_that_is_said(tmp_path: Path) -> None:
         read_checks(QuestionAnswering(), path, CheckReading(fields=("contex",)))
 
 
+def test_a_case_is_left_out_once_and_none_passes_for_asking_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"test": "foreign", "inputs": ["ba", "be", "bi"], "label": ["8", "0", 9.5]},
+        {"test": "empty", "inputs": [], "label": []},
+        {"test": "number", "inputs": "ba", "label": 2.0},
+        {"test": "unknown number", "inputs": "ba", "label": 3.0},
+    ]
+    task = Classification(ClassificationSettings(labels=("0", "1", "2")))
+    cases, notes = read_checks(task, write(tmp_path / "checks.jsonl", rows), CheckReading())
+    assert [(case.test, [example.answer for example in case.items]) for case in cases] == [("number", ["2"])]
+    assert notes == ["left out: 2 cases whose label the model does not have", "left out: 1 cases without inputs"]
+    with pytest.raises(SettingsError, match="no 'label'"):
+        read_checks(task, tmp_path / "checks.jsonl", CheckReading(fields=("label",)))
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ({"inputs": "ba", "type": "INV"}, "expected a list of inputs"),
         ({"inputs": ["ba"], "type": "INV"}, "two inputs or more"),
         ({"inputs": ["ba", "be"], "label": ["0"]}, "2 inputs but 1 labels"),
-        ({"inputs": ["a", "b", "c", "d"], "label": "0"}, "texts for text, text_pair"),
+        ({"inputs": ["a", "b", "c"], "label": "0"}, "texts for text, text_pair, found"),
         ({"inputs": "ba", "type": "XXX"}, "expected MFT, INV or DIR"),
         ({"inputs": "ba", "label": "9"}, "no case that this model can be asked"),
         ({"text": "ba"}, "no column 'inputs'"),

@@ -20,6 +20,7 @@ from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.recipes.start import start_from
 from bertsmith.tasks.seq2seq import Seq2Seq, SourceRequest
 from bertsmith.tasks.task import Example
+from bertsmith.text.noise import typos
 
 RNG = np.random.default_rng(0)
 
@@ -63,6 +64,15 @@ def test_languages_are_learned_and_others_refused() -> None:
     with pytest.raises(DataError, match="row 7: no language, where other rows name one"):
         named = Example(SourceRequest("be", language="de"), "ba", "row 6")
         task_of().fitted([named, Example(SourceRequest("be"), "ba", "row 7")])
+
+
+def test_noise_leaves_the_language_and_what_is_written_already() -> None:
+    task = task_of(languages=["english", "german"])
+    request = SourceRequest("bobo bubu", keywords="bebe", language="german", prefix="baba")
+    changed = task.changed(Example(request, "ba", "row 1"), typos(1.0), np.random.default_rng(0)).request
+    assert (changed.language, changed.prefix) == ("german", "baba")
+    assert changed.text != request.text
+    assert changed.keywords != request.keywords
 
 
 @pytest.mark.parametrize("record", [{"text": ""}, {"text": " \n"}, {}, {"prefix": "ba"}])

@@ -14,6 +14,7 @@ from toys import toy_config, toy_task, toy_tokenizer
 
 from bertsmith.data.batch import Batch, Window, pack
 from bertsmith.data.order import sample_rng
+from bertsmith.model.knowledge import KnowledgeGraph
 from bertsmith.tasks import TASKS
 from bertsmith.training.augmentation import AugmentationSettings
 from bertsmith.training.checkpoint import Checkpoints
@@ -76,6 +77,20 @@ def test_micro_batches_change_nothing_for_any_task(name: str) -> None:
     for key, gradient in whole.items():
         torch.testing.assert_close(gradient, apart[key], atol=1e-4, rtol=1e-3)
     assert any((whole[key] - 2 * plain[key]).abs().max() > 1e-3 for key in whole)
+
+
+def test_with_facts_the_texts_are_moved_and_their_facts_are_not() -> None:
+    graph = KnowledgeGraph.of(
+        {"entities": [{"ids": [id], "branches": [[id + 1, id + 2]]} for id in range(5, 25)], "continuations": []}
+    )
+    shape: dict[str, Any] = {"initializer_range": 0.2}
+    whole, apart = (gradients("classification", n, 1.0, knowledge=graph, **shape) for n in (100_000, 1))
+    plain = gradients("classification", 100_000, None, knowledge=graph, **shape)
+    ignorant = gradients("classification", 100_000, 1.0, **shape)
+    for key, gradient in whole.items():
+        torch.testing.assert_close(gradient, apart[key], atol=1e-4, rtol=1e-3)
+    for other in ({key: 2 * gradient for key, gradient in plain.items()}, ignorant):
+        assert any((whole[key] - other[key]).abs().max() > 1e-3 for key in whole)
 
 
 def test_a_move_of_nearly_nothing_is_the_same_pass_twice_with_the_same_dropout() -> None:

@@ -17,6 +17,7 @@ from bertsmith.text.fit import VocabularyFit, fit_by_language
 from bertsmith.text.languages import by_language
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.wordpiece import WordPieceSettings, learn_wordpiece
+from bertsmith.text.words import BadUtf8
 
 
 class TrainTokenizerSettings(Settings):
@@ -48,14 +49,19 @@ class ReportTokenizerSettings(Settings):
     languages: tuple[str, ...] = Field(
         (), description="the language of each file, in their order; None: each file by itself"
     )
+    bad_utf8: BadUtf8 = Field(
+        "error",
+        description="bytes that are not UTF-8: error stops and names the line, replace drops them, skip the word",
+    )
 
 
 @verb("folder", "files")
 def report(settings: ReportTokenizerSettings, output: Output) -> dict[str, Any]:
     """Say how a vocabulary fits the text of each language."""
-    names = settings.languages or [str(file) for file in settings.files]
+    files, names = settings.files, settings.languages
+    groups = by_language(files, names) if names else {str(file): [file] for file in files}
     tokenizer = Tokenizer.load(settings.folder)
-    fits = fit_by_language(tokenizer, by_language(settings.files, names), on_progress=output.progress)
+    fits = fit_by_language(tokenizer, groups, bad_utf8=settings.bad_utf8, on_progress=output.progress)
     _table(fits, output)
     return {"languages": {name: asdict(fit) for name, fit in fits.items()}}
 

@@ -145,13 +145,19 @@ def concatenate(arrays: Iterable[NDArray[Any] | Sequence[int]]) -> NDArray[np.in
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """`rows` in lists of `size`, the last one shorter."""
+def blocks(rows: Iterable[Row], size: int, size_of: Callable[[Row], int] = lambda row: 1) -> Iterator[list[Row]]:
+    """`rows` in lists that end where their sizes reach `size`, the last one shorter; a row counts as one unless said.
+
+    >>> list(blocks(["aaa", "b", "cc", "dddd"], 4, len))
+    [['aaa', 'b'], ['cc', 'dddd']]
+    """
     block: list[Row] = []
+    filled = 0
     for row in rows:
         block.append(row)
-        if len(block) == size:
+        filled += size_of(row)
+        if filled >= size:
             yield block
-            block = []
+            block, filled = [], 0
     if block:
         yield block

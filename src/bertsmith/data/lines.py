@@ -135,6 +135,18 @@ def read_lines(path: Path, reading: Reading) -> Iterator[Line]:
     return sift(_decoded(path, reading), reading)
 
 
+def texts_by_line(path: Path, reading: Reading) -> Iterator[str]:
+    """As `read_lines`, one text for each line of the file: empty where it is skipped, its first part where it has some.
+
+    So the n-th is line n, whatever else there is.
+    """
+    last = 0
+    for line in sift(_decoded(path, reading), reading, instead=Line(0, "")):
+        if not line.part or line.number != last:
+            yield line.text
+        last = line.number
+
+
 def first_lines(path: Path) -> list[str]:
     """The first 1000 lines or million characters of `path`, mended: enough to recognise a format."""
     lines: list[str] = []
@@ -167,11 +179,11 @@ def mended(fault: Fault, reading: Reading) -> bool:
     return True
 
 
-def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
+def sift(items: Iterable[T | Fault], reading: Reading, *, instead: T | None = None) -> Iterator[T]:
     """The good items. Faults among them are skipped and counted, or told in one `DataError`.
 
-    It shows the first ten and says how many there are, or that there are at least so many. Raises
-    `InterruptedRunError` where a signal has come.
+    instead: what comes in the place of a skipped one. The error shows the first ten and says how many there are, or
+    that there are at least so many. Raises `InterruptedRunError` where a signal has come.
     """
     faults: list[Fault] = []
     num_faults = 0
@@ -182,6 +194,8 @@ def sift(items: Iterable[T | Fault], reading: Reading) -> Iterator[T]:
                 yield item
         elif reading.errors == "skip":
             reading.skipped[item.kind] += 1
+            if instead is not None:
+                yield instead
         else:
             num_faults += 1
             if num_faults <= _FAULTS_SHOWN:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from bertsmith.data.lines import Line, Reading, read_lines
+from bertsmith.data.lines import Reading, texts_by_line
 from bertsmith.data.readers import TABLE_SUFFIXES, read_table
 from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.files import bare_suffix
@@ -27,27 +28,19 @@ class Translations:
 def read_parallel(paths: Sequence[Path], reading: Reading) -> Iterator[Translations]:
     """The lines of two or more files, those of one number together; where one is blank or bad, all are skipped.
 
-    Raises `DataError` for files of different lengths, and for such as hold nothing together.
+    Raises `DataError` for a line beyond the end of another file, a blank one aside, and for files that hold nothing
+    together.
     """
     assert len(paths) > 1
-    streams = [read_lines(path, reading) for path in paths]
-    lines = [next(stream, None) for stream in streams]
-    last, found = 0, False
-    while all(line is not None for line in lines):
-        here = [line for line in lines if line is not None]
-        last = max(line.number for line in here)
-        if all(line.number == last for line in here):
-            texts = tuple(line.text.strip() for line in here)
-            if all(texts):
-                found = True
-                yield Translations(texts, paths[0], last)
-            elif any(texts):
-                reading.skipped[UNTRANSLATED] += 1
-            last += 1
-        else:
+    found = False
+    for number, lines in enumerate(zip_longest(*(texts_by_line(path, reading) for path in paths)), start=1):
+        texts = tuple((line or "").strip() for line in lines)
+        if all(texts):
+            found = True
+            yield Translations(texts, paths[0], number)
+        elif any(texts):
+            _refuse_longer(paths, number, lines)
             reading.skipped[UNTRANSLATED] += 1
-        lines = [_from(last, line, stream) for line, stream in zip(here, streams, strict=True)]
-    _refuse_longer(paths, lines)
     if not found:
         raise DataError(f"{paths[0]}: no line with a translation in {', '.join(map(str, paths[1:]))}")
 
@@ -82,19 +75,12 @@ def read_translations(files: Sequence[Path], columns: Sequence[str], reading: Re
         raise DataError(f"{files[0]}: no row with texts in both {names[0]!r} and {names[1]!r}")
 
 
-def _from(number: int, line: Line, stream: Iterator[Line]) -> Line | None:
-    """The first line from `number` on; a line that comes in parts counts by its first."""
-    following: Line | None = line
-    while following is not None and following.number < number:
-        following = next(stream, None)
-    return following
-
-
-def _refuse_longer(paths: Sequence[Path], lines: Sequence[Line | None]) -> None:
-    ended = next(path for path, line in zip(paths, lines, strict=True) if line is None)
-    for path, line in zip(paths, lines, strict=True):
-        if line is not None:
-            raise DataError(
-                f"{path}: line {line.number:,} has no translation, {ended} ends before it; parallel files have one "
-                "line for each line of the others"
-            )
+def _refuse_longer(paths: Sequence[Path], number: int, lines: Sequence[str | None]) -> None:
+    """lines: of this number in each file; None where it has ended."""
+    ended = next((path for path, line in zip(paths, lines, strict=True) if line is None), None)
+    if ended is not None:
+        longer = next(path for path, line in zip(paths, lines, strict=True) if line and line.strip())
+        raise DataError(
+            f"{longer}: line {number:,} has no translation, {ended} ends before it; parallel files have one line for "
+            "each line of the others"
+        )

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.data.entries import first_of, why_nowhere
 from bertsmith.data.lines import Reading, read_lines
 from bertsmith.data.marks import CONTINUES_ENTITY, CONTINUES_PHRASE
 from bertsmith.errors import DataError, nearest
@@ -21,12 +22,11 @@ from bertsmith.text.tokenizer import Tokenizer
 
 PhraseKind: TypeAlias = Literal["phrase", "entity"]
 KINDS: tuple[PhraseKind, ...] = get_args(PhraseKind)
-FAULTS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """An entry of the dictionary. ids: of its pieces, none unknown."""
+    """An entry of the dictionary. ids: of its pieces, none unknown or special."""
 
     text: str
     kind: PhraseKind
@@ -56,8 +56,9 @@ class Phrases:
 def read_phrases(path: Path, tokenizer: Tokenizer) -> Phrases:
     """The dictionary in `path`.
 
-    Raises `DataError`, with the first ten faults, for an unknown kind, a phrase without tokens or with ones that the
-    tokenizer does not know, and for two entries that are the same to the tokenizer and of different kinds.
+    Raises `DataError`, with the first ten faults, for an unknown kind, a phrase without tokens, with ones that the
+    tokenizer does not know or with special ones, and for two entries that are the same to the tokenizer and of
+    different kinds.
     """
     found: dict[tuple[int, ...], Phrase] = {}
     faults: list[str] = []
@@ -69,8 +70,7 @@ def read_phrases(path: Path, tokenizer: Tokenizer) -> Phrases:
                 f"{first.text!r}, the same to the tokenizer, of kind {first.kind!r}; leave one of the two out"
             )
     if faults:
-        more = [f"... and {len(faults) - FAULTS_SHOWN:,} more"] if len(faults) > FAULTS_SHOWN else []
-        raise DataError("\n".join([*faults[:FAULTS_SHOWN], *more]))
+        raise DataError(first_of(faults))
     if not found:
         raise DataError(f"{path}: expected phrases, one a line, found none")
     return Phrases(tuple(found.values()), tokenizer)
@@ -87,8 +87,7 @@ def _entries(path: Path, tokenizer: Tokenizer, faults: list[str]) -> Iterator[Ph
         ids = tuple(tokenizer.pieces_batch([text])[0].tolist())
         if kind not in KINDS:
             faults.append(f"{where}unknown kind {kind!r}; {nearest(kind, KINDS)}")
-        elif not ids or tokenizer.unk_id in ids:
-            what = "is [UNK], in whole or in part" if ids else "has no tokens"
-            faults.append(f"{where}{text!r} {what}: the tokenizer does not know it; leave it out")
+        elif why := why_nowhere(ids, tokenizer):
+            faults.append(f"{where}{text!r} {why}; leave it out")
         else:
             yield Phrase(text, "entity" if kind == "entity" else "phrase", line.number, ids)

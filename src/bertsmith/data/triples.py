@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bertsmith.data.entries import first_of, why_nowhere
 from bertsmith.data.lines import Reading, read_lines
 from bertsmith.errors import DataError
 from bertsmith.model.knowledge import Entity, Knowledge, KnowledgeGraph
 from bertsmith.settings import Settings
 from bertsmith.text.tokenizer import Tokenizer
-
-FAULTS_SHOWN = 10
 
 
 class KnowledgeSettings(Settings):
@@ -71,33 +70,30 @@ class TripleGraph:
         if not numbers:
             return
         shown = [f"{self.path}, line {self.lines[n]}: {self.names[n]!r} occurs in no training text" for n in numbers]
-        more = [f"... and {len(shown) - FAULTS_SHOWN:,} more"] if len(shown) > FAULTS_SHOWN else []
         advice = "mend or leave out their triples, or keep them for later texts with --unused-triples keep"
-        raise DataError("\n".join([*shown[:FAULTS_SHOWN], *more, advice]))
+        raise DataError(f"{first_of(shown)}\n{advice}")
 
 
 def read_triples(path: Path, tokenizer: Tokenizer, *, max_triples: int = 2) -> TripleGraph:
     """The graph in `path`, in the pieces of `tokenizer`; entities that are the same to it are one.
 
     Raises `DataError`, with the first ten faults, for lines that are no triple, and for entities that the tokenizer
-    does not know, which can occur nowhere.
+    does not know or that have its special tokens, which are words of no text.
     """
     branches: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     names: dict[tuple[int, ...], tuple[str, int]] = {}
     faults: list[str] = []
     for number, (name, relation, target) in _triples(path, faults):
         entity, first, second = (tuple(ids.tolist()) for ids in tokenizer.pieces_batch([name, relation, target]))
-        if not entity or tokenizer.unk_id in entity:
-            what = "is [UNK], in whole or in part" if entity else "has no tokens"
-            faults.append(f"{path}, line {number}: the entity {name!r} {what}: the tokenizer does not know it")
+        if why := why_nowhere(entity, tokenizer):
+            faults.append(f"{path}, line {number}: the entity {name!r} {why}")
             continue
         names.setdefault(entity, (name, number))
         known = branches.setdefault(entity, [])
         if first + second not in known and len(known) < max_triples:
             known.append(first + second)
     if faults:
-        more = [f"... and {len(faults) - FAULTS_SHOWN:,} more"] if len(faults) > FAULTS_SHOWN else []
-        raise DataError("\n".join([*faults[:FAULTS_SHOWN], *more]))
+        raise DataError(first_of(faults))
     if not branches:
         raise DataError(f"{path}: expected triples, one a line, found none")
     graph = KnowledgeGraph(

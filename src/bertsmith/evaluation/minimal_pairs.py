@@ -7,6 +7,7 @@ stood there are added up (Salazar et al. 2020, section 2). The pairs of BLiMP (W
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -21,8 +22,8 @@ from bertsmith.runtime.interruption import raise_if_asked
 from bertsmith.runtime.progress import Progress
 
 Scoring = Literal["token", "word"]
-SENTENCES_AT_ONCE = 512
-"""Their masked copies are sorted by length and packed together."""
+TOKENS_AT_ONCE = 1 << 17
+"""Of masked copies that are held, sorted by length and packed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +144,23 @@ def pseudo_log_likelihoods(
             name = f"text {place + 1}" if where is None else where[place]
             raise DataError(f"{name}: {len(ids) + 2} tokens, more than the model's {limit} positions; leave it out")
     scores = [0.0] * len(texts)
-    num_tokens = 0
-    with (progress or Progress()).phase("scoring", total=len(texts), unit="sentences") as phase:
-        for block in blocks(enumerate(pieces), SENTENCES_AT_ONCE):
-            copies = [(place, copy) for place, ids in block for copy in _masked_copies(ids, predictor, scoring)]
-            num_tokens += sum(copy.num_tokens for _, copy in copies)
-            found: dict[int, list[float]] = {place: [] for place, _ in block}
-            for batch in micro_batches(copies, lambda row: row[1].num_tokens, predictor.max_tokens_per_batch):
+    num_tokens = sum(len(ids) * (len(ids) + 2) for ids in pieces)
+    copies = ((place, copy) for place, ids in enumerate(pieces) for copy in _masked_copies(ids, predictor, scoring))
+
+    def tokens_of(row: tuple[int, Window]) -> int:
+        return row[1].num_tokens
+
+    with (progress or Progress()).phase("scoring", total=num_tokens, unit="tokens") as phase:
+        for block in blocks(copies, TOKENS_AT_ONCE, tokens_of):
+            found: defaultdict[int, list[float]] = defaultdict(list)
+            for batch in micro_batches(block, tokens_of, predictor.max_tokens_per_batch):
                 raise_if_asked()
                 answers = predictor.parts_of([copy for _, copy in batch])
                 for (place, _), answer in zip(batch, answers, strict=True):
                     found[place] += answer.label_log_probabilities
             for place, values in found.items():
-                scores[place] = math.fsum(values)
-            phase.advance(len(block))
+                scores[place] += math.fsum(values)
+            phase.advance(sum(map(tokens_of, block)))
     return Scored(scores, pieces, num_tokens)
 
 

@@ -104,6 +104,13 @@ class Subject:
         return self.predictor.network.config.knowledge is None
 
     @cached_property
+    def has_facts(self) -> bool:
+        """Whether facts of a knowledge graph stand beside the explained windows."""
+        encoder = self.predictor.network.encoder
+        knowledge, limit = encoder.knowledge, encoder.positions.num_positions
+        return knowledge is not None and knowledge.grown(self.packed, limit) is not None
+
+    @cached_property
     def tokens(self) -> NDArray[np.int64]:
         """[T], the word of each token of the windows one after another; -1 for special tokens."""
         return np.concatenate(self.words.tokens)
@@ -145,7 +152,7 @@ class Subject:
 
     @cached_property
     def vectors(self) -> Tensor:
-        """[T, E]: those of the tokens."""
+        """[T, E]: those of the tokens. Raises `SettingsError` where there are facts, as `baseline` does."""
         return self._looked_up(np.ones(self.num_words, dtype=np.bool_))
 
     @cached_property
@@ -188,6 +195,11 @@ class Subject:
         return self.predictor.network
 
     def _looked_up(self, kept: NDArray[np.bool_]) -> Tensor:
+        if self.has_facts:  # found by ids, they would stand beside the vectors of [MASK]s too, as no text has them
+            raise SettingsError(
+                "this text has an entity of the model's knowledge graph: its facts come and go with the word, not bit "
+                "by bit as gradients need it; explain it with the explainer occlusion"
+            )
         with torch.inference_mode(mode=False), torch.no_grad():
             ids = self._batch(kept[None]).packed.input_ids
             vectors: Tensor = self.predictor.network.encoder.embeddings.tokens(ids).float()

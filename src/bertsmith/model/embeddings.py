@@ -28,10 +28,14 @@ class Embeddings(nn.Module):
 
     def forward(self, packed: Packed, positions: Positions) -> Tensor:
         """-> [T, H]."""
-        tokens = self.tokens(packed.input_ids) if packed.token_vectors is None else packed.token_vectors
-        vectors: Tensor = tokens + self.token_types(packed.token_type_ids)
+        vectors: Tensor = self.looked_up(packed) + self.token_types(packed.token_type_ids)
         added = positions.added(packed.position_ids)
         if added is not None:
             vectors = vectors + added
         vectors = self.dropout(self.norm(vectors))
         return vectors if self.project is None else self.project(vectors)
+
+    def looked_up(self, packed: Packed) -> Tensor:
+        """-> the token vectors, [T, E]: those that the batch brings, or the table's."""
+        vectors: Tensor = self.tokens(packed.input_ids) if packed.token_vectors is None else packed.token_vectors
+        return vectors

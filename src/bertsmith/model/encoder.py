@@ -123,9 +123,10 @@ class Encoder(nn.Module):
         if capture is not None and capture.want_attentions:
             raise SettingsError("a model with a knowledge graph keeps no attentions: its tokens see different ones")
         grown = trees.packed
-        if packed.token_vectors is not None:
-            behind = self.embeddings.tokens(grown.input_ids[packed.num_tokens :])
-            grown = replace(grown, token_vectors=torch.cat([packed.token_vectors, behind]))
+        # The sequences' own ids first, as without branches: an adversary, who moves their vectors, knows them by these.
+        tokens = self.embeddings.looked_up(packed)
+        behind = self.embeddings.tokens(grown.input_ids[packed.num_tokens :])
+        grown = replace(grown, token_vectors=torch.cat([tokens, behind]))
         hidden: Tensor = self.embeddings(grown, self.positions)
         rotation = self.positions.rotation(grown.position_ids)
         for i in range(self.config.num_hidden_layers):

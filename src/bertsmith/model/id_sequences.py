@@ -25,13 +25,12 @@ class IdSequences:
 
     def __init__(self, sequences: Sequence[tuple[int, ...]], continuations: frozenset[int]):
         assert len(set(sequences)) == len(sequences)
-        by_first: defaultdict[int, list[tuple[tuple[int, ...], int]]] = defaultdict(list)
-        for number, sequence in enumerate(sequences):
-            by_first[sequence[0]].append((sequence, number))
-        for same in by_first.values():
-            same.sort(key=lambda entry: -len(entry[0]))
-        self._by_first = dict(by_first)
-        self._firsts = np.array(sorted(by_first), dtype=np.int64)
+        self._numbers = {sequence: number for number, sequence in enumerate(sequences)}
+        lengths: defaultdict[int, set[int]] = defaultdict(set)
+        for sequence in sequences:
+            lengths[sequence[0]].add(len(sequence))
+        self._lengths = {first: sorted(own, reverse=True) for first, own in lengths.items()}
+        self._firsts = np.array(sorted(lengths), dtype=np.int64)
         self._continuations = continuations
 
     def find(self, ids: NDArray[Any]) -> list[FoundSequence]:
@@ -45,9 +44,10 @@ class IdSequences:
         for start in np.flatnonzero(np.isin(ids, self._firsts)).tolist():
             if start < reached:
                 continue
-            for sequence, number in self._by_first[run[start]]:
-                end = start + len(sequence)
-                if tuple(run[start:end]) == sequence and (end == len(run) or run[end] not in self._continuations):
+            for length in self._lengths[run[start]]:
+                here = tuple(run[start : start + length])  # fewer at the end of the run
+                number, end = self._numbers.get(here), start + len(here)
+                if number is not None and (end == len(run) or run[end] not in self._continuations):
                     found.append(FoundSequence(start, end, number))
                     reached = end
                     break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from bertsmith.data.readers import Row, read_table
 from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.evaluation.checks import Case
 from bertsmith.recipes.examples import drawn_of_each
-from bertsmith.tasks.reading import field_names
 from bertsmith.tasks.task import Example, Task
 
 DIRECTION = "direction tests (DIR): the file does not say in which direction"
@@ -45,8 +44,8 @@ def read_checks(
     the label is a list too or there is none. Raises `DataError` for other shapes, and where no case is left.
     """
     for name in how.fields:
-        if name not in field_names(type(task)):
-            raise SettingsError(f"input_fields: {task.name} has no {name!r}; {nearest(name, field_names(type(task)))}")
+        if name not in _request_fields(task):
+            raise SettingsError(f"input_fields: {task.name} has no {name!r}; {nearest(name, _request_fields(task))}")
     rows = list(read_table(path, reading))
     if "inputs" not in rows[0].values:
         raise DataError(f"{path}: no column 'inputs'; expected 'test', 'inputs' and 'label' or 'type'")
@@ -67,7 +66,7 @@ def _case(task: Task[Any, Any], row: Row, how: CheckReading, left_out: Counter[s
     test, capability = str(values.get("test") or "all"), str(values.get("capability") or "")
     if kind not in ("MFT", "INV", "DIR"):
         raise DataError(f"{row.where}: a test of type {kind!r}; expected MFT, INV or DIR")
-    why = DIRECTION if kind == "DIR" else NO_INPUT if inputs is None else ""
+    why = DIRECTION if kind == "DIR" else NO_INPUT if inputs is None or inputs == [] else ""
     if kind == "MFT" and label is None:
         why = why or NO_LABEL
     if why:
@@ -85,15 +84,18 @@ def _case(task: Task[Any, Any], row: Row, how: CheckReading, left_out: Counter[s
     labels = label if isinstance(label, list) else [label]
     if len(labels) != len(records):
         raise DataError(f"{row.where}: {len(records)} inputs but {len(labels)} labels")
-    examples = [
-        _example(task, record, one, how, row.where, left_out) for record, one in zip(records, labels, strict=True)
-    ]
-    known = tuple(example for example in examples if example is not None)
-    return Case(test, "MFT", capability, known, row.where) if len(known) == len(examples) else None
+    examples = []
+    for record, one in zip(records, labels, strict=True):
+        example = _example(task, record, one, how, row.where)
+        if isinstance(example, str):
+            left_out[example] += 1
+            return None
+        examples.append(example)
+    return Case(test, "MFT", capability, tuple(examples), row.where)
 
 
 def _record(task: Task[Any, Any], given: Any, how: CheckReading, where: str) -> dict[str, Any]:
-    names = how.fields or field_names(type(task))
+    names = how.fields or _request_fields(task)
     if isinstance(given, Mapping):
         return dict(given)
     texts = [given] if isinstance(given, str) else given
@@ -102,20 +104,24 @@ def _record(task: Task[Any, Any], given: Any, how: CheckReading, where: str) -> 
     return dict(zip(names, texts, strict=False))
 
 
+def _request_fields(task: Task[Any, Any]) -> list[str]:
+    return [field.name for field in fields(task.Request)]
+
+
 def _example(
-    task: Task[Any, Any], record: Mapping[str, Any], label: Any, how: CheckReading, where: str, left_out: Counter[str]
-) -> Example[Any] | None:
-    """None where the model cannot be asked it, and why."""
+    task: Task[Any, Any], record: Mapping[str, Any], label: Any, how: CheckReading, where: str
+) -> Example[Any] | str:
+    """Or why the model cannot be asked it."""
+    if isinstance(label, float) and label.is_integer():  # a table of numbers with gaps has 2.0 for 2
+        label = int(label)
     if how.names is not None and isinstance(label, str | int):
         label = how.names.get(str(label))
     labels = task.labels()
-    if labels is not None and isinstance(label, str | int | None) and str(label) not in labels:
-        left_out[FOREIGN] += 1
-        return None
+    if labels is not None and isinstance(label, str | int | float | None) and str(label) not in labels:
+        return FOREIGN
     try:
         return task.example({**record, task.answer_field: label}, where)
     except DataError as error:
         if "not in its context" not in str(error):
             raise
-        left_out[NOT_THERE] += 1
-        return None
+        return NOT_THERE

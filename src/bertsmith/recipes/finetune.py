@@ -164,6 +164,7 @@ def finetuning_job(task_name: str, settings: FinetuneSettings, progress: Progres
 def _prepared(task_name: str, settings: FinetuneSettings, progress: Progress) -> tuple[Job, Examples, tuple[str, ...]]:
     """The run before its first step, all its examples, and what a user was warned of."""
     torch.manual_seed(settings.training.seed)
+    settings.training.augmentation.check(task_class(task_name)(settings.task))  # type: ignore[attr-defined]
     folder = training_folder(
         settings.output_dir, task_name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
     )

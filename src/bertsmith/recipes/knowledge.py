@@ -45,17 +45,20 @@ def inform(
     if settings.unused_triples == "error":
         triples.refuse_unused(uses)
     network.know(triples.graph)
-    num_facts = sum(len(entity.branches) for entity in triples.graph.entities)
+    facts = [fact for entity in triples.graph.entities for fact in entity.branches]
+    num_unknown = sum(tokenizer.unk_id in fact for fact in facts)
+    unknown = f"; {num_unknown:,} facts have [UNK] in them, which the tokenizer does not know" if num_unknown else ""
     progress.note(
-        f"knowledge: {num_facts:,} facts of {len(triples.names):,} entities, {len(uses.numbers):,} of which occur, in "
-        f"{uses.num_with:,} of {uses.num_runs:,} inputs"
+        f"knowledge: {len(facts):,} facts of {len(triples.names):,} entities, {len(uses.numbers):,} of which occur, in "
+        f"{uses.num_with:,} of {uses.num_runs:,} inputs{unknown}"
     )
     return Informed(
         {
             "file": settings.knowledge_file.name,
             "sha256": sha256(settings.knowledge_file),
             "num_entities": len(triples.names),
-            "num_facts": num_facts,
+            "num_facts": len(facts),
+            "num_facts_with_unknown": num_unknown,
             "num_entities_met": len(uses.numbers),
             "num_inputs_with_entities": uses.num_with,
             "num_inputs": uses.num_runs,

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -105,11 +106,12 @@ class Links:
             self.similarities[pair] += float(cosines[row, column])
 
 
-def lexicon(settings: LexiconSettings, progress: Progress | None = None) -> Lexicon:
+def lexicon(settings: LexiconSettings | Mapping[str, Any], progress: Progress | None = None) -> Lexicon:
     """Draw the dictionary, and write it where that is asked for.
 
     Raises `DataError` for files that hold no translations, and for a language that the model does not know.
     """
+    settings = settings if isinstance(settings, LexiconSettings) else LexiconSettings.of(settings)
     output = None if settings.output_file is None else format_of(settings.output_file)
     reading = Reading(settings.errors)
     pairs = list(read_translations(settings.files, settings.columns, reading))

@@ -90,12 +90,13 @@ class PretrainReport:
 def pretraining_job(settings: PretrainSettings, progress: Progress) -> Job:
     """Everything that `settings` ask for before the first step."""
     torch.manual_seed(settings.training.seed)
+    task = Pretraining(settings.task)
+    settings.training.augmentation.check(task)
     folder = training_folder(
         settings.output_dir, Pretraining.name, settings.data_name, settings, overwrite=settings.overwrite_output_dir
     )
     corpora = open_corpora(settings.corpus)
     tokenizer = corpora.tokenizer
-    task = Pretraining(settings.task)
     network = _network(settings, task, tokenizer, progress)
     raise_if_asked()
     if settings.task.max_length > network.config.max_position_embeddings:

@@ -94,6 +94,7 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     answer_field = "target"
     writes_text: ClassVar = True
     spare_fields: ClassVar = frozenset({"prefix"})
+    unchanged_fields: ClassVar = frozenset({"language", "prefix"})
     settings: Seq2SeqSettings
 
     @property

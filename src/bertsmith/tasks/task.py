@@ -122,6 +122,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     softmax over choices), or a whole step's do (in-batch negatives: see `CoupledTask`). writes_text: whether answers
     are texts that are written piece by piece, so that a new vocabulary is to have their pieces, and their case.
     changeable: which small changes of its texts leave the answer as it is: any, those that keep places, or none.
+    unchanged_fields: of a request, which such changes leave as they are: what names something, and is no text.
     """
 
     name: ClassVar[str]
@@ -136,6 +137,7 @@ class Task(ABC, Generic[RequestT, PredictionT]):
     coupling: ClassVar[Coupling] = "window"
     writes_text: ClassVar[bool] = False
     changeable: ClassVar[Changeable] = "freely"
+    unchanged_fields: ClassVar[frozenset[str]] = frozenset({ID})
 
     @property
     @abstractmethod
@@ -240,10 +242,10 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         return self.changeable == "freely" or (self.changeable == "in place" and change.keeps_places)
 
     def changed(self, example: Example[RequestT], change: TextChange, rng: np.random.Generator) -> Example[RequestT]:
-        """The example with every text of its request changed; for changes that the task `takes`."""
+        """The example with the texts of its request changed; for changes that the task `takes`."""
         assert self.takes(change), f"{self.name} does not take {change.name}"
         request: Any = example.request
-        names = [name.name for name in fields(self.Request) if name.name != ID]
+        names = [name.name for name in fields(self.Request) if name.name not in self.unchanged_fields]
         values = {name: _changed(getattr(request, name), change, rng) for name in names}
         return replace(example, request=replace(request, **values))
 

@@ -18,7 +18,7 @@ from bertsmith.errors import DataError
 from bertsmith.text.normalization import bert_normalizer
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.vocabulary import MAX_WORD_CHARACTERS, UNK
-from bertsmith.text.words import OnProgress, WordCounts, count_words
+from bertsmith.text.words import BadUtf8, OnProgress, WordCounts, count_words
 
 MEASURED_WORDS: Final = 1 << 16  # words whose encodings are held at once
 
@@ -70,15 +70,18 @@ def fit_by_language(
     languages: Mapping[str, Sequence[Path]],
     *,
     max_distinct_words: int = 2_000_000,
+    bad_utf8: BadUtf8 = "error",
     on_progress: OnProgress | None = None,
 ) -> dict[str, VocabularyFit]:
-    """How the tokenizer's vocabulary fits the files of each language; bytes that are not UTF-8 are refused.
+    """How the tokenizer's vocabulary fits the files of each language. bad_utf8: as in `count_words`.
 
     Raises `DataError` for files that cannot be read or hold no words.
     """
     normalizer, fits = bert_normalizer(tokenizer.spec), {}
     for language, files in languages.items():
-        words = count_words(files, normalizer, max_distinct_words=max_distinct_words, on_progress=on_progress)
+        words = count_words(
+            files, normalizer, max_distinct_words=max_distinct_words, bad_utf8=bad_utf8, on_progress=on_progress
+        )
         if not words.counts:
             raise DataError(f"{files[0]}: no words of {language}: expected UTF-8 text")
         fits[language] = vocabulary_fit(tokenizer.spec.vocabulary, words)
