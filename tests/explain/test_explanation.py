@@ -35,8 +35,8 @@ NO_TARGETS = {
     "seq2seq": ["999", "-1"],
     "embedding": ["negatives 1", "text"],
     "reranking": ["3"],
-    "question_answering": ["nowhere", "5-900", "7-3", " "],
-    "multiple_choice": ["9", "Q"],
+    "question_answering": ["nowhere", "5-900", "7-3", " ", "1" * 5_000 + "-2"],
+    "multiple_choice": ["9", "Q", "1" * 5_000],
     "token_classification": ["99", "0=B-Z", "nowhere"],
 }
 FEW = ExplainerSettings(num_random=2)
