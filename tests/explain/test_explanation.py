@@ -124,6 +124,21 @@ def test_a_text_without_words_is_refused(text: str) -> None:
         explain(predictor, predictor.task.request(text))
 
 
+@pytest.mark.parametrize(
+    ("name", "record", "target"),
+    [
+        ("embedding", {"text": "", "text_pair": "be", "negatives": [""]}, "negatives 0"),
+        ("reranking", {"query": "", "passages": ["ba be", ""]}, "1"),
+    ],
+)
+def test_windows_without_words_are_refused_where_others_have_some(name: str, record: Any, target: str) -> None:
+    predictor = predictor_for(name)
+    with pytest.raises(DataError, match="nothing to explain: no word"):
+        explain(predictor, predictor.task.request(record), FEW.model_copy(update={"target": target}))
+    other = FEW.model_copy(update={"target": "text_pair" if name == "embedding" else "0"})
+    assert explain(predictor, predictor.task.request(record), other).words
+
+
 def test_an_unknown_explainer_is_refused_with_the_nearest() -> None:
     predictor = classifier(max_length=16)
     with pytest.raises(SettingsError, match="did you mean 'integrated_gradients'"):

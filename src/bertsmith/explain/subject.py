@@ -63,7 +63,7 @@ class Subject:
         max_tokens: int = MAX_EXPLAINED_TOKENS,
         check: Callable[[], None] = raise_if_asked,
     ) -> Self:
-        """Raises `DataError` for a request without words, or one whose explained windows have more than `max_tokens`;
+        """Raises `DataError` for explained windows without words, or with more than `max_tokens` tokens;
         `SettingsError` for a `choice` that there is not, and for a network that is a copy for prediction alone.
         """
         if frozen_parts(predictor.network):
@@ -92,7 +92,13 @@ class Subject:
                 f"{num_tokens:,} tokens in {len(target.windows)} windows are too many to explain at once, at most "
                 f"{max_tokens:,} are: explain a part of the text, or raise max_explained_tokens where memory is large"
             )
-        return cls(predictor, answered, target, words.of_windows(target.numbers), len(words.words), check)
+        explained = words.of_windows(target.numbers)
+        if not explained.words:
+            raise DataError(
+                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a text, or "
+                "name something else as the target"
+            )
+        return cls(predictor, answered, target, explained, len(words.words), check)
 
     @property
     def num_words(self) -> int:
