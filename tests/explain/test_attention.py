@@ -89,6 +89,15 @@ def test_rollout_of_two_layers_by_hand() -> None:
     assert rollout(asked).scores.sum() < 1
 
 
+def test_of_several_windows_attention_is_the_mean() -> None:
+    predictor = classifier()
+    task = Classification(predictor.task.settings.model_copy(update={"max_length": 4, "stride": 0}))
+    asked = Subject.of(Predictor(task, predictor.network, toy_tokenizer(), "fp32"), task.request("ba be bi bo"))
+    # Two windows of two words each: what the first token gives to the words of its window, halved.
+    by_hand = [float(window.mean(0)[0, place]) / 2 for window in attentions(asked)[-1] for place in (1, 2)]
+    np.testing.assert_allclose(attention(asked).scores, by_hand, atol=1e-6)
+
+
 def test_a_tag_is_looked_at_from_its_word() -> None:
     torch.manual_seed(5)
     task = TokenClassification.from_dict({"labels": ["O", "B-A"]}, "toy")
