@@ -73,6 +73,7 @@ class Subject:
             )
         task, tokenizer = predictor.task, predictor.tokenizer
         windows = predictor.encode(request)
+        check()
         words = map_words(task, request, tokenizer, windows)
         if not words.words:
             raise DataError("nothing to explain: the request holds no word that the model reads; give it a text")
