@@ -139,7 +139,8 @@ class Explanation:
 
     def to_dict(self, *, with_attention: bool = False) -> dict[str, Any]:
         """As JSON, without the prediction."""
-        held = {"verdict": self.faithfulness.verdict, "completeness": self.completeness and asdict(self.completeness)}
+        known = self.completeness and {**asdict(self.completeness), "holds": self.completeness.holds}
+        held = {"verdict": self.faithfulness.verdict, "completeness": known}
         return {
             "words": [asdict(word) for word in self.words],
             "target": asdict(self.target),

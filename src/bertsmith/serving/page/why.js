@@ -6,7 +6,7 @@ import { heads, lines } from "./attention.js";
 import { bars } from "./bars.js";
 import { element, freshId } from "./dom.js";
 import { marked } from "./marked.js";
-import { milliseconds, percent, signed } from "./numbers.js";
+import { count, counted, milliseconds, percent, signed } from "./numbers.js";
 import { refusal } from "./panel.js";
 
 const EXPLAINERS = [
@@ -60,6 +60,7 @@ function explanation({ target, words, texts, faithfulness, coverage, attention, 
   return [
     element("p", { role: "status" }, element("strong", { dir: "auto" }, target.name), `, ${number}`),
     element("p", { class: `callout ${tone(faithfulness)}` }, faithfulness.verdict),
+    ...incomplete(faithfulness.completeness),
     ...partial(coverage),
     ...texts.map((text) => said(text, words, largest, texts.length > 1)),
     element("p", { class: "legend" }, key(0, "speaks for it"), key(4, "speaks against it")),
@@ -78,9 +79,19 @@ const looks = (attention, words) => [
 
 const tone = ({ beaten }) => (beaten !== null && beaten <= 0.5 ? "warning" : "");
 
-function partial({ num_words: all, num_explained_words: explained, num_windows: windows }) {
-  if (explained === all) return [];
-  return [element("p", { class: "quiet" }, `Explained are ${explained} of ${all} words, in the part of ${windows} that the answer comes from.`)];
+/** That the scores do not add up, where an explainer's have to. */
+function incomplete(completeness) {
+  if (!completeness || completeness.holds) return [];
+  const { error, num_steps: steps } = completeness;
+  return [element("p", { class: "callout warning" }, `The scores miss ${percent(error)} of what they should add up to, after ${counted(steps, "gradient")}: read with care.`)];
+}
+
+/** What of the texts is not explained, and what was not read at all. */
+function partial({ num_words: all, num_explained_words: explained, num_windows: windows, num_explained_windows: read, num_cut_tokens: cut }) {
+  return [
+    explained < all && element("p", { class: "quiet" }, `Explained are ${count(explained)} of ${count(all)} words, in ${count(read)} of ${counted(windows, "part")}, which the answer comes from.`),
+    cut > 0 && element("p", { class: "callout warning" }, `Too long for the model: ${counted(cut, "token")} ${cut === 1 ? "was" : "were"} not read, and ${cut === 1 ? "is" : "are"} not explained.`),
+  ].filter(Boolean);
 }
 
 function said({ name, text }, words, largest, isNamed) {
