@@ -1,4 +1,4 @@
-"""The explained number of each task by hand: temperature, several windows, and which of them an answer is taken from."""
+"""The explained number of each task by hand: temperature, several windows, the one that an answer is taken from."""
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ def test_a_tag_of_a_word_of_two_pieces() -> None:
     asked = subject("token_classification", settings, rows, "ba das", "das=B-A")
     # Pieces da, ##s: 3 and 1, and both of the window's 4; their mean is 6, that of O 0.
     assert asked.score == pytest.approx(6 / 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [("ba=O", "O of ba=O"), ("ba=O=B-A", "B-A of ba=O"), ("ba=B-A", "B-A of ba"), ("=", "O of =")]
+)
+def test_a_word_with_an_equals_sign_can_be_named(target: str, name: str) -> None:
+    settings = {"labels": ["O", "B-A"]}
+    asked = subject("token_classification", settings, {"be": (0.0, 1.0)}, {"words": ["ba", "ba=O", "="]}, target)
+    assert asked.target.name == name
 
 
 def test_the_vector_of_a_text_is_the_mean_of_its_windows_by_their_tokens() -> None:
