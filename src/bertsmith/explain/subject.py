@@ -31,14 +31,6 @@ MAX_EXPLAINED_TOKENS = 4096
 """Of the windows that a number is computed from, which have to be in one pass."""
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """scores: [k]. vectors: [k, T, E], the gradient of each copy's score."""
-
-    scores: Tensor
-    vectors: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A request, the number that is explained, and the words of the windows that it is computed from.
@@ -169,9 +161,9 @@ class Subject:
                 found += self.target.scores(self._network, self._batch_at(part)).double().tolist()
         return np.array(found)
 
-    def gradients(self, vectors: Tensor) -> Gradients:
-        """[k, T, E], in the place of the tokens' own -> the scores of the copies and their gradients."""
-        scores, gradients = [], []
+    def gradients(self, vectors: Tensor) -> Tensor:
+        """[k, T, E], in the place of the tokens' own -> [k, T, E], the gradient of each copy's score."""
+        gradients = []
         size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
         with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
             for part in torch.split(vectors, size):
@@ -179,9 +171,8 @@ class Subject:
                 asked = part.detach().clone().requires_grad_()
                 found = self.target.scores(self._network, self._batch_at(asked))
                 (gradient,) = torch.autograd.grad(found.sum(), asked)
-                scores.append(found.detach())
                 gradients.append(gradient)
-        return Gradients(torch.cat(scores), torch.cat(gradients))
+        return torch.cat(gradients)
 
     # Parts of the above
 
