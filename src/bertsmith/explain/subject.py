@@ -88,8 +88,8 @@ class Subject:
         explained = words.of_windows(target.numbers)
         if not explained.words:
             raise DataError(
-                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a text, or "
-                "name something else as the target"
+                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a text, "
+                "or name something else as the target"
             )
         return cls(predictor, answered, target, explained, len(words.words), check)
 
