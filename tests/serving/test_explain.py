@@ -120,6 +120,22 @@ def test_a_copy_for_prediction_is_opened_anew_once() -> None:
         engine.close()
 
 
+def test_explanations_are_calls_of_their_own_kind() -> None:
+    kinds = []
+
+    class Noting(Engine):
+        def call(self, work: Any, deadline: float, kind: str = "search") -> Any:
+            kinds.append(kind)
+            return super().call(work, deadline, kind)
+
+    engine = Noting(BatchSettings(), 60.0)
+    served = Served("classification", predictor("classification"))
+    app = create_app(House({"classification": served}, engine, LimitSettings(), Measures()))
+    assert ask(app, "classification", {"input": PAIR}).status_code == 200
+    engine.close()
+    assert kinds == ["explanation"]
+
+
 def test_an_explanation_ends_at_its_deadline(app: Any) -> None:
     body = {"input": {"text": "ba be bi " * 20, "text_pair": "bo"}, "deadline_ms": 1, "num_random": 20}
     response = ask(app, "classification", body)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from toy_served import NAMES, SCRIPT, ToyLibrary, listening, toy_app, toy_artifact
 
+from bertsmith.explain.explanation import EXPLAINERS
 from bertsmith.search.documents import Document
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -388,6 +389,9 @@ def test_why_a_model_says_so(page: Any, address: str, name: str) -> None:
 
 def test_another_explainer_and_another_label(page: Any, address: str) -> None:
     explained(page, address, "classification")
+    options = page.get_by_label("Explained by").locator("option")
+    assert [option.get_attribute("value") for option in options.all()] == list(EXPLAINERS)
+    page.get_by_text(EXPLAINERS["integrated_gradients"].does).wait_for()
     with page.expect_response("**/explain") as answered:
         page.get_by_label("Explained by").select_option("occlusion")
     assert answered.value.json()["explainer"] == "occlusion"

@@ -25,24 +25,6 @@ from bertsmith.settings import Settings
 from bertsmith.tasks.target import Unit
 
 
-class ExplainerSettings(Settings):
-    """How a prediction is explained."""
-
-    explainer: str = Field(
-        "integrated_gradients",
-        description="integrated_gradients, gradient_x_input, occlusion, attention or rollout",
-    )
-    target: str | None = Field(
-        None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
-    )
-    max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
-    max_explained_tokens: int = Field(
-        MAX_EXPLAINED_TOKENS, ge=1, description="of the windows that the answer comes from; more are refused"
-    )
-    num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
-    seed: int = Field(0, ge=0, description="of those")
-
-
 @dataclass(frozen=True, slots=True)
 class Explainer:
     """does: what its scores are, a sentence for people."""
@@ -72,6 +54,21 @@ EXPLAINERS = {
         "What all layers together look at. Where a network looks is not why it decides.",
     ),
 }
+
+
+class ExplainerSettings(Settings):
+    """How a prediction is explained."""
+
+    explainer: str = Field("integrated_gradients", description=f"one of {', '.join(EXPLAINERS)}")
+    target: str | None = Field(
+        None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
+    )
+    max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
+    max_explained_tokens: int = Field(
+        MAX_EXPLAINED_TOKENS, ge=1, description="of the windows that the answer comes from; more are refused"
+    )
+    num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
+    seed: int = Field(0, ge=0, description="of those")
 
 
 @dataclass(frozen=True, slots=True)

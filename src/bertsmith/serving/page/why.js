@@ -9,18 +9,10 @@ import { marked } from "./marked.js";
 import { count, counted, milliseconds, percent, signed } from "./numbers.js";
 import { refusal } from "./panel.js";
 
-const EXPLAINERS = [
-  ["integrated_gradients", "Integrated gradients"],
-  ["occlusion", "Occlusion"],
-  ["gradient_x_input", "Gradient × input"],
-  ["attention", "Attention"],
-  ["rollout", "Attention rollout"],
-];
-
-/** What opens under an answer; `input` is what the model was asked. */
-export function why(model, input) {
+/** What opens under an answer; `input` is what the model was asked, `explainers` are the server's. */
+export function why(model, input, explainers) {
   const shown = element("div", { class: "details" });
-  const explainer = element("select", { id: freshId() }, EXPLAINERS.map(([value, text]) => element("option", { value }, text)));
+  const explainer = element("select", { id: freshId() }, explainers.map(({ name }) => element("option", { value: name }, titled(name))));
   const target = element("input", { id: freshId(), placeholder: "what the model said", autocomplete: "off" });
   let asked = null;
   const ask = async () => {
@@ -30,7 +22,7 @@ export function why(model, input) {
     const body = { input, explainer: explainer.value, ...(target.value && { target: target.value }) };
     try {
       const answer = await send(`v1/models/${encodeURIComponent(model.name)}/explain`, body, mine.signal);
-      shown.replaceChildren(...explanation(answer));
+      shown.replaceChildren(...explanation(answer, explainers.find(({ name }) => name === answer.explainer)));
     } catch (problem) {
       if (mine.signal.aborted) return;
       shown.replaceChildren(refusal(problem, ask));
@@ -54,11 +46,12 @@ export function why(model, input) {
   return box;
 }
 
-function explanation({ target, words, texts, faithfulness, coverage, attention, timing }) {
+function explanation({ target, words, texts, faithfulness, coverage, attention, timing }, { does }) {
   const number = target.probability === null ? signed(target.value) : percent(target.probability);
   const largest = Math.max(...words.map(({ score }) => Math.abs(score))) || 1;
   return [
     element("p", { role: "status" }, element("strong", { dir: "auto" }, target.name), `, ${number}`),
+    element("p", { class: "quiet" }, does),
     element("p", { class: `callout ${tone(faithfulness)}` }, faithfulness.verdict),
     ...incomplete(faithfulness.completeness),
     ...partial(coverage),
@@ -69,6 +62,9 @@ function explanation({ target, words, texts, faithfulness, coverage, attention, 
     element("p", { class: "quiet" }, `Explained in ${milliseconds(timing.total_ms)}.`),
   ];
 }
+
+/** "gradient_x_input" as people read it. */
+const titled = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 
 const looks = (attention, words) => [
   element("h3", {}, "Where it looks"),
