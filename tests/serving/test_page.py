@@ -527,6 +527,7 @@ def test_what_was_cut_is_said_beside_the_explanation_too(page: Any, address: str
         page.get_by_text("Why this answer").click()
     num_cut = answered.value.json()["coverage"]["num_cut_tokens"]
     assert num_cut > 0
+    page.locator(".why").get_by_text(f"Explained are {100 - num_cut} of 100 words.", exact=True).wait_for()
     page.locator(".why").get_by_text(f"{num_cut} tokens were not read").wait_for()
 
 

@@ -96,7 +96,7 @@ class ExplainedTarget:
 class Coverage:
     """num_windows: of the request. num_explained_windows: those that the target is computed from.
 
-    num_words: of the request, that some window holds. num_explained_words: of them in the explained windows.
+    num_words: of the request, also those that no window holds. num_explained_words: of them in the explained windows.
     num_cut_tokens: in no window.
     """
 

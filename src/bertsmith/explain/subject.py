@@ -35,7 +35,7 @@ MAX_EXPLAINED_TOKENS = 4096
 class Subject:
     """A request, the number that is explained, and the words of the windows that it is computed from.
 
-    num_request_words: of all windows. check: is called between batches, and raises where nobody waits any more.
+    num_request_words: also of those that no window holds. check: is called between batches, and raises where nobody waits any more.
     """
 
     predictor: Predictor

@@ -84,8 +84,9 @@ function incomplete(completeness) {
 
 /** What of the texts is not explained, and what was not read at all. */
 function partial({ num_words: all, num_explained_words: explained, num_windows: windows, num_explained_windows: read, num_cut_tokens: cut }) {
+  const where = read < windows ? `, in ${count(read)} of ${counted(windows, "part")}, which the answer comes from` : "";
   return [
-    explained < all && element("p", { class: "quiet" }, `Explained are ${count(explained)} of ${count(all)} words, in ${count(read)} of ${counted(windows, "part")}, which the answer comes from.`),
+    explained < all && element("p", { class: "quiet" }, `Explained are ${count(explained)} of ${counted(all, "word")}${where}.`),
     cut > 0 && element("p", { class: "callout warning" }, `Too long for the model: ${counted(cut, "token")} ${cut === 1 ? "was" : "were"} not read, and ${cut === 1 ? "is" : "are"} not explained.`),
   ].filter(Boolean);
 }
