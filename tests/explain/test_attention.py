@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,29 @@ def test_rollout_of_two_layers_by_hand() -> None:
     row = (second @ first)[0].double().numpy()
     np.testing.assert_allclose(rollout(asked).scores, asked.by_word(row), atol=1e-6)
     assert rollout(asked).scores.sum() < 1
+
+
+def test_of_several_windows_attention_is_the_mean() -> None:
+    predictor = classifier()
+    task = Classification(predictor.task.settings.model_copy(update={"max_length": 4, "stride": 0}))
+    asked = Subject.of(Predictor(task, predictor.network, toy_tokenizer(), "fp32"), task.request("ba be bi bo"))
+    # Two windows of two words each: what the first token gives to the words of its window, halved.
+    by_hand = [float(window.mean(0)[0, place]) / 2 for window in attentions(asked)[-1] for place in (1, 2)]
+    np.testing.assert_allclose(attention(asked).scores, by_hand, atol=1e-6)
+
+
+def test_of_several_windows_one_alone_is_drawn() -> None:
+    predictor = classifier()
+    task = Classification(predictor.task.settings.model_copy(update={"max_length": 4, "stride": 0}))
+    asked = Subject.of(Predictor(task, predictor.network, toy_tokenizer(), "fp32"), task.request("ba be bi bo"))
+    read: list[Any] = []
+    hook = predictor.network.encoder.register_forward_pre_hook(lambda part, given: read.append(given[0].lengths))
+    maps = attention_maps(asked, 1)
+    hook.remove()
+    assert read == [(4,)]
+    assert maps.words.tolist() == [2, 3]
+    by_hand = [window.mean(0)[1:3, 1:3] for window in (layer[1] for layer in attentions(asked))]
+    np.testing.assert_allclose(maps.between[:, :2, :2], torch.stack(by_hand), atol=1e-6)
 
 
 def test_a_tag_is_looked_at_from_its_word() -> None:

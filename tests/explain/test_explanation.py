@@ -35,8 +35,8 @@ NO_TARGETS = {
     "seq2seq": ["999", "-1"],
     "embedding": ["negatives 1", "text"],
     "reranking": ["3"],
-    "question_answering": ["nowhere", "5-900", "7-3", " "],
-    "multiple_choice": ["9", "Q"],
+    "question_answering": ["nowhere", "5-900", "7-3", " ", "1" * 5_000 + "-2"],
+    "multiple_choice": ["9", "Q", "1" * 5_000],
     "token_classification": ["99", "0=B-Z", "nowhere"],
 }
 FEW = ExplainerSettings(num_random=2)
@@ -122,6 +122,21 @@ def test_a_text_without_words_is_refused(text: str) -> None:
     predictor = classifier(max_length=16)
     with pytest.raises(DataError, match="nothing to explain"):
         explain(predictor, predictor.task.request(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "target"),
+    [
+        ("embedding", {"text": "", "text_pair": "be", "negatives": [""]}, "negatives 0"),
+        ("reranking", {"query": "", "passages": ["ba be", ""]}, "1"),
+    ],
+)
+def test_windows_without_words_are_refused_where_others_have_some(name: str, record: Any, target: str) -> None:
+    predictor = predictor_for(name)
+    with pytest.raises(DataError, match="nothing to explain: no word"):
+        explain(predictor, predictor.task.request(record), FEW.model_copy(update={"target": target}))
+    other = FEW.model_copy(update={"target": "text_pair" if name == "embedding" else "0"})
+    assert explain(predictor, predictor.task.request(record), other).words
 
 
 def test_an_unknown_explainer_is_refused_with_the_nearest() -> None:

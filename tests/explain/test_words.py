@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,28 @@ def test_a_tagged_text_keeps_its_own_characters_among_its_neighbours() -> None:
         ("text", "bi", 7, 9),
     ]
     assert [word for name, word, *_ in said(found) if name == BESIDE] == ["da", "ba", "bi"]
+
+
+def test_a_tagged_text_is_told_from_neighbours_that_say_the_same() -> None:
+    record = {"text": "ba  ba\nba ", "before": ["ba", "ba"], "after": ["ba", "ba"]}
+    found = mapped("token_classification", record, labels=["O", "B-A"], context_tokens=8)
+    assert said(found)[:3] == [("text", "ba", 0, 2), ("text", "ba", 4, 6), ("text", "ba", 7, 9)]
+    assert found.tokens[0].tolist() == [-1, 3, 4, 0, 1, 2, 5, 6, -1]
+
+
+def test_a_long_tagged_text_takes_steps_as_its_words_not_as_their_square() -> None:
+    def num_calls(num_words: int) -> int:
+        calls = []
+        request = {"text": "ba " * num_words}
+        sys.setprofile(lambda frame, event, argument: calls.append(event) if event.endswith("call") else None)
+        try:
+            mapped("token_classification", request, labels=["O", "B-A"])
+        finally:
+            sys.setprofile(None)
+        return len(calls)
+
+    first, second, third = (num_calls(number) for number in (500, 1_000, 1_500))
+    assert third - second < 1.5 * (second - first)
 
 
 def test_given_words_stand_in_a_text_of_blanks() -> None:

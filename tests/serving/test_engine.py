@@ -128,13 +128,15 @@ def test_more_than_can_be_done_in_time_is_refused(gated: tuple[Predictor, Gate])
     engine.close()
 
 
-@pytest.mark.parametrize(("slow_seconds", "num_taken"), [(0.0, 2), (0.3, 1)])
-def test_more_calls_than_can_be_done_in_time_are_refused(slow_seconds: float, num_taken: int) -> None:
-    """0.05 seconds are supposed for each at first; a slow one makes a mean of at least 0.1."""
+@pytest.mark.parametrize(
+    ("slow_seconds", "kind", "num_taken"), [(0.0, "search", 2), (0.3, "search", 1), (0.3, "explanation", 2)]
+)
+def test_more_calls_than_can_be_done_in_time_are_refused(slow_seconds: float, kind: str, num_taken: int) -> None:
+    """0.05 seconds are supposed for each at first; a slow one makes a mean of at least 0.1, of its own kind alone."""
     engine = Engine(BatchSettings(num_batches=1), max_queue_seconds=0.09)
     deadline = time.monotonic() + 60
     if slow_seconds:
-        engine.call(lambda: time.sleep(slow_seconds), deadline).result(30)
+        engine.call(lambda: time.sleep(slow_seconds), deadline, kind).result(30)
     has_begun, may_end = threading.Event(), threading.Event()
 
     def wait() -> bool:
@@ -144,7 +146,7 @@ def test_more_calls_than_can_be_done_in_time_are_refused(slow_seconds: float, nu
     running = engine.call(wait, deadline)
     assert has_begun.wait(30)
     waiting = [engine.call(lambda number=number: number, deadline) for number in range(num_taken)]  # type: ignore[misc]
-    with pytest.raises(RefusedRequestError, match="searches and questions wait") as refusal:
+    with pytest.raises(RefusedRequestError, match="questions and explanations wait") as refusal:
         engine.call(wait, deadline)
     assert refusal.value.status == 503
     assert int(refusal.value.headers["Retry-After"]) >= 1

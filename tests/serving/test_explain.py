@@ -93,6 +93,14 @@ def test_what_is_refused_and_why(app: Any, body: Any, status: int, message: str)
     assert message in response.json()["error"]["message"]
 
 
+def test_a_passage_without_words_has_nothing_to_explain(app: Any) -> None:
+    record = {"query": "", "passages": ["ba be", ""]}
+    answers = {target: ask(app, "reranking", {"input": record, "target": target}) for target in "01"}
+    assert answers["0"].status_code == 200
+    assert answers["1"].status_code == 422
+    assert "nothing to explain" in answers["1"].json()["error"]["message"]
+
+
 def test_a_copy_for_prediction_is_opened_anew_once() -> None:
     whole, times = predictor("classification"), []
 
@@ -110,6 +118,22 @@ def test_a_copy_for_prediction_is_opened_anew_once() -> None:
         assert times == [1]
     finally:
         engine.close()
+
+
+def test_explanations_are_calls_of_their_own_kind() -> None:
+    kinds = []
+
+    class Noting(Engine):
+        def call(self, work: Any, deadline: float, kind: str = "search") -> Any:
+            kinds.append(kind)
+            return super().call(work, deadline, kind)
+
+    engine = Noting(BatchSettings(), 60.0)
+    served = Served("classification", predictor("classification"))
+    app = create_app(House({"classification": served}, engine, LimitSettings(), Measures()))
+    assert ask(app, "classification", {"input": PAIR}).status_code == 200
+    engine.close()
+    assert kinds == ["explanation"]
 
 
 def test_an_explanation_ends_at_its_deadline(app: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from served import Served, raw_request, served, toy_artifacts
 from toy_search import DOCUMENTS
-from toys import toy_tokenizer
+from toys import toy_task, toy_tokenizer
 
 from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.index import Index
@@ -116,6 +117,27 @@ BAD_FILTERS: dict[str, Any] = {
     "half a million values": {"year": [1] * 500_000},
     "nothing": {"year": None},
 }
+
+
+BAD_TARGETS = {
+    "classification": "\0",
+    "embedding": "negatives " + "9" * 5_000,
+    "multiple_choice": "9" * 5_000,
+    "pretraining": "9" * 5_000 + "=",
+    "question_answering": "1" * 5_000 + "-2",
+    "reranking": "\u00b2",
+    "seq2seq": "9" * 5_000,
+    "token_classification": "9" * 5_000 + "=O",
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_TARGETS))
+def test_bad_targets_of_explanations(server: Served, name: str) -> None:
+    request = toy_task(name).requests[1]
+    record = {field: value for field, value in asdict(request).items() if value is not None}
+    answer = server.post(f"/v1/models/{name}/explain", {"input": record, "target": BAD_TARGETS[name]})
+    check(answer.status, answer.body)
+    assert answer.status == 422, answer
 
 
 @pytest.mark.parametrize("path", ["/search", "/ask"])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from toy_served import NAMES, SCRIPT, ToyLibrary, listening, toy_app, toy_artifact
 
+from bertsmith.explain.explanation import EXPLAINERS
 from bertsmith.search.documents import Document
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -388,6 +389,9 @@ def test_why_a_model_says_so(page: Any, address: str, name: str) -> None:
 
 def test_another_explainer_and_another_label(page: Any, address: str) -> None:
     explained(page, address, "classification")
+    options = page.get_by_label("Explained by").locator("option")
+    assert [option.get_attribute("value") for option in options.all()] == list(EXPLAINERS)
+    page.get_by_text(EXPLAINERS["integrated_gradients"].does).wait_for()
     with page.expect_response("**/explain") as answered:
         page.get_by_label("Explained by").select_option("occlusion")
     assert answered.value.json()["explainer"] == "occlusion"
@@ -521,3 +525,32 @@ def test_files_of_the_page_are_in_the_package() -> None:
     names = set(page_files())
     folder = Path(__file__).parents[2] / "src/bertsmith/serving/page"
     assert names == {file.name for file in folder.iterdir()} >= {"index.html", "style.css", "page.js"}
+
+
+def test_what_was_cut_is_said_beside_the_explanation_too(page: Any, address: str) -> None:
+    opened(page, address, "seq2seq")
+    page.get_by_label("Text").fill("ba " * 100)
+    page.keyboard.press("Enter")
+    with page.expect_response("**/explain") as answered:
+        page.get_by_text("Why this answer").click()
+    num_cut = answered.value.json()["coverage"]["num_cut_tokens"]
+    assert num_cut > 0
+    page.locator(".why").get_by_text(f"Explained are {100 - num_cut} of 100 words.", exact=True).wait_for()
+    page.locator(".why").get_by_text(f"{num_cut} tokens were not read").wait_for()
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_scores_that_do_not_add_up_are_told(page: Any, address: str, holds: bool) -> None:
+    """The server's own answer, but for the one figure."""
+
+    def changed(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["faithfulness"]["completeness"] |= {"holds": holds, "error": 0.25}
+        route.fulfill(response=answer, json=body)
+
+    asked(page, address, "classification")
+    page.route("**/explain", changed, times=1)
+    page.get_by_text("Why this answer").click()
+    page.get_by_text("Explained in").wait_for()
+    assert page.locator(".why").get_by_text("The scores miss 25.0%").count() == (not holds)

@@ -19,6 +19,7 @@ import torch
 from near import assert_near
 from toys import toy_config, toy_task, toy_tokenizer
 
+from bertsmith.explain.explanation import EXPLAINERS
 from bertsmith.inference.predictor import Predictor
 from bertsmith.serving import served as served_module
 from bertsmith.serving.access import Access
@@ -153,6 +154,7 @@ def test_the_models_are_listed(ask: Ask) -> None:
     assert listed["models"][1]["labels"] == ["0", "1", "2"]
     assert listed["indexes"] == []
     assert not listed["assistant"]
+    assert {one["name"]: one["does"] for one in listed["explainers"]} == {n: e.does for n, e in EXPLAINERS.items()}
 
 
 @pytest.mark.parametrize(

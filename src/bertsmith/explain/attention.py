@@ -17,6 +17,7 @@ from torch import Tensor
 from bertsmith.explain.gradients import Attribution
 from bertsmith.explain.subject import Subject
 from bertsmith.model.attention import Capture
+from bertsmith.model.packed import Packed
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +47,7 @@ class AttentionMaps:
 
 def attentions(subject: Subject) -> list[list[Tensor]]:
     """For each layer the attention of each window, fp32 [N, L, L], rows adding up to 1."""
-    capture = Capture(want_attentions=True)
-    with torch.inference_mode():
-        subject.predictor.network.encoder(subject.packed, capture)
-    return capture.attentions
+    return _attentions(subject, subject.packed)
 
 
 def attention(subject: Subject) -> Attribution:
@@ -78,11 +76,19 @@ def attention_maps(subject: Subject, window: int = 0) -> AttentionMaps:
     member = torch.zeros(len(words) + 1, len(tokens))
     member[torch.from_numpy(groups), torch.arange(len(tokens))] = 1.0
     mean = member / member.sum(1, keepdim=True)
-    layers = [layer[window].float().cpu() for layer in attentions(subject)]
+    alone = subject.predictor.task.collate([subject.target.windows[window]]).to(subject.predictor.device).packed
+    layers = [layer.float().cpu() for (layer,) in _attentions(subject, alone)]
     reads = list(subject.target.reads[window])
     by_head = torch.stack([layer[:, reads].mean(1) @ member.T for layer in layers])
     between = torch.stack([mean @ layer.mean(0) @ member.T for layer in layers])
     return AttentionMaps(words, by_head.numpy(), between.numpy())
+
+
+def _attentions(subject: Subject, packed: Packed) -> list[list[Tensor]]:
+    capture = Capture(want_attentions=True)
+    with torch.inference_mode():
+        subject.predictor.network.encoder(packed, capture)
+    return capture.attentions
 
 
 def _read(subject: Subject, rows: list[Tensor]) -> Attribution:

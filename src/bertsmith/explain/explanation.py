@@ -25,24 +25,6 @@ from bertsmith.settings import Settings
 from bertsmith.tasks.target import Unit
 
 
-class ExplainerSettings(Settings):
-    """How a prediction is explained."""
-
-    explainer: str = Field(
-        "integrated_gradients",
-        description="integrated_gradients, gradient_x_input, occlusion, attention or rollout",
-    )
-    target: str | None = Field(
-        None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
-    )
-    max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
-    max_explained_tokens: int = Field(
-        MAX_EXPLAINED_TOKENS, ge=1, description="of the windows that the answer comes from; more are refused"
-    )
-    num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
-    seed: int = Field(0, ge=0, description="of those")
-
-
 @dataclass(frozen=True, slots=True)
 class Explainer:
     """does: what its scores are, a sentence for people."""
@@ -74,6 +56,21 @@ EXPLAINERS = {
 }
 
 
+class ExplainerSettings(Settings):
+    """How a prediction is explained."""
+
+    explainer: str = Field("integrated_gradients", description=f"one of {', '.join(EXPLAINERS)}")
+    target: str | None = Field(
+        None, description="what to explain, as docs/explaining.md has it for each task; None: what was predicted"
+    )
+    max_steps: int = Field(256, ge=1, le=4096, description="of the integral of integrated_gradients, at most")
+    max_explained_tokens: int = Field(
+        MAX_EXPLAINED_TOKENS, ge=1, description="of the windows that the answer comes from; more are refused"
+    )
+    num_random: int = Field(10, ge=0, le=1000, description="random orders of words to compare the explanation with")
+    seed: int = Field(0, ge=0, description="of those")
+
+
 @dataclass(frozen=True, slots=True)
 class WordScore:
     """score: what the word does for the explained number. text: the field that holds it, start and end within that."""
@@ -99,7 +96,7 @@ class ExplainedTarget:
 class Coverage:
     """num_windows: of the request. num_explained_windows: those that the target is computed from.
 
-    num_words: of the request, that some window holds. num_explained_words: of them in the explained windows.
+    num_words: of the request, also those that no window holds. num_explained_words: of them in the explained windows.
     num_cut_tokens: in no window.
     """
 
@@ -139,7 +136,8 @@ class Explanation:
 
     def to_dict(self, *, with_attention: bool = False) -> dict[str, Any]:
         """As JSON, without the prediction."""
-        held = {"verdict": self.faithfulness.verdict, "completeness": self.completeness and asdict(self.completeness)}
+        known = self.completeness and {**asdict(self.completeness), "holds": self.completeness.holds}
+        held = {"verdict": self.faithfulness.verdict, "completeness": known}
         return {
             "words": [asdict(word) for word in self.words],
             "target": asdict(self.target),

@@ -111,7 +111,7 @@ def _walked(subject: Subject, borders: Sequence[tuple[float, float]], num_nodes:
     found = []
     for begin, end in borders:
         nodes = begin + (end - begin) * (places + 1) / 2
-        gradients = subject.gradients(at(nodes)).vectors
+        gradients = subject.gradients(at(nodes))
         sizes = torch.tensor(weights * (end - begin) / 2, dtype=way.dtype, device=way.device)
         by_token = (way * (sizes[:, None, None] * gradients).sum(0)).sum(-1).double().cpu().numpy()
         first, last = subject.scores_at(at(np.array([begin, end])))
@@ -121,5 +121,5 @@ def _walked(subject: Subject, borders: Sequence[tuple[float, float]], num_nodes:
 
 def gradient_x_input(subject: Subject) -> Attribution:
     """The product of each token's vector and the score's gradient by it (Shrikumar et al. 2016), summed by word."""
-    gradients = subject.gradients(subject.vectors[None]).vectors[0]
+    gradients = subject.gradients(subject.vectors[None])[0]
     return Attribution(subject.by_word((gradients * subject.vectors).sum(-1).double().cpu().numpy()))

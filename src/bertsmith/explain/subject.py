@@ -31,19 +31,11 @@ MAX_EXPLAINED_TOKENS = 4096
 """Of the windows that a number is computed from, which have to be in one pass."""
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """scores: [k]. vectors: [k, T, E], the gradient of each copy's score."""
-
-    scores: Tensor
-    vectors: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A request, the number that is explained, and the words of the windows that it is computed from.
 
-    num_request_words: of all windows. check: is called between batches, and raises where nobody waits any more.
+    num_request_words: also of those that no window holds. check: is called between batches, and raises where nobody waits any more.
     """
 
     predictor: Predictor
@@ -63,7 +55,7 @@ class Subject:
         max_tokens: int = MAX_EXPLAINED_TOKENS,
         check: Callable[[], None] = raise_if_asked,
     ) -> Self:
-        """Raises `DataError` for a request without words, or one whose explained windows have more than `max_tokens`;
+        """Raises `DataError` for explained windows without words, or with more than `max_tokens` tokens;
         `SettingsError` for a `choice` that there is not, and for a network that is a copy for prediction alone.
         """
         if frozen_parts(predictor.network):
@@ -73,6 +65,7 @@ class Subject:
             )
         task, tokenizer = predictor.task, predictor.tokenizer
         windows = predictor.encode(request)
+        check()
         words = map_words(task, request, tokenizer, windows)
         if not words.words:
             raise DataError("nothing to explain: the request holds no word that the model reads; give it a text")
@@ -92,7 +85,13 @@ class Subject:
                 f"{num_tokens:,} tokens in {len(target.windows)} windows are too many to explain at once, at most "
                 f"{max_tokens:,} are: explain a part of the text, or raise max_explained_tokens where memory is large"
             )
-        return cls(predictor, answered, target, words.of_windows(target.numbers), len(words.words), check)
+        explained = words.of_windows(target.numbers)
+        if not explained.words:
+            raise DataError(
+                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a text, "
+                "or name something else as the target"
+            )
+        return cls(predictor, answered, target, explained, len(words.words), check)
 
     @property
     def num_words(self) -> int:
@@ -169,9 +168,9 @@ class Subject:
                 found += self.target.scores(self._network, self._batch_at(part)).double().tolist()
         return np.array(found)
 
-    def gradients(self, vectors: Tensor) -> Gradients:
-        """[k, T, E], in the place of the tokens' own -> the scores of the copies and their gradients."""
-        scores, gradients = [], []
+    def gradients(self, vectors: Tensor) -> Tensor:
+        """[k, T, E], in the place of the tokens' own -> [k, T, E], the gradient of each copy's score."""
+        gradients = []
         size = max(1, MAX_TOKENS_WITH_GRADIENTS // self.num_tokens)
         with torch.inference_mode(mode=False), torch.enable_grad(), _weights_at_rest(self._network):
             for part in torch.split(vectors, size):
@@ -179,9 +178,8 @@ class Subject:
                 asked = part.detach().clone().requires_grad_()
                 found = self.target.scores(self._network, self._batch_at(asked))
                 (gradient,) = torch.autograd.grad(found.sum(), asked)
-                scores.append(found.detach())
                 gradients.append(gradient)
-        return Gradients(torch.cat(scores), torch.cat(gradients))
+        return torch.cat(gradients)
 
     # Parts of the above
 

@@ -166,8 +166,13 @@ BODIES: Mapping[str, Schema] = {
 }
 ANSWERS: Mapping[str, Schema] = {
     "/v1/models": _object(
-        {"models": _list({"type": "object"}), "indexes": _list({"type": "object"}), "assistant": {"type": "boolean"}},
-        ("models", "indexes", "assistant"),
+        {
+            "models": _list({"type": "object"}),
+            "indexes": _list({"type": "object"}),
+            "assistant": {"type": "boolean"},
+            "explainers": _list(_object({"name": TEXT, "does": TEXT}, ("name", "does"))),
+        },
+        ("models", "indexes", "assistant", "explainers"),
     ),
     "/v1/embeddings": _object(
         {

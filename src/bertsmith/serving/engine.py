@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -71,10 +71,11 @@ class Job:
 
 @dataclass(eq=False)
 class Call(Generic[T]):
-    """Something else to do in the first of the inference threads: a search, say."""
+    """Something else to do in the first of the inference threads: a search, say. kind: of what takes as long."""
 
     work: Callable[[], T]
     deadline: float
+    kind: str
     result: Future[T] = field(default_factory=Future)
 
 
@@ -99,7 +100,7 @@ class Engine:
         self.waiting_tokens = 0
         self.num_abandoned = 0
         self._tokens_per_second = 10_000.0
-        self._seconds_per_call = 0.05
+        self._seconds_per_call: defaultdict[str, float] = defaultdict(lambda: 0.05)
         self._queues: dict[int, deque[Job]] = {}
         self._turns: deque[int] = deque()
         self._calls: deque[Call[Any]] = deque()
@@ -136,14 +137,18 @@ class Engine:
             self._changed.notify_all()
         return job.result
 
-    def call(self, work: Callable[[], T], deadline: float) -> Future[T]:
-        """What `work` returns, done between two batches. Raises `RefusedRequestError` where too many wait already."""
-        call = Call(work, deadline)
+    def call(self, work: Callable[[], T], deadline: float, kind: str = "search") -> Future[T]:
+        """What `work` returns, done between two batches. Raises `RefusedRequestError` where too many wait already.
+
+        kind: how long one takes is known of each by itself, so that a slow explanation makes no search look slow.
+        """
+        call = Call(work, deadline, kind)
         with self._changed:
-            num_waiting = len(self._calls)
-            seconds = num_waiting * self._seconds_per_call
+            seconds = sum(self._seconds_per_call[waiting.kind] for waiting in self._calls)
             if seconds > self.max_queue_seconds:
-                raise overloaded(f"{num_waiting:,} searches and questions wait; try again later", seconds)
+                raise overloaded(
+                    f"{len(self._calls):,} searches, questions and explanations wait; try again later", seconds
+                )
             self._calls.append(call)
             self._changed.notify_all()
         return call.result
@@ -265,7 +270,8 @@ class Engine:
             call.result.set_result(call.work())
         except Exception as error:
             call.result.set_exception(error)
-        self._seconds_per_call += RATE_WEIGHT * (time.monotonic() - started - self._seconds_per_call)
+        known = self._seconds_per_call[call.kind]
+        self._seconds_per_call[call.kind] += RATE_WEIGHT * (time.monotonic() - started - known)
 
     def _fill(self, taken: Sequence[Taken]) -> None:
         """Computes the windows, in one pass for all that share an encoder, and puts their parts into the jobs."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from bertsmith.data.batch import Truncation
-from bertsmith.explain.explanation import ExplainerSettings
+from bertsmith.explain.explanation import EXPLAINERS, ExplainerSettings
 from bertsmith.explain.explanation import explain as explained
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.together import with_settings
@@ -78,6 +78,7 @@ async def models(asked: Asked) -> bytes:
             "models": [served.description() for served in house.models.values()],
             "indexes": [{"name": name, "answers": name in house.answerers} for name in house.searchers],
             "assistant": house.converses is not None,
+            "explainers": [{"name": name, "does": explainer.does} for name, explainer in EXPLAINERS.items()],
         }
     )
 
@@ -117,7 +118,9 @@ async def explain(asked: Asked) -> bytes:
         if time.monotonic() > deadline:
             raise too_late()
 
-    found = await house.done(lambda: explained(served.explained_by, request, settings, in_time), deadline)
+    found = await house.done(
+        lambda: explained(served.explained_by, request, settings, in_time), deadline, "explanation"
+    )
     facts = {"model": served.identity, "usage": {"num_tokens": num_tokens}, "timing": asked.timing()}
     attention = found.strongest_attention(SHOWN_WORDS)
     return _json({**found.to_dict(), "attention": attention and attention.to_dict(), **facts})

@@ -160,13 +160,13 @@ class House:
             self.keeps.offer(served.name, served.predictor.sha256, served.predictor.task, requests, predictions)
         return Outcome(predictions, truncation, num_tokens, job.began - job.queued, job.ended - job.began)
 
-    async def done(self, work: Callable[[], T], deadline: float) -> T:
+    async def done(self, work: Callable[[], T], deadline: float, kind: str = "search") -> T:
         """What `work` returns, done in the inference thread between batches; a user's mistake in it becomes a 422.
 
         A file of the server's that is damaged or cannot be written is none, and its path is not for clients: a 500.
         """
         try:
-            return await _in_time(self.engine.call(work, deadline), deadline)
+            return await _in_time(self.engine.call(work, deadline, kind), deadline)
         except (DataError, SettingsError) as error:
             raise invalid(str(error)) from None
 

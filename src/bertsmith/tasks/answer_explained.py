@@ -48,7 +48,7 @@ def explained_span(answered: Answered, choice: str | None) -> ExplainedSpan:
 
 
 def _asked(choice: str, context: str) -> Span:
-    characters = re.fullmatch(r"(\d+)-(\d+)", choice.strip())
+    characters = re.fullmatch(r"(\d{1,9})-(\d{1,9})", choice.strip())
     if characters and choice not in context:
         start, end = map(int, characters.groups())
         if not 0 <= start < end <= len(context):

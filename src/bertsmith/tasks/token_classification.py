@@ -262,8 +262,10 @@ class TokenClassification(Task[TagRequest, TagPrediction]):
             number = max(range(len(words)), key=lambda place: (words[place].tag != OUTSIDE, words[place].score))
             tag = words[number].tag
         else:
-            asked, has_tag, tag = choice.rpartition("=") if "=" in choice[1:] else (choice, "", "")
-            number = place_of(asked, range(len(words)), "word", [word.word for word in words])
+            names = [word.word for word in words]
+            is_whole = choice in names or "=" not in choice[1:]
+            asked, has_tag, tag = (choice, "", "") if is_whole else choice.rpartition("=")
+            number = place_of(asked, range(len(words)), "word", names)
             tag = one_of(tag, self.settings.labels, "tag") if has_tag else words[number].tag
         window = next((place for place, one in enumerate(answered.windows) if number in one.words), None)
         if window is None:

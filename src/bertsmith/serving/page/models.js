@@ -7,7 +7,7 @@ import { askingPanel } from "./panel.js";
 import { taskOf } from "./tasks.js";
 import { why } from "./why.js";
 
-export function modelPanel(model, refresh) {
+export function modelPanel(model, explainers, refresh) {
   const task = taskOf(model);
   const asking = {
     title: model.name,
@@ -19,7 +19,7 @@ export function modelPanel(model, refresh) {
     example: task.example && (() => task.example(model)),
     request: (values) => ({ path: `v1/models/${encodeURIComponent(model.name)}/predict`, body: { inputs: task.inputs(values) } }),
     show: (answer, values) => task.show(answer.predictions, values, model),
-    why: (values) => why(model, task.explained?.(values) ?? task.inputs(values)[0]),
+    why: (values) => why(model, task.explained?.(values) ?? task.inputs(values)[0], explainers),
   };
   return askingPanel(asking, refresh);
 }

@@ -26,8 +26,8 @@ async function load() {
   else show();
 }
 
-function listed({ models, indexes = [], assistant }) {
-  const found = models.map((model) => entry(`model/${model.name}`, model.name, taskOf(model).title, () => modelPanel(model, askForKey)));
+function listed({ models, indexes = [], assistant, explainers }) {
+  const found = models.map((model) => entry(`model/${model.name}`, model.name, taskOf(model).title, () => modelPanel(model, explainers, askForKey)));
   for (const index of indexes) {
     found.push(entry(`search/${index.name}`, index.name, "Search", () => searchPanel(index, askForKey)));
     if (index.answers) found.push(entry(`ask/${index.name}`, index.name, "Questions", () => askPanel(index, askForKey)));

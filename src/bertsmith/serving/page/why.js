@@ -6,21 +6,13 @@ import { heads, lines } from "./attention.js";
 import { bars } from "./bars.js";
 import { element, freshId } from "./dom.js";
 import { marked } from "./marked.js";
-import { milliseconds, percent, signed } from "./numbers.js";
+import { count, counted, milliseconds, percent, signed } from "./numbers.js";
 import { refusal } from "./panel.js";
 
-const EXPLAINERS = [
-  ["integrated_gradients", "Integrated gradients"],
-  ["occlusion", "Occlusion"],
-  ["gradient_x_input", "Gradient × input"],
-  ["attention", "Attention"],
-  ["rollout", "Attention rollout"],
-];
-
-/** What opens under an answer; `input` is what the model was asked. */
-export function why(model, input) {
+/** What opens under an answer; `input` is what the model was asked, `explainers` are the server's. */
+export function why(model, input, explainers) {
   const shown = element("div", { class: "details" });
-  const explainer = element("select", { id: freshId() }, EXPLAINERS.map(([value, text]) => element("option", { value }, text)));
+  const explainer = element("select", { id: freshId() }, explainers.map(({ name }) => element("option", { value: name }, titled(name))));
   const target = element("input", { id: freshId(), placeholder: "what the model said", autocomplete: "off" });
   let asked = null;
   const ask = async () => {
@@ -30,7 +22,7 @@ export function why(model, input) {
     const body = { input, explainer: explainer.value, ...(target.value && { target: target.value }) };
     try {
       const answer = await send(`v1/models/${encodeURIComponent(model.name)}/explain`, body, mine.signal);
-      shown.replaceChildren(...explanation(answer));
+      shown.replaceChildren(...explanation(answer, explainers.find(({ name }) => name === answer.explainer)));
     } catch (problem) {
       if (mine.signal.aborted) return;
       shown.replaceChildren(refusal(problem, ask));
@@ -54,12 +46,14 @@ export function why(model, input) {
   return box;
 }
 
-function explanation({ target, words, texts, faithfulness, coverage, attention, timing }) {
+function explanation({ target, words, texts, faithfulness, coverage, attention, timing }, { does }) {
   const number = target.probability === null ? signed(target.value) : percent(target.probability);
   const largest = Math.max(...words.map(({ score }) => Math.abs(score))) || 1;
   return [
     element("p", { role: "status" }, element("strong", { dir: "auto" }, target.name), `, ${number}`),
+    element("p", { class: "quiet" }, does),
     element("p", { class: `callout ${tone(faithfulness)}` }, faithfulness.verdict),
+    ...incomplete(faithfulness.completeness),
     ...partial(coverage),
     ...texts.map((text) => said(text, words, largest, texts.length > 1)),
     element("p", { class: "legend" }, key(0, "speaks for it"), key(4, "speaks against it")),
@@ -68,6 +62,9 @@ function explanation({ target, words, texts, faithfulness, coverage, attention, 
     element("p", { class: "quiet" }, `Explained in ${milliseconds(timing.total_ms)}.`),
   ];
 }
+
+/** "gradient_x_input" as people read it. */
+const titled = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 
 const looks = (attention, words) => [
   element("h3", {}, "Where it looks"),
@@ -78,9 +75,20 @@ const looks = (attention, words) => [
 
 const tone = ({ beaten }) => (beaten !== null && beaten <= 0.5 ? "warning" : "");
 
-function partial({ num_words: all, num_explained_words: explained, num_windows: windows }) {
-  if (explained === all) return [];
-  return [element("p", { class: "quiet" }, `Explained are ${explained} of ${all} words, in the part of ${windows} that the answer comes from.`)];
+/** That the scores do not add up, where an explainer's have to. */
+function incomplete(completeness) {
+  if (!completeness || completeness.holds) return [];
+  const { error, num_steps: steps } = completeness;
+  return [element("p", { class: "callout warning" }, `The scores miss ${percent(error)} of what they should add up to, after ${counted(steps, "gradient")}: read with care.`)];
+}
+
+/** What of the texts is not explained, and what was not read at all. */
+function partial({ num_words: all, num_explained_words: explained, num_windows: windows, num_explained_windows: read, num_cut_tokens: cut }) {
+  const where = read < windows ? `, in ${count(read)} of ${counted(windows, "part")}, which the answer comes from` : "";
+  return [
+    explained < all && element("p", { class: "quiet" }, `Explained are ${count(explained)} of ${counted(all, "word")}${where}.`),
+    cut > 0 && element("p", { class: "callout warning" }, `Too long for the model: ${counted(cut, "token")} ${cut === 1 ? "was" : "were"} not read, and ${cut === 1 ? "is" : "are"} not explained.`),
+  ].filter(Boolean);
 }
 
 function said({ name, text }, words, largest, isNamed) {
