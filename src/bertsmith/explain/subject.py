@@ -35,7 +35,8 @@ MAX_EXPLAINED_TOKENS = 4096
 class Subject:
     """A request, the number that is explained, and the words of the windows that it is computed from.
 
-    num_request_words: also of those that no window holds. check: is called between batches, and raises where nobody waits any more.
+    num_request_words: also of those that no window holds. check: is called between batches, and raises where nobody
+    waits any more.
     """
 
     predictor: Predictor
@@ -88,8 +89,8 @@ class Subject:
         explained = words.of_windows(target.numbers)
         if not explained.words:
             raise DataError(
-                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a text, "
-                "or name something else as the target"
+                f"nothing to explain: no word of the request is where {target.name!r:.80} is read from; give it a "
+                "text, or name something else as the target"
             )
         return cls(predictor, answered, target, explained, len(words.words), check)
 
