@@ -61,7 +61,7 @@ def main() -> None:
         (hits,) = searcher.search(["ba fa na la"], limit=50)
         index = Index.open(copy)
         assert {hit.document for hit in hits} == {
-            hit.document for hit in searcher.search([" "], limit=50, mode="dense")[0]
+            hit.document for hit in searcher.search(["ba"], limit=50, mode="dense")[0]
         }
         state = sorted({(hit.document, hit.text) for hit in hits})
         print(number, *(f"{name}:{text.split()[0]}" for name, text in state), flush=True)

@@ -94,7 +94,7 @@ def integrated_gradients(subject: Subject, max_steps: int = 256) -> Attribution:
         stretches = kept + _walked(subject, halves, num_nodes)
         num_steps += num_nodes * len(halves)
     by_token = np.sum([stretch.by_token for stretch in stretches], axis=0)
-    error = abs(float(by_token.sum()) - difference) / (allowed / CLOSE_ENOUGH)
+    error = abs(float(by_token.sum()) - difference) / float(allowed / CLOSE_ENOUGH)
     completeness = Completeness(float(by_token.sum()), difference, error, num_steps)
     return Attribution(subject.by_word(by_token), completeness)
 
