@@ -10,12 +10,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bertsmith.errors import FileFormatError
+from bertsmith.errors import FileFormatError, SettingsError
 from bertsmith.files import atomic_folder, read_json, sha256, write_json
 from bertsmith.model.checkpoints import (
     CONFIG,
@@ -28,6 +28,7 @@ from bertsmith.model.checkpoints import (
 )
 from bertsmith.model.networks import Network
 from bertsmith.model.safe_weights import WEIGHTS
+from bertsmith.settings import dotted, override
 from bertsmith.tasks import TASKS, Task, task_class
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -45,6 +46,21 @@ class Artifact:
     network: Network
     tokenizer: Tokenizer
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked_with(self, task: Mapping[str, Any]) -> Artifact:
+        """The same model, with these settings of its task, tables in tables, laid over those that it was saved with.
+
+        Raises `SettingsError` for settings that there are not, and for lengths that it has no positions for.
+        """
+        if not task:
+            return self
+        changed = type(self.task).from_dict(override(self.task.to_dict(), dict(dotted(task))), "task")
+        limit = self.network.encoder.positions.num_positions
+        if limit is not None and (fitting := changed.within(limit)) != changed:
+            had, has = changed.to_dict(), fitting.to_dict()
+            lengths = ", ".join(f"{name} {value}" for name, value in had.items() if value != has[name])
+            raise SettingsError(f"task: {lengths}: the model has {limit} positions")
+        return replace(self, task=changed)
 
 
 def save_artifact(folder: Path, artifact: Artifact) -> None:

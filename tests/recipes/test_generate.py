@@ -13,8 +13,10 @@ from toys import toy_config, toy_tokenizer
 from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.cli.main import main
 from bertsmith.errors import DataError, SettingsError
+from bertsmith.inference.predictor import load
 from bertsmith.model.mask_predict import mask_predict
 from bertsmith.model.packed import Packed
+from bertsmith.recipes.explain import ExplainSettings, explain_prediction
 from bertsmith.recipes.generate import GenerateSettings, generate
 from bertsmith.tasks.pretraining import Pretraining
 from bertsmith.tasks.seq2seq import Seq2Seq
@@ -65,6 +67,31 @@ def test_what_was_saved_holds_where_nothing_is_said(writer: Path) -> None:
     assert len(by_default.predictions[0].tokens) == 2
     more = generate(GenerateSettings.of({"folder": writer, "text": ("ba be",), "generation": {"max_new_tokens": 3}}))
     assert 2 <= len(more.predictions[0].tokens) <= 3
+
+
+def test_every_verb_takes_the_task_s_settings(writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `--set` says of the task holds in evaluation and explanation, in predictions and in Python."""
+    said = {"generation": {"min_new_tokens": 3, "max_new_tokens": 3}}
+    flags = [part for name in ("min", "max") for part in ("--set", f"task.generation.{name}_new_tokens=3")]
+    (written,) = load(writer, task=said).predict(["ba be"])
+    assert len(written.tokens) == 3 < len(load(writer).predict(["ba be"])[0].tokens)
+    assert main(["predict", str(writer), "ba be", *flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["predictions"][0]["text"] == written.text
+    why = ExplainSettings.of({"folder": writer, "text": ("ba be",), "task": said, "how": {"num_random": 2}})
+    assert explain_prediction(why).explanation.prediction.tokens == written.tokens
+    (tmp_path / "known.jsonl").write_text(json.dumps({"text": "ba be", "target": written.text}) + "\n")
+    for more, exact in (([], 0.0), (flags, 1.0)):
+        assert main(["evaluate", str(writer), str(tmp_path / "known.jsonl"), *more, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["metrics"]["exact_match"] == exact
+
+
+def test_lengths_beyond_the_network_s_positions_are_refused(writer: Path) -> None:
+    artifact = load_artifact(writer)
+    with pytest.raises(SettingsError, match="task: max_target_length 65: the model has 64 positions"):
+        artifact.asked_with({"max_target_length": 65})
+    with pytest.raises(SettingsError, match="'max_targetlength'; did you mean 'max_target_length'"):
+        artifact.asked_with({"max_targetlength": 64})
+    assert artifact.asked_with({"max_target_length": 64}).task.settings.max_target_length == 64
 
 
 def test_a_model_that_does_not_write_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,6 @@ from bertsmith.runtime.progress import Progress
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
 from bertsmith.scale.shards import Account, Shard, Work, locked, refuse_empty, shards_folder, work_off
-from bertsmith.settings import dotted, override
 from bertsmith.tasks.reading import Placed, known_columns, read_requests, request_columns
 from bertsmith.tasks.task import FoundColumns, Task
 
@@ -94,7 +93,7 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     With workers, the file that is written is the same; each shard is answered once, and a run that was cut off goes on.
     """
     output_format = _checked_format(settings)
-    artifact = _loaded_artifact(settings.folder, settings.task)
+    artifact = load_artifact(settings.folder).asked_with(settings.task)
     counts = _Counts()
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
@@ -273,15 +272,7 @@ class _Model:
 
 @lru_cache(maxsize=1)
 def _loaded(model: _Model) -> Predictor:
-    return model.predictor(_loaded_artifact(model.folder, json.loads(model.task)))
-
-
-def _loaded_artifact(folder: Path, task: Mapping[str, Any]) -> Artifact:
-    artifact = load_artifact(folder)
-    if not task:
-        return artifact
-    laid_over = override(artifact.task.to_dict(), dict(dotted(task)))
-    return replace(artifact, task=type(artifact.task).from_dict(laid_over, "task"))
+    return model.predictor(load_artifact(model.folder).asked_with(json.loads(model.task)))
 
 
 @dataclass(frozen=True)
