@@ -13,6 +13,7 @@ from bertsmith.artifact import Artifact, load_artifact, read_record
 from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import atomic_file
 from bertsmith.inference.predictor import Predictor
+from bertsmith.metrics.generation import geometric_mean
 from bertsmith.model.generation import GenerationSettings
 from bertsmith.model.mask_predict import mask_predict
 from bertsmith.model.networks import PretrainingNetwork
@@ -120,8 +121,8 @@ def _filled(artifact: Artifact, predictor: Predictor, text: str, settings: Gener
     )
     new = [tokenizer.vocab[after] for before, after in zip(ids, found.input_ids, strict=True) if before != after]
     whole = [tokenizer.vocab[number] for number in found.input_ids if number not in tokenizer.special_ids]
-    logarithms = torch.tensor(found.probabilities).clamp(min=1e-30).log()
-    return FilledText(join_pieces(whole, {}), float(logarithms.mean().exp()), tuple(new), tuple(found.probabilities))
+    score = geometric_mean(found.probabilities)
+    return FilledText(join_pieces(whole, {}), score, tuple(new), tuple(found.probabilities))
 
 
 def _with_blanks(tokenizer: Tokenizer, text: str, number: int | None, where: str) -> list[int]:

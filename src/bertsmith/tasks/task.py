@@ -228,10 +228,13 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         self.fitted(examples)
 
     def within(self, num_positions: int) -> Self:
-        """This task with its lengths cut to what a model has positions for."""
+        """This task with its lengths cut to what a model has positions for.
+
+        Raises `SettingsError` where its other settings need more.
+        """
         lengths = ("max_length", "max_target_length")
         cut = {name: num_positions for name in lengths if getattr(self.settings, name, 0) > num_positions}
-        return type(self)(self.settings.model_copy(update=cut))
+        return type(self)(self.Settings.of(self.settings.said() | cut, "task"))
 
     # Changing
 

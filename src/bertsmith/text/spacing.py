@@ -99,6 +99,19 @@ def join_pieces(pieces: Sequence[str], spacing: Mapping[str, Side]) -> str:
     return join_words(words, spacing)
 
 
+def join_texts(texts: Sequence[str]) -> str:
+    """Texts one after another, with a blank between two unless both are of ideographs there; empty ones add none.
+
+    >>> join_texts(["Yes.", "", "No."]), join_texts(["\u6211\u5728\u3002", "\u4f60\u597d"])
+    ('Yes. No.', '\u6211\u5728\u3002\u4f60\u597d')
+    """
+    joined = ""
+    for text in filter(None, texts):
+        touches = not joined or (_is_ideographic(joined[-1]) and _is_ideographic(text[0]))
+        joined += text if touches else f" {text}"
+    return joined
+
+
 def is_mark(word: str) -> bool:
     """Whether this is one mark of punctuation, as BERT separates them: also ASCII's symbols."""
     return len(word) == 1 and not word.isalnum() and (word.isascii() or unicodedata.category(word)[0] == "P")
