@@ -10,6 +10,7 @@ from toys import toy_config
 
 from bertsmith.errors import SettingsError
 from bertsmith.kernels.attention import attention_probabilities, draw_layout
+from bertsmith.model.decoder import DecoderCache
 from bertsmith.model.generation import Frame, Generated, GenerationSettings, generate
 from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
@@ -94,6 +95,17 @@ def test_targets_are_those_of_transformers(settings: dict[str, Any]) -> None:
         assert [target.input_ids for target in written(network, **settings)] == expected
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("settings", [{"no_repeat_ngram_size": 1}, {"num_beams": 3, "no_repeat_ngram_size": 2}])
+def test_the_first_token_counts_among_those_not_repeated(settings: dict[str, Any]) -> None:
+    network = lively()
+    with torch.no_grad():
+        network.vocabulary_head.bias[2] += 5.0  # so that it would be written again
+    assert any(2 in target.input_ids for target in written(network))
+    expected = by_transformers(in_transformers(network), **settings)
+    assert [target.input_ids for target in written(network, **settings)] == expected
+
+
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "top_k": 5}])
 def test_a_source_gets_the_same_target_alone_and_among_others(settings: dict[str, Any]) -> None:
     network = lively()
@@ -159,6 +171,29 @@ def test_no_tokens_in_a_row_are_written_twice() -> None:
         assert len(pairs) == len(set(pairs))
 
 
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_what_is_kept_of_what_is_written_is_bounded(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sizes = lively(), []
+    with torch.no_grad():
+        network.vocabulary_head.bias[3] = -20.0  # so that none ends
+    extend = DecoderCache.extend
+
+    def watched(cache: DecoderCache, *arguments: Any) -> Any:
+        found = extend(cache, *arguments)
+        sizes.append(sum(store.nbytes for store in cache.stores))
+        return found
+
+    monkeypatch.setattr(DecoderCache, "extend", watched)
+    together = written(network, 20, **settings)
+    step_bytes = 2 * 2 * 32 * 4  # keys and values of two layers, 32 wide, in single precision
+    assert max(sizes) == 32 * step_bytes * len(SOURCES) * settings.get("num_beams", 1)
+    sizes.clear()
+    monkeypatch.setattr("bertsmith.model.generation.MAX_STORE_BYTES", 32 * step_bytes * 2)
+    few = written(network, 20, **settings)
+    assert max(sizes) == 32 * step_bytes * 2
+    assert [target.input_ids for target in few] == [target.input_ids for target in together]
+
+
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True}])
 def test_lengths_are_kept(settings: dict[str, Any]) -> None:
     network = lively()
@@ -181,7 +216,7 @@ def test_a_prefix_comes_first_and_is_given(settings: dict[str, Any]) -> None:
 
 
 def test_what_is_drawn_has_its_probability() -> None:
-    """The first token of 4,000 sources that differ in nothing the network sees, but in their draws."""
+    """The first token to one source, by 1,000 seeds."""
     network = lively()
     probabilities = network(Packed.of([SOURCES[0]]), Packed.of([[2]])).softmax(-1)[0]
     counts = torch.zeros_like(probabilities)
@@ -201,6 +236,7 @@ def test_only_the_likeliest_are_drawn_from() -> None:
         ({"top_k": 2}, ordered.indices[:2]),
         ({"top_p": 0.5}, ordered.indices[:number]),
         ({"temperature": 1e-4}, ordered.indices[:1]),
+        ({"temperature": 1e-60}, ordered.indices[:1]),
     ):
         drawn = set()
         for seed in range(60):
@@ -247,7 +283,10 @@ def _coverage(network: Seq2SeqNetwork, source: list[int], target: Generated) -> 
     [
         ({"do_sample": True, "num_beams": 2}, "do_sample draws one target"),
         ({"temperature": 0.5}, "temperature: without a meaning where no token is drawn; add do_sample"),
-        ({"coverage_penalty": 0.2}, "set num_beams above 1"),
+        ({"coverage_penalty": 0.2}, "coverage_penalty: of a meaning between beams alone; set num_beams above 1"),
+        ({"length_penalty": 0.5}, "length_penalty: of a meaning between beams alone"),
+        ({"num_beams": 2, "length_penalty": 1000}, "length_penalty: .* less than or equal to 10"),
+        ({"num_beams": 2, "length_penalty": -1000}, "length_penalty: .* greater than or equal to -10"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens 9 exceeds"),
         ({"num_beams": 0}, "num_beams"),
     ],

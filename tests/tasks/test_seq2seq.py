@@ -18,6 +18,7 @@ from bertsmith.errors import BertsmithError, DataError, SettingsError
 from bertsmith.inference.predictor import Predictor
 from bertsmith.metrics.generation import rouge_rows
 from bertsmith.model.networks import Seq2SeqNetwork
+from bertsmith.model.presets import preset
 from bertsmith.recipes.start import start_from
 from bertsmith.tasks.seq2seq import Seq2Seq, SourceRequest
 from bertsmith.tasks.task import Example
@@ -205,6 +206,13 @@ def test_shared_layers_are_saved_once_and_come_back(tmp_path: Path) -> None:
     assert before == after
     with pytest.raises(SettingsError, match="1 layers that write cannot share"):
         task_of(share_layers=True, num_decoder_layers=1).build(toy_config())
+
+
+def test_sharing_spares_a_third_of_a_bert_base() -> None:
+    """What docs/seq2seq.md says: 62% of the parameters are left."""
+    with torch.device("meta"):
+        numbers = [sum(p.numel() for p in task_of(share_layers=s).build(preset("base")).parameters()) for s in (0, 1)]
+    assert round(100 * numbers[1] / numbers[0]) == 62
 
 
 def test_bleu_is_that_of_sacrebleu_for_any_selection() -> None:
