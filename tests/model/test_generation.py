@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from seq2seq_twin import in_transformers
 from toys import toy_config
 
 from bertsmith.errors import SettingsError
 from bertsmith.kernels.attention import attention_probabilities, draw_layout
 from bertsmith.model.decoder import DecoderCache
 from bertsmith.model.generation import Frame, Generated, GenerationSettings, generate
-from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 
@@ -28,31 +28,6 @@ def lively(**changes: Any) -> Seq2SeqNetwork:
 
 def written(network: Seq2SeqNetwork, number: int = 8, frame: Frame = FRAME, **settings: Any) -> list[Generated]:
     return generate(network, Packed.of(SOURCES), GenerationSettings.of(settings), frame, number)
-
-
-def in_transformers(network: Seq2SeqNetwork) -> Any:
-    """The same weights as an `EncoderDecoderModel` of two BERTs."""
-    module = pytest.importorskip("transformers")
-    config = network.config
-    shape = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_position_embeddings,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    encoder = module.BertModel(module.BertConfig(**shape), add_pooling_layer=False)
-    decoder = module.BertLMHeadModel(module.BertConfig(**shape, is_decoder=True, add_cross_attention=True))
-    model = module.EncoderDecoderModel(encoder=encoder, decoder=decoder).eval()
-    own = dict(network.named_parameters())
-    names = encoder_decoder_names(own, config.num_hidden_layers)
-    report = model.load_state_dict({name: own[ours] for name, ours in names.items()}, strict=False)
-    assert not report.unexpected_keys
-    assert all("position_ids" in name or "token_type_ids" in name for name in report.missing_keys), report
-    return model
 
 
 def by_transformers(model: Any, number: int = 8, **settings: Any) -> list[list[int]]:
@@ -86,6 +61,7 @@ def by_transformers(model: Any, number: int = 8, **settings: Any) -> list[list[i
     ],
 )
 def test_targets_are_those_of_transformers(settings: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
     for seed in range(3):
         torch.manual_seed(seed)
         network = Seq2SeqNetwork(toy_config(initializer_range=0.2)).eval()
@@ -98,6 +74,7 @@ def test_targets_are_those_of_transformers(settings: dict[str, Any]) -> None:
 @pytest.mark.peers
 @pytest.mark.parametrize("settings", [{"no_repeat_ngram_size": 1}, {"num_beams": 3, "no_repeat_ngram_size": 2}])
 def test_the_first_token_counts_among_those_not_repeated(settings: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
     network = lively()
     with torch.no_grad():
         network.vocabulary_head.bias[2] += 5.0  # so that it would be written again
