@@ -30,6 +30,7 @@ from bertsmith.model.networks import Network
 from bertsmith.model.safe_weights import WEIGHTS
 from bertsmith.settings import dotted, override
 from bertsmith.tasks import TASKS, Task, task_class
+from bertsmith.tasks.task import LENGTHS
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
@@ -56,10 +57,10 @@ class Artifact:
             return self
         changed = type(self.task).from_dict(override(self.task.to_dict(), dict(dotted(task))), "task")
         limit = self.network.encoder.positions.num_positions
-        if limit is not None and (fitting := changed.within(limit)) != changed:
-            had, has = changed.to_dict(), fitting.to_dict()
-            lengths = ", ".join(f"{name} {value}" for name, value in had.items() if value != has[name])
-            raise SettingsError(f"task: {lengths}: the model has {limit} positions")
+        lengths = {name: getattr(changed.settings, name, 0) for name in LENGTHS}
+        if limit is not None and max(lengths.values()) > limit:
+            said = ", ".join(f"{name} {length}" for name, length in lengths.items() if length > limit)
+            raise SettingsError(f"task: {said}: the model has {limit} positions")
         return replace(self, task=changed)
 
 

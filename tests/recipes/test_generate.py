@@ -89,7 +89,7 @@ def test_every_verb_takes_the_task_s_settings(writer: Path, tmp_path: Path, caps
 def test_lengths_beyond_the_network_s_positions_are_refused(writer: Path) -> None:
     artifact = load_artifact(writer)
     with pytest.raises(SettingsError, match="task: max_target_length 65: the model has 64 positions"):
-        artifact.asked_with({"max_target_length": 65})
+        artifact.asked_with({"max_target_length": 65, "generation": {"min_new_tokens": 64}})
     with pytest.raises(SettingsError, match="'max_targetlength'; did you mean 'max_target_length'"):
         artifact.asked_with({"max_targetlength": 64})
     assert artifact.asked_with({"max_target_length": 64}).task.settings.max_target_length == 64
