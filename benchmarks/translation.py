@@ -17,6 +17,7 @@ import gzip
 import json
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -34,7 +35,6 @@ from bertsmith.artifact import load_artifact
 from bertsmith.data.batch import micro_batches
 from bertsmith.inference.predictor import Predictor, load
 from bertsmith.metrics.generation import bleu_of, bleu_rows
-from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.tasks.seq2seq import Seq2Seq
 from bertsmith.text.spacing import join_pieces
@@ -265,32 +265,11 @@ def interval(written: Sequence[str], known: Sequence[str]) -> dict[str, float]:
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 
-def in_transformers(network: Seq2SeqNetwork) -> Any:
-    """The same weights as an `EncoderDecoderModel` of two BERTs."""
-    from transformers import BertConfig, BertLMHeadModel, BertModel, EncoderDecoderModel
-
-    config = network.config
-    shape = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_position_embeddings,
-    }
-    encoder = BertModel(BertConfig(**shape), add_pooling_layer=False)
-    decoder = BertLMHeadModel(BertConfig(**shape, is_decoder=True, add_cross_attention=True))
-    model = EncoderDecoderModel(encoder=encoder, decoder=decoder).eval()
-    own = dict(network.named_parameters())
-    names = encoder_decoder_names(own, config.num_hidden_layers)
-    report = model.load_state_dict({name: own[ours] for name, ours in names.items()}, strict=False)
-    assert not report.unexpected_keys
-    assert all("position_ids" in name or "token_type_ids" in name for name in report.missing_keys), report
-    return model
-
-
 def measure_speed(arguments: argparse.Namespace) -> None:
     """Tokens written a second, of each system the best of its batch sizes and number formats; turns are taken."""
+    sys.path.append(str(ROOT / "tests" / "support"))
+    from seq2seq_twin import in_transformers
+
     artifact = load_artifact(arguments.work_dir / "run")
     tokenizer, network = artifact.tokenizer, artifact.network
     assert isinstance(network, Seq2SeqNetwork)

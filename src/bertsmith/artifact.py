@@ -10,12 +10,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bertsmith.errors import FileFormatError
+from bertsmith.errors import FileFormatError, SettingsError
 from bertsmith.files import atomic_folder, read_json, sha256, write_json
 from bertsmith.model.checkpoints import (
     CONFIG,
@@ -28,7 +28,9 @@ from bertsmith.model.checkpoints import (
 )
 from bertsmith.model.networks import Network
 from bertsmith.model.safe_weights import WEIGHTS
+from bertsmith.settings import dotted, override
 from bertsmith.tasks import TASKS, Task, task_class
+from bertsmith.tasks.task import LENGTHS
 from bertsmith.text.tokenizer import Tokenizer
 
 RECORD = "bertsmith.json"
@@ -45,6 +47,21 @@ class Artifact:
     network: Network
     tokenizer: Tokenizer
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked_with(self, task: Mapping[str, Any]) -> Artifact:
+        """The same model, with these settings of its task, tables in tables, laid over those that it was saved with.
+
+        Raises `SettingsError` for settings that there are not, and for lengths that it has no positions for.
+        """
+        if not task:
+            return self
+        changed = type(self.task).from_dict(override(self.task.to_dict(), dict(dotted(task))), "task")
+        limit = self.network.encoder.positions.num_positions
+        lengths = {name: getattr(changed.settings, name, 0) for name in LENGTHS}
+        if limit is not None and max(lengths.values()) > limit:
+            said = ", ".join(f"{name} {length}" for name, length in lengths.items() if length > limit)
+            raise SettingsError(f"task: {said}: the model has {limit} positions")
+        return replace(self, task=changed)
 
 
 def save_artifact(folder: Path, artifact: Artifact) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from seq2seq_twin import in_transformers
 from toys import toy_config
 
 from bertsmith.errors import SettingsError
 from bertsmith.kernels.attention import attention_probabilities, draw_layout
+from bertsmith.model.decoder import DecoderCache
 from bertsmith.model.generation import Frame, Generated, GenerationSettings, generate
-from bertsmith.model.name_tables import encoder_decoder_names
 from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 
@@ -27,31 +28,6 @@ def lively(**changes: Any) -> Seq2SeqNetwork:
 
 def written(network: Seq2SeqNetwork, number: int = 8, frame: Frame = FRAME, **settings: Any) -> list[Generated]:
     return generate(network, Packed.of(SOURCES), GenerationSettings.of(settings), frame, number)
-
-
-def in_transformers(network: Seq2SeqNetwork) -> Any:
-    """The same weights as an `EncoderDecoderModel` of two BERTs."""
-    module = pytest.importorskip("transformers")
-    config = network.config
-    shape = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "max_position_embeddings": config.max_position_embeddings,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    encoder = module.BertModel(module.BertConfig(**shape), add_pooling_layer=False)
-    decoder = module.BertLMHeadModel(module.BertConfig(**shape, is_decoder=True, add_cross_attention=True))
-    model = module.EncoderDecoderModel(encoder=encoder, decoder=decoder).eval()
-    own = dict(network.named_parameters())
-    names = encoder_decoder_names(own, config.num_hidden_layers)
-    report = model.load_state_dict({name: own[ours] for name, ours in names.items()}, strict=False)
-    assert not report.unexpected_keys
-    assert all("position_ids" in name or "token_type_ids" in name for name in report.missing_keys), report
-    return model
 
 
 def by_transformers(model: Any, number: int = 8, **settings: Any) -> list[list[int]]:
@@ -85,6 +61,7 @@ def by_transformers(model: Any, number: int = 8, **settings: Any) -> list[list[i
     ],
 )
 def test_targets_are_those_of_transformers(settings: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
     for seed in range(3):
         torch.manual_seed(seed)
         network = Seq2SeqNetwork(toy_config(initializer_range=0.2)).eval()
@@ -92,6 +69,18 @@ def test_targets_are_those_of_transformers(settings: dict[str, Any]) -> None:
             network.vocabulary_head.bias[3] += 2.0  # so that some end early
         expected = by_transformers(in_transformers(network), **settings)
         assert [target.input_ids for target in written(network, **settings)] == expected
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("settings", [{"no_repeat_ngram_size": 1}, {"num_beams": 3, "no_repeat_ngram_size": 2}])
+def test_the_first_token_counts_among_those_not_repeated(settings: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
+    network = lively()
+    with torch.no_grad():
+        network.vocabulary_head.bias[2] += 5.0  # so that it would be written again
+    assert any(2 in target.input_ids for target in written(network))
+    expected = by_transformers(in_transformers(network), **settings)
+    assert [target.input_ids for target in written(network, **settings)] == expected
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "top_k": 5}])
@@ -159,6 +148,29 @@ def test_no_tokens_in_a_row_are_written_twice() -> None:
         assert len(pairs) == len(set(pairs))
 
 
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_what_is_kept_of_what_is_written_is_bounded(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sizes = lively(), []
+    with torch.no_grad():
+        network.vocabulary_head.bias[3] = -20.0  # so that none ends
+    extend = DecoderCache.extend
+
+    def watched(cache: DecoderCache, *arguments: Any) -> Any:
+        found = extend(cache, *arguments)
+        sizes.append(sum(store.nbytes for store in cache.stores))
+        return found
+
+    monkeypatch.setattr(DecoderCache, "extend", watched)
+    together = written(network, 20, **settings)
+    step_bytes = 2 * 2 * 32 * 4  # keys and values of two layers, 32 wide, in single precision
+    assert max(sizes) == 32 * step_bytes * len(SOURCES) * settings.get("num_beams", 1)
+    sizes.clear()
+    monkeypatch.setattr("bertsmith.model.generation.MAX_STORE_BYTES", 32 * step_bytes * 2)
+    few = written(network, 20, **settings)
+    assert max(sizes) == 32 * step_bytes * 2
+    assert [target.input_ids for target in few] == [target.input_ids for target in together]
+
+
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True}])
 def test_lengths_are_kept(settings: dict[str, Any]) -> None:
     network = lively()
@@ -181,7 +193,7 @@ def test_a_prefix_comes_first_and_is_given(settings: dict[str, Any]) -> None:
 
 
 def test_what_is_drawn_has_its_probability() -> None:
-    """The first token of 4,000 sources that differ in nothing the network sees, but in their draws."""
+    """The first token to one source, by 1,000 seeds."""
     network = lively()
     probabilities = network(Packed.of([SOURCES[0]]), Packed.of([[2]])).softmax(-1)[0]
     counts = torch.zeros_like(probabilities)
@@ -201,6 +213,7 @@ def test_only_the_likeliest_are_drawn_from() -> None:
         ({"top_k": 2}, ordered.indices[:2]),
         ({"top_p": 0.5}, ordered.indices[:number]),
         ({"temperature": 1e-4}, ordered.indices[:1]),
+        ({"temperature": 1e-60}, ordered.indices[:1]),
     ):
         drawn = set()
         for seed in range(60):
@@ -247,7 +260,10 @@ def _coverage(network: Seq2SeqNetwork, source: list[int], target: Generated) -> 
     [
         ({"do_sample": True, "num_beams": 2}, "do_sample draws one target"),
         ({"temperature": 0.5}, "temperature: without a meaning where no token is drawn; add do_sample"),
-        ({"coverage_penalty": 0.2}, "set num_beams above 1"),
+        ({"coverage_penalty": 0.2}, "coverage_penalty: of a meaning between beams alone; set num_beams above 1"),
+        ({"length_penalty": 0.5}, "length_penalty: of a meaning between beams alone"),
+        ({"num_beams": 2, "length_penalty": 1000}, "length_penalty: .* less than or equal to 10"),
+        ({"num_beams": 2, "length_penalty": -1000}, "length_penalty: .* greater than or equal to -10"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens 9 exceeds"),
         ({"num_beams": 0}, "num_beams"),
     ],

@@ -16,7 +16,9 @@ from bertsmith.artifact import Artifact, load_artifact, save_artifact
 from bertsmith.data.batch import Window
 from bertsmith.errors import BertsmithError, DataError, SettingsError
 from bertsmith.inference.predictor import Predictor
+from bertsmith.metrics.generation import rouge_rows
 from bertsmith.model.networks import Seq2SeqNetwork
+from bertsmith.model.presets import preset
 from bertsmith.recipes.start import start_from
 from bertsmith.tasks.seq2seq import Seq2Seq, SourceRequest
 from bertsmith.tasks.task import Example
@@ -61,6 +63,11 @@ def test_languages_are_learned_and_others_refused() -> None:
         windows(task_of(), SourceRequest("be", language="de"))
     with pytest.raises(DataError, match="row 2: this model does not write in 'xx'"):
         task.check([Example(SourceRequest("be", language="xx"), "ba", "row 2")])
+    # Where a request is read its row is known, and can be skipped.
+    with pytest.raises(DataError, match="row 4: this model does not write in 'xx'; known: de, fr"):
+        task.request({"text": "be", "language": "xx"}, "row 4")
+    with pytest.raises(DataError, match="row 5: this model writes in several languages"):
+        task.request("be", "row 5")
     with pytest.raises(DataError, match="row 7: no language, where other rows name one"):
         named = Example(SourceRequest("be", language="de"), "ba", "row 6")
         task_of().fitted([named, Example(SourceRequest("be"), "ba", "row 7")])
@@ -75,11 +82,27 @@ def test_noise_leaves_the_language_and_what_is_written_already() -> None:
     assert changed.keywords != request.keywords
 
 
-@pytest.mark.parametrize("record", [{"text": ""}, {"text": " \n"}, {}, {"prefix": "ba"}])
+@pytest.mark.parametrize(
+    "record", [{"text": ""}, {"text": " \n"}, {}, {"prefix": "ba"}, {"text": "\u200b\u200b", "keywords": "\x01"}]
+)
 def test_an_empty_source_is_refused(record: dict[str, str]) -> None:
     with pytest.raises(DataError, match="row 3: an empty source"):
         task_of().request(record, "row 3")
     assert task_of().request({"keywords": "ba"}).text == ""
+
+
+def test_a_source_of_which_no_token_is_left_is_refused() -> None:
+    """The tokenizer drops what is no character, and of a text without case its accents."""
+    for text in ("\ufffd", "\u0301"):
+        with pytest.raises(DataError, match="text: an empty source"):
+            windows(task_of(languages=["de"]), SourceRequest(text, language="de"))
+        assert len(windows(task_of(), SourceRequest(text, keywords="ba"))) == 1
+
+
+def test_an_empty_target_is_refused() -> None:
+    for target in ("", " ", "\u200b"):
+        with pytest.raises(DataError, match="row 3: an empty target"):
+            task_of().example({"text": "ba", "target": target}, "row 3")
 
 
 def test_a_long_source_is_rewritten_in_windows_and_none_of_it_is_lost() -> None:
@@ -108,6 +131,35 @@ def test_a_prefix_begins_the_target_and_leaves_room() -> None:
     assert answer.score == pytest.approx(float(np.exp(np.log(answer.probabilities).mean())))
     with pytest.raises(DataError, match="the prefix has 15 tokens, at most 15 are written"):
         predictor(task_of()).predict([{"text": "ba", "prefix": "da " * 15}])
+
+
+def test_a_prefix_begins_the_first_window_alone() -> None:
+    request = SourceRequest("ba be bi bo bu " * 6, prefix="da de")
+    prefixes = [window.targets.get("prefix", []) for window in windows(task_of(), request)]
+    assert [len(prefix) for prefix in prefixes] == [2, 0, 0]
+    assert predictor(task_of()).predict([request])[0].text.count("da de") == 1
+
+
+@pytest.mark.parametrize(("prefix", "said"), [("da [SEP] de", "'[SEP]' in"), ("da Zug", "'Zug' in .* is .UNK. to")])
+def test_a_prefix_of_what_is_no_token_is_refused(prefix: str, said: str) -> None:
+    with pytest.raises(DataError, match=said.replace("[SEP]", r"\[SEP\]")):
+        windows(task_of(), SourceRequest("ba", prefix=prefix))
+
+
+@pytest.mark.parametrize("name", ["min_new_tokens", "max_new_tokens"])
+def test_no_more_is_asked_for_than_a_target_may_have(name: str) -> None:
+    assert task_of(generation={name: 15}).settings.max_target_length == 16
+    with pytest.raises(SettingsError, match=f"{name} 16 is not below max_target_length 16"):
+        task_of(generation={name: 16})
+    with pytest.raises(SettingsError, match=f"{name} 15 is not below max_target_length 10"):
+        task_of(generation={name: 15}).within(10)
+
+
+def test_windows_of_ideographs_are_joined_without_blanks() -> None:
+    task = task_of()
+    kind = task.Prediction
+    parts = [kind(text, 1.0, True, tokens=("x",), probabilities=(1.0,)) for text in ("我在。", "", "你好", "BERT")]
+    assert task.merge(SourceRequest("x"), parts, 0).text == "我在。你好 BERT"
 
 
 def test_generation_settings_are_the_task_s_and_kept() -> None:
@@ -166,6 +218,13 @@ def test_shared_layers_are_saved_once_and_come_back(tmp_path: Path) -> None:
         task_of(share_layers=True, num_decoder_layers=1).build(toy_config())
 
 
+def test_sharing_spares_a_third_of_a_bert_base() -> None:
+    """What docs/seq2seq.md says: 62% of the parameters are left."""
+    with torch.device("meta"):
+        numbers = [sum(p.numel() for p in task_of(share_layers=s).build(preset("base")).parameters()) for s in (0, 1)]
+    assert round(100 * numbers[1] / numbers[0]) == 62
+
+
 def test_bleu_is_that_of_sacrebleu_for_any_selection() -> None:
     sacrebleu = pytest.importorskip("sacrebleu")
     task = task_of(measure="bleu")
@@ -192,6 +251,13 @@ def test_rouge_is_that_of_rouge_score_and_knows_chinese() -> None:
     assert marks[0, 2:].tolist() == pytest.approx([theirs[n].fmeasure for n in ("rouge1", "rouge2", "rougeL")])
     # Two of four characters, one of three pairs: 我 在.
     assert marks[1, 2:].tolist() == pytest.approx([0.5, 1 / 3, 0.5])
+
+
+def test_rouge_parts_chinese_from_what_it_is_mixed_with() -> None:
+    pytest.importorskip("rouge_score.rouge_scorer")
+    marks = rouge_rows(["2012年BERT很好", "\U00020000字x"], ["2013年BERT很好", "\U00020000x"])
+    # Of 2012 年 BERT 很 好 all but the first; of 𠀀 字 x two, where two are known.
+    assert marks[:, 0].tolist() == pytest.approx([0.8, 0.8])
 
 
 def test_without_the_extra_training_says_so_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:

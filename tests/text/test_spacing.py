@@ -30,6 +30,18 @@ def test_a_mark_stands_as_most_of_its_occurrences_do() -> None:
     assert join_words(["a", "-", "b"], {"-": "none"}) == "a - b"
 
 
+def test_numbers_are_not_torn() -> None:
+    text = "Um 10:30 Uhr: 3,5 kg, 2.500 Euro, am 1.2.2003, zu 5 % 10 Leute."
+    plain = "Um 10:30 Uhr: 3,5 kg, 2.500 Euro, am 1.2.2003, je 4-5."
+    for learned in ({}, learn_spacing(["So: ja, nein. Nur - so."])):  # which show no number with such marks
+        assert join_words(words_of(plain), learned) == plain
+    assert join_words(words_of(text), learn_spacing([text])) == text
+    # As the text has it, where it has it: a list of numbers.
+    assert learn_spacing(["1, 2, 3", "a,b"]) == {",": "both", "0,0": "left"}
+    assert join_words(["4", ",", "5"], {"0,0": "left"}) == "4, 5"
+    assert join_words(["5", "%", "10"], {}) == "5% 10"
+
+
 def test_quotation_marks_open_and_close_in_turn() -> None:
     assert learn_spacing(['say "a" or "b" now'])['"'] == "turns"
     assert join_words(["x", '"', "a", "b", '"', "y"], {'"': "turns"}) == 'x "a b" y'

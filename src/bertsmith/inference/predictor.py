@@ -272,11 +272,12 @@ def load(
     device: str = "auto",
     precision: PredictionPrecision = "auto",
     batch_invariant: bool = False,
+    task: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """The predictor for a saved model.
 
     precision: fp32, bf16, int8, or auto for bf16 where the machine has it. batch_invariant: the same bits for a text
-    whatever it is batched with (`Predictor.of`).
+    whatever it is batched with (`Predictor.of`). task: settings of its task, laid over those that it was saved with.
     """
-    artifact = load_artifact(Path(folder))
+    artifact = load_artifact(Path(folder)).asked_with(task or {})
     return Predictor.of(artifact, device=device, precision=precision, batch_invariant=batch_invariant)

@@ -5,7 +5,9 @@ Rows of numbers a text, from which the figure of any selection of texts follows:
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
@@ -20,7 +22,8 @@ Rows = NDArray[np.float64]
 
 NGRAMS = 4
 ROUGES = ("rouge1", "rouge2", "rougeL")
-_WORDS = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
+_HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORDS = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+")
 
 
 def require_measures() -> None:
@@ -67,6 +70,12 @@ def rouge_rows(texts: Sequence[str], references: Sequence[str]) -> Rows:
     scores = (scorer.score(reference, text) for text, reference in zip(texts, references, strict=True))
     rows = [[score[name].fmeasure for name in ROUGES] for score in scores]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(ROUGES))
+
+
+def geometric_mean(probabilities: Sequence[float]) -> float:
+    """Of probabilities from 0 to 1, where 0 counts as the least number above it; 0 of none."""
+    logarithms = [math.log(max(value, sys.float_info.min)) for value in probabilities]
+    return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else 0.0
 
 
 class _Words:

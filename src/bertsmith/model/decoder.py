@@ -48,6 +48,14 @@ class DecoderCache:
     def num_steps(self) -> int:
         return 0 if self.places is None else self.places.shape[1]
 
+    @staticmethod
+    def num_places(num_steps: int) -> int:
+        """That a store has for each row by then, at most."""
+        places = _FIRST_STEPS
+        while places < num_steps:
+            places *= 2
+        return places
+
     def begin(self, num_rows: int, num_tokens: int, device: torch.device) -> None:
         """Before a forward pass over so many new tokens, the same number for each row, row by row."""
         fresh = torch.arange(self.num_stored, self.num_stored + num_tokens, device=device).view(num_rows, -1)

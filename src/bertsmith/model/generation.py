@@ -22,14 +22,19 @@ from bertsmith.settings import Settings
 NEVER = float("-inf")
 MAX_ROWS = 512
 """That are written at a time: of more the scores over a vocabulary do not stay in a processor's cache."""
+MAX_STORE_BYTES = 2**30
+"""That the keys and values of what is written at a time take: of a large model fewer rows."""
 
 
 class GenerationSettings(Settings):
-    """How targets are written; the names are those of transformers."""
+    """How targets are written; what transformers has too is named as there."""
 
     num_beams: int = Field(1, ge=1, le=64, description="targets that are pursued at once; 1: the likeliest next token")
     length_penalty: float = Field(
-        1.0, description="a beam's log-probability is divided by its length to this power; above 0 favours longer ones"
+        1.0,
+        ge=-10,
+        le=10,
+        description="a beam's log-probability is divided by its length to this power; above 0 favours longer ones",
     )
     coverage_penalty: float = Field(
         0.0, ge=0, description="weight of the penalty for source tokens that were not looked at (Wu et al. 2016)"
@@ -52,8 +57,9 @@ class GenerationSettings(Settings):
         drawn = [name for name in ("temperature", "top_k", "top_p") if getattr(self, name) not in (None, 1.0)]
         if drawn and not self.do_sample:
             raise ValueError(f"{', '.join(drawn)}: without a meaning where no token is drawn; add do_sample")
-        if self.coverage_penalty and self.num_beams == 1:
-            raise ValueError("coverage_penalty chooses between beams: set num_beams above 1")
+        chosen = [n for n, unset in (("length_penalty", 1.0), ("coverage_penalty", 0.0)) if getattr(self, n) != unset]
+        if chosen and self.num_beams == 1:
+            raise ValueError(f"{', '.join(chosen)}: of a meaning between beams alone; set num_beams above 1")
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens {self.min_new_tokens} exceeds max_new_tokens {self.max_new_tokens}")
         return self
@@ -89,7 +95,7 @@ def generate(
 ) -> list[Generated]:
     """The target of each source, in order; as `settings` say, but for its `max_new_tokens`."""
     states, ids = source.split(network.encode(source)), source.split(source.input_ids)
-    number = max(1, MAX_ROWS // settings.num_beams)
+    number = max(1, _most_rows(network, states[0].element_size(), max_new_tokens) // settings.num_beams)
     results: list[Generated] = []
     for start in range(0, len(states), number):
         part = slice(start, start + number)
@@ -98,6 +104,12 @@ def generate(
         writer = _Writer(network, torch.cat(states[part]), lengths, settings, some, max_new_tokens)
         results += _beams(writer) if settings.num_beams > 1 else _singly(writer, ids[part])
     return results
+
+
+def _most_rows(network: Seq2SeqNetwork, element_bytes: int, num_steps: int) -> int:
+    """As many as `MAX_STORE_BYTES` hold the keys and values of, at most `MAX_ROWS`."""
+    step_bytes = 2 * len(network.decoder.layers) * network.config.hidden_size * element_bytes
+    return min(MAX_ROWS, MAX_STORE_BYTES // (DecoderCache.num_places(num_steps) * step_bytes))
 
 
 class _Writer:
@@ -193,10 +205,9 @@ class _Writer:
         ]
 
     def _forbid_repeats(self, scores: Tensor, size: int) -> None:
-        """No token that would end the same `size` tokens in a row a second time."""
-        if self.step < size:
-            return
-        for row, ids in enumerate(self.written.tolist()):
+        """No token that would end the same `size` tokens in a row a second time, with the first, as in transformers."""
+        for row, written in enumerate(self.written.tolist()):
+            ids = [self.frame.first_id, *written]
             before = ids[len(ids) - size + 1 :]
             seen = [ids[i + size - 1] for i in range(len(ids) - size + 1) if ids[i : i + size - 1] == before]
             scores[row, seen] = NEVER
@@ -220,7 +231,7 @@ def _singly(writer: _Writer, sources: Sequence[Tensor]) -> list[Generated]:
         best, tokens = found.best[:, 0], found.places[:, 0]
         if draws is not None:
             chances = torch.from_numpy(draws[writer.alive, writer.step]).to(scores.device)
-            tokens = _drawn(scores.float(), chances, settings)
+            tokens = drawn(scores.float(), chances, settings)
             best = scores.gather(-1, tokens[:, None]).squeeze(-1)
         writer.append(tokens, best.float() - found.log_sums)
         ends = (tokens == last_id).tolist()
@@ -243,12 +254,14 @@ def _draws(sources: Sequence[Tensor], seed: int, num_steps: int) -> np.ndarray[t
     return np.stack([np.random.default_rng(key).random(num_steps, dtype=np.float32) for key in keys])
 
 
-def _drawn(scores: Tensor, chances: Tensor, settings: GenerationSettings) -> Tensor:
+def drawn(scores: Tensor, chances: Tensor, settings: GenerationSettings) -> Tensor:
     """[R]: of the tokens in falling probability the one at which their sum passes the chance.
 
     The likeliest are kept first by number, then by probability (Holtzman et al. 2020).
     """
-    ordered, tokens = (scores / settings.temperature).sort(-1, descending=True)
+    # Less the largest, and by a number that single precision has, no score overflows.
+    temperature = max(settings.temperature, torch.finfo(torch.float32).tiny)
+    ordered, tokens = ((scores - scores.amax(-1, keepdim=True)) / temperature).sort(-1, descending=True)
     if settings.top_k is not None:
         ordered, tokens = ordered[:, : settings.top_k], tokens[:, : settings.top_k]
     sums = ordered.softmax(-1).cumsum(-1)
@@ -302,7 +315,7 @@ def _beams(writer: _Writer) -> list[Generated]:
         going_on = [True] * num_alive
         writer.keep(rows.flatten(), going_on)
         writer.append(tokens.flatten(), log_probabilities.flatten())
-        leading = (totals[:, 0] / length**writer.settings.length_penalty).tolist()
+        leading = [_per_length(writer.settings, total, length) for total in totals[:, 0].tolist()]
         for i, place in enumerate(writer.alive):
             done = finished[place].best
             going_on[i] = not writer.is_last_step and (len(done) < k or done[-1][0] < leading[i])
@@ -326,9 +339,14 @@ def _add_unfinished(writer: _Writer, finished: _Finished, i: int, totals: Sequen
 
 def _score(writer: _Writer, row: int, total: float, length: int) -> float:
     """What finished targets are compared by (Wu et al. 2016, section 7, with transformers' form of the length)."""
-    score: float = total / length**writer.settings.length_penalty
+    score = _per_length(writer.settings, total, length)
     if writer.looked:
         source, beam = divmod(row, writer.num_beams)
         covered = writer.looked[source][beam].clamp(max=1.0)
         score += writer.settings.coverage_penalty * float(covered.log().sum())
     return score
+
+
+def _per_length(settings: GenerationSettings, total: float, length: int) -> float:
+    value: float = total / length**settings.length_penalty
+    return value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bertsmith.model.generation import GenerationSettings, drawn
 from bertsmith.model.networks import PretrainingNetwork
 from bertsmith.model.packed import Packed
 
@@ -31,14 +32,14 @@ def mask_predict(
     mask_id: int,
     forbidden: Sequence[int],
     num_iterations: int,
-    temperature: float = 0.0,
+    sampling: GenerationSettings | None = None,
     generator: torch.Generator | None = None,
 ) -> Filled:
     """Fill every `mask_id` of one text.
 
     Every round fills all that is blank, then makes blank again the least probable share of what was filled, which falls
-    from round to round to none. temperature: 0 takes the likeliest tokens; above it tokens are drawn, sharper below 1.
-    forbidden: ids that are not written.
+    from round to round to none. sampling: how tokens are drawn, by numbers of the generator; None: the likeliest are
+    taken. forbidden: ids that are not written.
     """
     device = next(network.parameters()).device
     ids = torch.tensor(list(input_ids), device=device)
@@ -47,9 +48,8 @@ def mask_predict(
     blank = torch.ones(len(places), dtype=torch.bool, device=device)
     for round_ in range(num_iterations):
         scores = _scores(network, ids, places[blank], forbidden)
-        if temperature > 0:
-            drawn = (scores / temperature).softmax(-1).cpu()
-            tokens = torch.multinomial(drawn, 1, generator=generator).squeeze(1).to(device)
+        if sampling is not None:
+            tokens = drawn(scores, torch.rand(len(scores), generator=generator).to(device), sampling)
         else:
             tokens = scores.argmax(-1)
         ids[places[blank]] = tokens

@@ -58,6 +58,7 @@ class EvaluateSettings(SampleSettings):
         "auto", description="fp32, bf16 or int8; auto: bf16 where the machine has it"
     )
     batch_invariant: bool = Field(False, description="the same bits for a text whatever it is batched with")
+    task: dict[str, Any] = Field({}, description="settings of the model's task, laid over those that it was saved with")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def evaluate(settings: EvaluateSettings | Mapping[str, Any], progress: Progress 
     """Score the model in `folder` on the examples in `file`; warnings tell where it has trained on them, and more."""
     settings = settings if isinstance(settings, EvaluateSettings) else EvaluateSettings.of(settings)
     progress = progress or Progress()
-    artifact = load_artifact(settings.folder)
+    artifact = load_artifact(settings.folder).asked_with(settings.task)
     predictor = Predictor.of(
         artifact, device=settings.device, precision=settings.precision, batch_invariant=settings.batch_invariant
     )

@@ -28,6 +28,7 @@ class ExplainSettings(Settings):
     output_file: Path | None = Field(None, description="page to write, .html; None: to the terminal alone")
     with_attention: bool = Field(False, description="attention by layer and head in the JSON too")
     device: str = Field("auto", description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU")
+    task: dict[str, Any] = Field({}, description="settings of the model's task, laid over those that it was saved with")
     how: ExplainerSettings = ExplainerSettings()
 
 
@@ -55,7 +56,7 @@ def explain_prediction(
     output = settings.output_file
     if output is not None and (output.suffix != ".html" or output.is_dir()):
         raise SettingsError(f"{output}: the page is a file that ends in .html")
-    artifact = load_artifact(settings.folder)
+    artifact = load_artifact(settings.folder).asked_with(settings.task)
     predictor = Predictor.of(artifact, device=settings.device, precision="fp32")
     request = artifact.task.request(settings.request or settings.text[0], "the request")
     with (progress or Progress()).phase("explaining", unit="batches") as phase:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -19,18 +19,17 @@ from bertsmith.artifact import Artifact, load_artifact
 from bertsmith.data.batch import blocks
 from bertsmith.data.lines import ErrorPolicy, Reading, Span
 from bertsmith.data.spans import fingerprint, row_spans
-from bertsmith.errors import DataError, SettingsError, nearest
+from bertsmith.errors import DataError, SettingsError
 from bertsmith.files import atomic_file, bare_suffix, sha256
 from bertsmith.hub import FETCHED
 from bertsmith.inference.predictor import BLOCK_REQUESTS, Predictor
-from bertsmith.recipes.prediction_files import JSON_LINES, SEPARATORS, format_of, json_lines, table_lines
+from bertsmith.recipes.prediction_files import JSON_LINES, format_of, json_lines, lines_of
 from bertsmith.recipes.tables import TableSettings
 from bertsmith.runtime.device import PredictionPrecision
 from bertsmith.runtime.progress import Progress
 from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.runners import open_runner
 from bertsmith.scale.shards import Account, Shard, Work, locked, refuse_empty, shards_folder, work_off
-from bertsmith.settings import dotted, override
 from bertsmith.tasks.reading import Placed, known_columns, read_requests, request_columns
 from bertsmith.tasks.task import FoundColumns, Task
 
@@ -93,8 +92,8 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
 
     With workers, the file that is written is the same; each shard is answered once, and a run that was cut off goes on.
     """
-    output_format = _checked_format(settings)
-    artifact = _loaded_artifact(settings.folder, settings.task)
+    output_format = checked_format(settings)
+    artifact = load_artifact(settings.folder).asked_with(settings.task)
     counts = _Counts()
     rows: tuple[int, ...] = ()
     predictions: tuple[Any, ...] = ()
@@ -120,7 +119,7 @@ def predict(settings: PredictSettings, progress: Progress | None = None) -> Pred
     )
 
 
-def _checked_format(settings: PredictSettings) -> str:
+def checked_format(settings: PredictSettings) -> str:
     """What is written. Raises `SettingsError` for what cannot be asked, or not be written so or there."""
     if sum((bool(settings.file), bool(settings.text), bool(settings.request))) != 1:
         raise SettingsError("predict needs texts, a file of requests, or the fields of one request: one of the three")
@@ -148,15 +147,8 @@ def _written(
         document = task.writers[output_format]([a.request for a in found], [a.prediction for a in found])
         yield json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
         return
-    known = [JSON_LINES, *SEPARATORS, *task.writers]
-    if output_format not in known:
-        raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
-    records = (answer.record for answer in answers)
-    if output_format == JSON_LINES:
-        yield from json_lines(records)
-    else:
-        names = [*places, *(field.name for field in fields(task.Prediction))]
-        yield from table_lines(records, names, SEPARATORS[output_format])
+    names = [*places, *(field.name for field in fields(task.Prediction))]
+    yield from lines_of((answer.record for answer in answers), names, output_format, task.writers)
 
 
 def _places(settings: PredictSettings) -> tuple[str, ...]:
@@ -234,8 +226,11 @@ def _spoken(task: Task[Any, Any], settings: PredictSettings) -> Iterator[Placed]
 
 
 def _requests(artifact: Artifact, settings: PredictSettings, path: Path, reading: Reading) -> Iterator[Placed]:
-    trained = _trained(artifact)
-    return read_requests(artifact.task, path, _given(artifact, settings, path), reading, expected=trained)
+    number, columns = 0, _given(artifact, settings, path)
+    found = read_requests(artifact.task, path, columns, reading, expected=_trained(artifact))
+    for number, placed in enumerate(found, start=1):  # noqa: B007
+        yield placed
+    refuse_empty([(path, number)], "requests")
 
 
 def _trained(artifact: Artifact) -> Mapping[str, str]:
@@ -273,15 +268,7 @@ class _Model:
 
 @lru_cache(maxsize=1)
 def _loaded(model: _Model) -> Predictor:
-    return model.predictor(_loaded_artifact(model.folder, json.loads(model.task)))
-
-
-def _loaded_artifact(folder: Path, task: Mapping[str, Any]) -> Artifact:
-    artifact = load_artifact(folder)
-    if not task:
-        return artifact
-    laid_over = override(artifact.task.to_dict(), dict(dotted(task)))
-    return replace(artifact, task=type(artifact.task).from_dict(laid_over, "task"))
+    return model.predictor(load_artifact(model.folder).asked_with(json.loads(model.task)))
 
 
 @dataclass(frozen=True)

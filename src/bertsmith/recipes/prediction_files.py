@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.errors import SettingsError
+from bertsmith.errors import SettingsError, nearest
 
 JSON_LINES = "jsonl"
 SEPARATORS = {"csv": ",", "tsv": "\t"}
@@ -36,6 +36,21 @@ def format_of(path: Path) -> str:
             "table, or say which it is to be with --output-format"
         )
     return _FORMATS[suffix]
+
+
+def lines_of(
+    records: Iterable[Mapping[str, Any]], names: Sequence[str], output_format: str, others: Iterable[str] = ()
+) -> Iterator[str]:
+    """The lines of the file; names: the columns of a table. others: formats that there are besides, for the advice.
+
+    Raises `SettingsError` for a format that is neither JSON lines nor a table.
+    """
+    known = [JSON_LINES, *SEPARATORS, *others]
+    if output_format not in known[: 1 + len(SEPARATORS)]:
+        raise SettingsError(f"no output format {output_format!r} for this model; {nearest(output_format, known)}")
+    return (
+        json_lines(records) if output_format == JSON_LINES else table_lines(records, names, SEPARATORS[output_format])
+    )
 
 
 def json_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Window, concatenate, pack, rows_of
@@ -24,7 +23,7 @@ from bertsmith.model.networks import Seq2SeqNetwork
 from bertsmith.model.packed import Packed
 from bertsmith.tasks.target import Answered, Target, place_of
 from bertsmith.tasks.task import IN_TABLES, Decided, Example, FoundColumns, Marks, Task
-from bertsmith.text.spacing import Side, join_pieces, learn_spacing
+from bertsmith.text.spacing import Side, join_pieces, join_texts, learn_spacing
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.windows import WindowSettings, cut_windows, pieces_of
 
@@ -48,6 +47,17 @@ class Seq2SeqSettings(WindowSettings):
     generation: GenerationSettings = GenerationSettings()
     languages: tuple[str, ...] = Field((), description="languages of targets, learned from training data")
     spacing: dict[str, Side] = Field({}, description="where marks touch words, learned from training targets")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        """What is written, with its first token, is no longer than what training read."""
+        for name in ("min_new_tokens", "max_new_tokens"):
+            if (getattr(self.generation, name) or 0) >= self.max_target_length:
+                raise ValueError(
+                    f"generation: {name} {getattr(self.generation, name)} is not below max_target_length "
+                    f"{self.max_target_length}, of which the first token is one"
+                )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,8 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
     """Targets are framed as [CLS] ... [SEP]: the decoder starts from [CLS] and ends with [SEP].
 
     Language and keywords, where there are any, are a first segment of the source, the text is the second (Johnson et
-    al. 2017 put the language before the text). A source too long for one window is read and rewritten window by window.
+    al. 2017 put the language before the text). A source too long for one window is read and rewritten window by window;
+    a prefix begins the first, lengths hold for each.
     """
 
     name = "seq2seq"
@@ -109,9 +120,16 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         if isinstance(record, Mapping):  # a line of a file need not name what others do
             record = {name: value for name, value in record.items() if value is not None}
         request = super().request(record, where)
-        if not (request.text.strip() or request.keywords.strip()):
-            raise DataError(f"{where}: an empty source: there is nothing to rewrite; give a text, or keywords")
+        if not (_is_written(request.text) or _is_written(request.keywords)):
+            raise _no_source(where)
+        if self.settings.languages:  # which in training are not known yet
+            self._check_language(request, where)
         return request
+
+    def answer(self, value: Any, where: str) -> str:
+        if not _is_written(target := str(value)):
+            raise DataError(f"{where}: an empty target: there is nothing to learn to write")
+        return target
 
     def find_columns(self, rows: Sequence[Row], given: Mapping[str, str], *, labelled: bool = True) -> FoundColumns:
         """As by default, of the source one column at least: its text or its keywords."""
@@ -149,15 +167,18 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         self._check_language(request, where)
         context = "; ".join(part for part in (request.language, request.keywords) if part)
         texts = pieces_of(tokenizer, [text for text in (context, request.text) if text])
+        if not (request.text and len(texts[-1])) and not len(pieces_of(tokenizer, [request.keywords])[0]):
+            raise _no_source(where)
         settings, trains = self.settings, isinstance(item, Example)
         if trains and settings.truncation == "windows":  # a target belongs to its whole source
             settings = settings.model_copy(update={"truncation": "head"})
         cut = cut_windows(tokenizer, texts, settings, slide=len(texts) - 1, whole_words=True, where=where)
         # Generation needs the frame even where there is no target yet.
         targets: dict[str, Any] = {"first": tokenizer.cls_id, "last": tokenizer.sep_id}
-        if request.prefix:
-            targets["prefix"] = self._prefix(request.prefix, tokenizer, where)
         windows = rows_of(cut, targets)
+        if request.prefix:
+            prefix = self._prefix(request.prefix, tokenizer, where)
+            windows[0] = replace(windows[0], targets=targets | {"prefix": prefix})
         if isinstance(item, Example):
             target = tokenizer.encode(item.answer, max_length=self.settings.max_target_length)
             num_cut = windows[0].num_cut_tokens + target.num_cut_tokens
@@ -177,6 +198,10 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         if len(pieces) >= self._max_new_tokens:
             raise DataError(f"{where}: the prefix has {len(pieces)} tokens, at most {self._max_new_tokens} are written")
         ids: list[int] = pieces.ids.tolist()
+        for id, (start, end) in zip(ids, pieces.offsets.tolist(), strict=True):
+            if id in tokenizer.special_ids:
+                said = f"{prefix[start:end]!r} in the prefix is {tokenizer.vocab[id]} to the model"
+                raise DataError(f"{where}: {said}, which no target holds; leave it out")
         return ids
 
     def collate(self, windows: Sequence[Window]) -> Batch:
@@ -213,8 +238,7 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
 
     @property
     def _max_new_tokens(self) -> int:
-        limit = self.settings.max_target_length - 1
-        return min(limit, self.settings.generation.max_new_tokens or limit)
+        return self.settings.generation.max_new_tokens or self.settings.max_target_length - 1
 
     def outputs(self, network: nn.Module, batch: Batch) -> list[Any]:
         assert isinstance(network, Seq2SeqNetwork)
@@ -229,7 +253,9 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         shown = [id for id in outputs.input_ids if id not in tokenizer.special_ids]
         text = join_pieces([tokenizer.vocab[number] for number in shown], self.settings.spacing)
         probabilities = tuple(map(math.exp, outputs.log_probabilities))
-        return GeneratedText(text, _mean(probabilities), outputs.finished, window.num_cut_tokens, tokens, probabilities)
+        return GeneratedText(
+            text, measures.geometric_mean(probabilities), outputs.finished, window.num_cut_tokens, tokens, probabilities
+        )
 
     def merge(self, request: SourceRequest, parts: Sequence[GeneratedText], num_cut_tokens: int) -> GeneratedText:
         """Of several windows the texts one after another."""
@@ -237,8 +263,8 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
             return replace(parts[0], num_cut_tokens=num_cut_tokens)
         probabilities = tuple(value for part in parts for value in part.probabilities)
         return GeneratedText(
-            " ".join(part.text for part in parts if part.text),
-            _mean(probabilities),
+            join_texts([part.text for part in parts]),
+            measures.geometric_mean(probabilities),
             all(part.finished for part in parts),
             num_cut_tokens,
             tuple(token for part in parts for token in part.tokens),
@@ -320,10 +346,13 @@ class Seq2Seq(Task[SourceRequest, GeneratedText]):
         return exact
 
 
-def _mean(probabilities: Sequence[float]) -> float:
-    """Geometric; 0 of none."""
-    logarithms = [math.log(max(value, sys.float_info.min)) for value in probabilities]
-    return math.exp(math.fsum(logarithms) / len(logarithms)) if logarithms else 0.0
+def _is_written(text: str) -> bool:
+    """Whether there is anything to see: neither blanks nor control characters are."""
+    return any(character.isprintable() and not character.isspace() for character in text)
+
+
+def _no_source(where: str) -> DataError:
+    return DataError(f"{where}: an empty source: there is nothing to rewrite; give a text, or keywords")
 
 
 def _bare(text: str) -> str:

@@ -44,6 +44,8 @@ ID = "id"
 """The field of a request that tells it from others and is no text."""
 IN_TABLES = "in_tables"
 """In the metadata of a prediction's field: whether tables for people show it; unsaid: where it fits into a cell."""
+LENGTHS = ("max_length", "max_target_length")
+"""Settings that a model's positions are a limit to, of tasks that have them."""
 CORRELATIONS = frozenset({"matthews_correlation", "pearson", "spearmanr"})
 """Metrics that may be below zero."""
 
@@ -230,10 +232,12 @@ class Task(ABC, Generic[RequestT, PredictionT]):
         self.fitted(examples)
 
     def within(self, num_positions: int) -> Self:
-        """This task with its lengths cut to what a model has positions for."""
-        lengths = ("max_length", "max_target_length")
-        cut = {name: num_positions for name in lengths if getattr(self.settings, name, 0) > num_positions}
-        return type(self)(self.settings.model_copy(update=cut))
+        """This task with its lengths cut to what a model has positions for.
+
+        Raises `SettingsError` where its other settings need more.
+        """
+        cut = {name: num_positions for name in LENGTHS if getattr(self.settings, name, 0) > num_positions}
+        return type(self)(self.Settings.of(self.settings.said() | cut, "task"))
 
     # Changing
 

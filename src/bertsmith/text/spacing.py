@@ -2,7 +2,7 @@
 
 BERT's tokenizer forgets whether `T-Shirt` was written with blanks around its hyphen. What is learned for each mark is
 on which sides it usually touches its neighbours; a mark that does either as often, as a quotation mark, opens and
-closes in turn.
+closes in turn. Between two digits it is a mark of its own: `10:30` and `3,5` touch where a colon or a comma does not.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ USUAL: dict[str, Side] = {
 """Of marks that the text it is learned from does not show."""
 
 
+IN_NUMBERS = frozenset(".,:/-'\u2019\u2013")
+"""Marks that between two digits touch both, where the text does not show it."""
+
+
 def learn_spacing(texts: Iterable[str]) -> dict[str, Side]:
     """For each mark in the texts the side on which it touches its neighbours, as most of its occurrences have it.
 
-    >>> learn_spacing(["A T-shirt.", "(No!)"])
-    {'!': 'left', '(': 'right', '-': 'both', '.': 'left'}
+    >>> learn_spacing(["A T-shirt.", "(No!)", "It is 1:0!"])
+    {'!': 'left', '(': 'right', '-': 'both', '.': 'left', '0:0': 'both'}
+
+    The last is what a mark between two digits is called.
     """
     seen: dict[str, Counter[Side]] = {}
     for text in texts:
@@ -48,7 +54,7 @@ def learn_spacing(texts: Iterable[str]) -> dict[str, Side]:
             side: Side = "both" if left and right else "left" if left else "right" if right else "none"
             # A mark beside it touches it for its own reasons, as a comma a closing quotation mark: that tells nothing.
             if side != "none" or not any(map(is_mark, before + after)):
-                seen.setdefault(word, Counter())[side] += 1
+                seen.setdefault(_called(words, place), Counter())[side] += 1
     return {mark: _usual(counts) for mark, counts in sorted(seen.items())}
 
 
@@ -62,17 +68,17 @@ def _usual(counts: Mapping[Side, int]) -> Side:
 def join_words(words: Sequence[str], spacing: Mapping[str, Side]) -> str:
     """The words with blanks between them where they belong; ideographs stand without.
 
-    >>> join_words(["(", "No", ")", "-", "one", "said", '"', "yes", '"', "."], {})
-    '(No)-one said "yes".'
+    >>> join_words(["(", "No", ")", "-", "one", "said", '"', "yes", '"', ":", "3", ",", "5", "."], {})
+    '(No)-one said "yes": 3,5.'
     """
     parts: list[str] = []
     turns: Counter[str] = Counter()
     touches = True  # whether what comes next touches what is there
     before = ""
-    for word in words:
+    for place, word in enumerate(words):
         side: Side = "none"
         if is_mark(word):
-            side = spacing.get(word) or USUAL.get(word, "left")
+            side = _side(_called(words, place), word, spacing)
             if side == "turns":
                 turns[word] += 1
                 side = "right" if turns[word] % 2 else "left"
@@ -81,6 +87,21 @@ def join_words(words: Sequence[str], spacing: Mapping[str, Side]) -> str:
         touches = side in ("right", "both")
         before = word
     return "".join(parts)
+
+
+def _called(words: Sequence[str], place: int) -> str:
+    """The mark at this place as what is learned of it is called: between two digits `0:0`, say, else as it is."""
+    mark = words[place]
+    is_inside = 0 < place < len(words) - 1 and words[place - 1][-1:].isdigit() and words[place + 1][:1].isdigit()
+    return f"0{mark}0" if is_inside else mark
+
+
+def _side(called: str, mark: str, spacing: Mapping[str, Side]) -> Side:
+    if called in spacing:
+        return spacing[called]
+    if called != mark and mark in IN_NUMBERS:
+        return "both"
+    return spacing.get(mark) or USUAL.get(mark, "left")
 
 
 def join_pieces(pieces: Sequence[str], spacing: Mapping[str, Side]) -> str:
@@ -97,6 +118,19 @@ def join_pieces(pieces: Sequence[str], spacing: Mapping[str, Side]) -> str:
         else:
             words.append(bare)
     return join_words(words, spacing)
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Texts one after another, with a blank between two unless both are of ideographs there; empty ones add none.
+
+    >>> join_texts(["Yes.", "", "No."]), join_texts(["\u6211\u5728\u3002", "\u4f60\u597d"])
+    ('Yes. No.', '\u6211\u5728\u3002\u4f60\u597d')
+    """
+    joined = ""
+    for text in filter(None, texts):
+        touches = not joined or (_is_ideographic(joined[-1]) and _is_ideographic(text[0]))
+        joined += text if touches else f" {text}"
+    return joined
 
 
 def is_mark(word: str) -> bool:
