@@ -120,6 +120,7 @@ def test_a_text_goes_before_a_letter() -> None:
         (None, "row 3: no value in 'label'"),
         ("", "row 3: expected the right choice's index"),
         (-1, "row 3: a label that is no choice: -1 of 2"),
+        ("1" * 5000, "row 3: a label that is no choice: '111"),
         (0.5, "row 3: expected the right choice's index"),
         (True, "row 3: expected the right choice's index"),
     ],

@@ -145,11 +145,11 @@ def label_name(value: Any, labels: Sequence[str]) -> str:
     text = str(value).strip()
     if text in labels:
         return text
-    if text.isdecimal() and int(text) < len(labels):
+    if text.isdecimal() and len(text) < 10 and int(text) < len(labels):
         return labels[int(text)]
     if value is None or text in ("-1", "-", ""):
         raise LeftOut("rows without a label")
-    raise DataError(f"no label {text!r}; expected one of {', '.join(labels)}, or its number from 0")
+    raise DataError(f"no label {text!r:.60}; expected one of {', '.join(labels)}, or its number from 0")
 
 
 def _places(data_dir: Path, relative: Path) -> Iterator[Path]:

@@ -131,7 +131,8 @@ class MultipleChoice(Task[ChoiceRequest, ChoicePrediction]):
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         if isinstance(value, str) and value.strip():
-            return int(value) if value.strip().isdecimal() else value.strip()
+            text = value.strip()
+            return int(text) if text.isdecimal() and len(text) < 10 else text  # a longer one is no index
         raise DataError(f"{where}: expected the right choice's index, letter or text in 'label': found {value!r:.60}")
 
     # Training
