@@ -11,7 +11,7 @@ from pathlib import Path
 import kernel_twins as twins
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -78,6 +78,7 @@ def test_attention_and_its_gradients_are_the_twins(
 
 @needs_kernels
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 50)), min_size=1, max_size=5), SEEDS, KEPT)
+@example([(20, 1)], 0, KEEP_NINE_TENTHS)
 def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]], seed: int, num_kept: int) -> None:
     queries, keys = [q for q, _ in pairs], [k for _, k in pairs]
     ours = [random(sum(n), 2, 32, seed=i).requires_grad_() for i, n in enumerate((queries, keys, keys))]
@@ -87,8 +88,11 @@ def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]]
     assert_close(out, expected)
     weights = random(*out.shape, seed=3)
     gradients = torch.autograd.grad(out, ours, weights), torch.autograd.grad(expected, theirs, weights.float())
+    # A key's gradient is a sum over queries, each with a weight of one in as many keys as there are: what is rounded of
+    # them adds up as random numbers do. Of one key and 20 queries the sum itself is 0, its rounding 4.5 times as large.
+    cancelled = 2.0 * math.sqrt(max(1.0, *(q / k for q, k in pairs)))
     for mine, other in zip(*gradients, strict=True):
-        assert_close(mine, other, relative=1e-2, cancelled=2.0)
+        assert_close(mine, other, relative=1e-2, cancelled=cancelled)
 
 
 @needs_kernels
