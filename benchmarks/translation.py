@@ -383,8 +383,10 @@ def quality_lines(found: dict[str, Any]) -> list[str]:
         if ", " in name:
             test, beams = name.split(", ")
             lines.append(f"| {test} | {beams} | {_bleu(row)} | {row['seconds']:.1f} |")
-    steps, minutes = rows["training"]["steps"], rows["training"]["minutes"]
-    lines[2:2] = [f"| trained: {steps:,} steps in {minutes:.0f} minutes by the clock, on one core | | | |"]
+    run = rows["training"]
+    lines.insert(
+        2, f"| trained: {run['steps']:,} steps in {run['minutes']:.0f} minutes by the clock, on one core | | | |"
+    )
     if "plain" in rows:
         plain = rows["plain"]
         steps = f"{plain['steps']:,} steps in {plain['minutes']:.0f} processor minutes"

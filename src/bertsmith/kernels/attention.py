@@ -81,8 +81,16 @@ class Places:
     queries: Tensor | None
     keys: Tensor
 
+    def asked(self, query: Tensor) -> Tensor:
+        """[T, ...], set by set."""
+        return query if self.queries is None else query[self.queries]
+
+    def put_back(self, out: Tensor) -> Tensor:
+        """[T, ...] of the sets, in the order of the query tokens."""
+        return out if self._back is None else out[self._back]
+
     @cached_property
-    def back(self) -> Tensor | None:
+    def _back(self) -> Tensor | None:
         """[T]: the place in the sets of each query token; None: its own."""
         if self.queries is None:
             return None
@@ -191,14 +199,14 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, 
     places = layout.places
     if places is None:
         return _attended(query, key, value, layout, dropout)
-    asked = query if places.queries is None else query[places.queries]
+    asked = places.asked(query)
     are_few = max(layout.query_lengths) <= native_ops.FEW_QUERIES
     if are_few and _is_forward_alone(dropout) and _fits_kernel(asked, key, value, layout):
         # The kernel reads the keys where they are.
         out: Tensor = native_ops.attention_only(asked, key, value, layout.query_starts, layout.key_starts, places.keys)
     else:
         out = _attended(asked, key[places.keys], value[places.keys], layout, dropout)
-    return out if places.back is None else out[places.back]
+    return places.put_back(out)
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
@@ -237,8 +245,7 @@ def attention_probabilities(query: Tensor, key: Tensor, layout: Layout) -> list[
     Of a layout with places a sequence is one of its sets.
     """
     if layout.places is not None:
-        query = query if layout.places.queries is None else query[layout.places.queries]
-        key = key[layout.places.keys]
+        query, key = layout.places.asked(query), key[layout.places.keys]
     by_place: dict[int, Tensor] = {}
     for group in layout.groups:
         q, k = group.queries.take(query), group.keys.take(key)

@@ -7,7 +7,7 @@
 namespace bertsmith {
 namespace {
 
-constexpr float kLog2E = 1.44269504089f, kLn2 = 0.69314718056f;
+constexpr float kLog2E = 1.44269504089f;
 
 inline __m512 load_part(const uint16_t* row, int64_t count) {  // fewer than 16; what is beyond them is below all
     alignas(64) uint16_t part[kLanes];
