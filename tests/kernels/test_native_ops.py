@@ -24,6 +24,7 @@ from bertsmith.kernels.build import compile_library
 from bertsmith.kernels.library import engine
 from bertsmith.kernels.residual import residual_norm
 
+pytestmark = pytest.mark.usefixtures("products")
 needs_kernels = pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}")
 KEEP_ALL, KEEP_NINE_TENTHS = 65536, 58982
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)

@@ -18,7 +18,10 @@ from bertsmith.kernels.library import engine
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.packed import Packed
 
-pytestmark = pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}")
+pytestmark = [
+    pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}"),
+    pytest.mark.usefixtures("products"),
+]
 NUMBERS = st.sampled_from(["bf16", "int8"])
 WIDTHS = st.sampled_from([32, 64, 96])
 LENGTHS = st.lists(st.integers(1, 70), min_size=1, max_size=6)

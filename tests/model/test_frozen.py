@@ -36,13 +36,7 @@ def kinds(network: nn.Module) -> set[str]:
     return {type(part).__name__ for part in network.modules() if isinstance(part, wanted)}
 
 
-@pytest.fixture
-def without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertsmith.model.frozen.HAS_TILES", False)
-
-
 @needs_kernels
-@pytest.mark.usefixtures("without_tiles")
 def test_layers_of_berts_shape_go_whole_to_the_kernels() -> None:
     network = SequenceNetwork(toy_config(**WIDE), num_labels=3).eval()
     twin = frozen(network)
@@ -54,7 +48,6 @@ def test_layers_of_berts_shape_go_whole_to_the_kernels() -> None:
 
 
 @needs_kernels
-@pytest.mark.usefixtures("without_tiles")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -132,16 +125,6 @@ def test_without_kernels_the_products_are_onednns(monkeypatch: pytest.MonkeyPatc
 
 
 @needs_kernels
-def test_amx_tiles_are_preferred_except_where_bits_must_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertsmith.model.frozen.HAS_TILES", True)
-    network = BareNetwork(toy_config(**WIDE)).eval()
-    assert kinds(frozen(network)) == {"EncoderLayer", "FrozenLinear"}
-    assert kinds(frozen(network, batch_invariant=True)) == {"FrozenLayer", "PackedLinear"}
-    assert kinds(frozen(network, "int8")) == {"FrozenLayer", "PackedLinear"}
-
-
-@needs_kernels
-@pytest.mark.usefixtures("without_tiles")
 def test_a_head_through_the_tied_table_is_laid_out_once_and_the_same_in_any_batch() -> None:
     network = PretrainingNetwork(toy_config(**WIDE)).eval()
     twin = frozen(network)
@@ -160,7 +143,6 @@ def test_a_decoder_may_differ_by_batch() -> None:
 
 
 @needs_kernels
-@pytest.mark.usefixtures("without_tiles")
 def test_a_compiled_copy_computes_the_same() -> None:
     twin = frozen(BareNetwork(toy_config(**WIDE)).eval())
     with torch.inference_mode():

@@ -151,7 +151,6 @@ def _engine() -> Facts:
     import torch
 
     from bertsmith.kernels.library import engine
-    from bertsmith.kernels.linear import HAS_TILES
     from bertsmith.runtime.device import pick_device, pick_precision
 
     device = pick_device()
@@ -160,9 +159,7 @@ def _engine() -> Facts:
     by_kernel = kernels.library is not None and device.type == "cpu"
     in_bf16 = "compiled kernel" if by_kernel and precision == "bf16" else "PyTorch"
     products = in_bf16
-    if device.type == "cpu" and precision == "bf16" and HAS_TILES:
-        products = "PyTorch, AMX"
-    elif device.type == "cpu" and in_bf16 == "PyTorch":
+    if device.type == "cpu" and in_bf16 == "PyTorch":
         products = f"PyTorch, {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": str(device),
@@ -171,7 +168,7 @@ def _engine() -> Facts:
         "adamw": "compiled kernel" if by_kernel else "PyTorch",
         "matrix_products": products,
         "int8": "compiled kernel" if by_kernel else "not here",
-        "amx": HAS_TILES,
+        "amx": kernels.tiles,
         "kernels": kernels.reason,
         "threads": torch.get_num_threads(),
     }

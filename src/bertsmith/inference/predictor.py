@@ -104,7 +104,7 @@ class Predictor:
         network = artifact.network.to(where).eval()
         picked = pick_precision(precision, where)
         if picked != "fp32" and (has_bf16(where) or picked == "int8"):
-            network = frozen(network, picked, batch_invariant=batch_invariant)
+            network = frozen(network, picked)
         budget = CPU_TOKENS if where.type == "cpu" else GPU_TOKENS
         weights = artifact.record.get("files", {}).get(WEIGHTS, "")
         predictor = cls(artifact.task, network, artifact.tokenizer, precision, budget, weights)

@@ -34,6 +34,7 @@ FLAGS = {
     "layer.cpp": (*VECTORS, "-mavx512vnni"),
     "linear.cpp": VECTORS,
     "adamw.cpp": VECTORS,
+    "tiles.cpp": (*VECTORS, "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
 }
 """Each file with the instructions it may use. `processor.cpp` runs on any processor and says whether the others may."""
 

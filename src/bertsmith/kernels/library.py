@@ -44,10 +44,11 @@ SIGNATURES = {
 
 @dataclass(frozen=True)
 class Engine:
-    """library: the kernels, None where plain PyTorch computes. reason: why, for people."""
+    """library: the kernels, None where plain PyTorch computes. reason: why, for people. tiles: whether they use AMX."""
 
     library: ctypes.CDLL | None
     reason: str
+    tiles: bool = False
 
 
 @lru_cache
@@ -77,7 +78,8 @@ def engine() -> Engine:
     for name, types in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = types, None
-    return Engine(library, "compiled kernels, AVX-512 with bf16")
+    tiles = bool(library.bertsmith_use_tiles(1))
+    return Engine(library, f"compiled kernels, AVX-512 with bf16{' and AMX' if tiles else ''}", tiles)
 
 
 def compiled() -> ctypes.CDLL:

@@ -13,8 +13,6 @@ from bertsmith.kernels import native_ops
 
 LANES = 16
 """The kernels read rows so many values at a time."""
-HAS_TILES = bool(torch.cpu._is_amx_tile_supported())
-"""Whether the processor has AMX; found once, so that a graph that is being compiled takes it for a constant."""
 TYPICAL_TOKENS = 4096
 """The T for which oneDNN lays out the weights; any other works too."""
 
@@ -23,7 +21,7 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """[T, K] -> [T, N], weight [N, K], bias [N].
 
     Where autocast asks a CPU for bf16 products, the compiled one rounds weights as it lays them out and gives their
-    gradients in fp32; on a processor with AMX, and everywhere else, PyTorch computes.
+    gradients in fp32; everywhere else PyTorch computes.
     """
     if _fits_kernel(values, weight, bias):
         out: Tensor = native_ops.linear(values.bfloat16(), weight, bias)
@@ -41,7 +39,6 @@ def _fits_kernel(values: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
         and weight.shape[0] % LANES == weight.shape[1] % LANES == 0
         and native_ops.is_available()
-        and not HAS_TILES
     )
 
 

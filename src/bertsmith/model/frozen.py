@@ -1,8 +1,8 @@
 """A network's copy for prediction, its weights laid out as the products read them. Never trained or saved.
 
 Which part becomes what is decided here, once. On a CPU layers of BERT's shape go whole to the compiled kernels, in bf16
-or int8; other linear layers to the compiled product; without kernels to oneDNN's, whose AMX tiles are faster where they
-are. On a GPU layers of BERT's shape become bf16 throughout, and the rest stays.
+or int8; other linear layers to the compiled product; without kernels to oneDNN's. On a GPU layers of BERT's shape
+become bf16 throughout, and the rest stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bertsmith.errors import SettingsError
 from bertsmith.kernels import native_ops
 from bertsmith.kernels.attention import Layout
 from bertsmith.kernels.library import engine
-from bertsmith.kernels.linear import HAS_TILES, LANES, FrozenLinear
+from bertsmith.kernels.linear import LANES, FrozenLinear
 from bertsmith.kernels.packed_weights import LayerWeights, Matrix, Norm, Number, PackedLinear, packed_layer
 from bertsmith.model.attention import Capture
 from bertsmith.model.decoder import DecoderLayer
@@ -77,21 +77,19 @@ class FrozenVocabularyHead(nn.Module):
         return out
 
 
-def frozen(network: Module, number: Number = "bf16", *, batch_invariant: bool = False) -> Module:
+def frozen(network: Module, number: Number = "bf16") -> Module:
     """A copy of `network` that computes the same, rounded to `number`; it shares all weights that stay as they are.
 
     It computes on the device that the network is on.
 
-    For prediction alone: what is trained, saved or explained is the original, which stays as it is. batch_invariant:
-    prefer what gives the same bits in any batch. Raises `SettingsError` for int8 without the compiled kernels, or
-    where no layer has BERT's shape.
+    For prediction alone: what is trained, saved or explained is the original, which stays as it is. Raises
+    `SettingsError` for int8 without the compiled kernels, or where no layer has BERT's shape.
     """
     if next(network.parameters()).device.type == "cuda":
         return cast(Module, _Halver().freeze(network))
     if number == "int8" and not native_ops.is_available():
         raise SettingsError(f"precision int8 needs the compiled kernels: {engine().reason}")
-    tiles = HAS_TILES and number == "bf16" and not batch_invariant
-    copied = _Freezer(number, native_ops.is_available() and not tiles).freeze(network)
+    copied = _Freezer(number, native_ops.is_available()).freeze(network)
     kinds = {type(part) for part in copied.modules()}
     if number == "int8" and (FrozenLayer not in kinds or EncoderLayer in kinds):
         raise SettingsError(

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "attention_rows.h"
-#include "vectors.h"
+#include "tiles.h"
 
 namespace bertsmith {
 namespace {
@@ -56,18 +56,32 @@ void lanes_to_rows(const float* sums, __m512 factor, int64_t num_rows, int64_t w
     }
 }
 
-// rows [num_rows][D] -> [(num_rows + 1) / 2][D]: pairs of neighbouring rows; a missing last row is zero.
-void rows_to_pairs(const uint16_t* rows, int64_t stride, int64_t num_rows, int64_t width, uint32_t* pairs) {
-    for (int64_t p = 0; 2 * p < num_rows; ++p) {
+// 16 values of rows 2 p and 2 p + 1 side by side; rows past the last are zero.
+__m512i row_pair(const uint16_t* rows, int64_t stride, int64_t num_rows, int64_t p) {
+    const uint16_t* at = rows + 2 * p * stride;
+    if (2 * p >= num_rows) return _mm512_setzero_si512();
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)at));
+    if (2 * p + 1 >= num_rows) return low;
+    return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(at + stride))), 16));
+}
+
+// rows [num_rows][D] -> [num_pairs][D]: pairs of neighbouring rows; what is missing is zero.
+void rows_to_pairs(const uint16_t* rows, int64_t stride, int64_t num_rows, int64_t width, uint32_t* pairs, int64_t num_pairs) {
+    for (int64_t p = 0; p < num_pairs; ++p)
+        for (int64_t d = 0; d < width; d += kLanes)
+            _mm512_storeu_si512(pairs + p * width + d, row_pair(rows + d, stride, num_rows, p));
+}
+
+// The same turned, [D][num_pairs], num_pairs a multiple of 16.
+void rows_to_turned_pairs(const uint16_t* rows, int64_t stride, int64_t num_rows, int64_t width, uint32_t* pairs,
+                          int64_t num_pairs) {
+    for (int64_t p = 0; p < num_pairs; p += kLanes)
         for (int64_t d = 0; d < width; d += kLanes) {
-            const uint16_t* at = rows + 2 * p * stride + d;
-            const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)at));
-            __m512i high = _mm512_setzero_si512();
-            if (2 * p + 1 < num_rows)
-                high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(at + stride))), 16);
-            _mm512_storeu_si512(pairs + p * width + d, _mm512_or_si512(low, high));
+            __m512i square[16];
+            for (int i = 0; i < 16; ++i) square[i] = row_pair(rows + d, stride, num_rows, p + i);
+            transpose(square);
+            for (int i = 0; i < 16; ++i) _mm512_storeu_si512(pairs + (d + i) * num_pairs + p, square[i]);
         }
-    }
 }
 
 void to_rows(const float* sums, int64_t num_rows, int64_t width, uint16_t* rows, int64_t stride) {
@@ -84,18 +98,23 @@ __m512i query_keys(const Problem& p, int64_t first_query, int64_t head) {
     return row_keys(p.dropout, (uint32_t)head, _mm512_add_epi32(lanes, _mm512_set1_epi32((int)first_query)));
 }
 
+int64_t whole_vectors(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+constexpr int64_t kQueryRow = 2 * kLanes;  // of weights and their differences: 16 queries, and zeros, never written
+
 // One thread's working memory, grown to the longest sequence it meets.
 struct Scratch {
     std::vector<float> scores, gradients, lane_sums, key_sums, value_sums;
     std::vector<uint32_t> queries, outputs, key_pairs, pairs, query_pairs, output_pairs;
     std::vector<uint16_t> weights, differences;
+    Tiles tiles;
 
     void fit_forward(int64_t num_keys, int64_t width) {
         grow(scores, (num_keys + 1) * kLanes);
         grow(lane_sums, width * kLanes);
         grow(queries, width / 2 * kLanes);
-        grow(key_pairs, (num_keys + 1) / 2 * width);
-        grow(pairs, (num_keys + 1) / 2 * kLanes);
+        grow(key_pairs, whole_vectors((num_keys + 1) / 2) * width);
+        grow(pairs, whole_vectors((num_keys + 1) / 2) * kLanes);
     }
 
     void fit_backward(int64_t num_keys, int64_t width) {
@@ -104,10 +123,20 @@ struct Scratch {
         grow(key_sums, num_keys * width);
         grow(value_sums, num_keys * width);
         grow(outputs, width / 2 * kLanes);
-        grow(query_pairs, kLanes / 2 * width);
-        grow(output_pairs, kLanes / 2 * width);
-        grow(weights, (num_keys + 1) * kLanes);
-        grow(differences, (num_keys + 1) * kLanes);
+        grow(query_pairs, kLanes * width);
+        grow(output_pairs, kLanes * width);
+        grow(weights, num_keys * kQueryRow);
+        grow(differences, num_keys * kQueryRow);
+    }
+
+    // a: [num_rows, num_pairs], rows a_row apart; b: [num_pairs, 16], rows b_step apart; both with zeros up to whole vectors
+    // of pairs, for tiles. c: [num_rows, 16], rows c_row apart.
+    void multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step, int64_t num_pairs,
+                  float* c, int64_t c_row, bool accumulate) {
+        if (uses_tiles())
+            tiles.multiply(num_rows, a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        else
+            bertsmith::multiply(num_rows, a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
     }
 
     template <typename T>
@@ -120,14 +149,14 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
                   float* log_sums, Scratch& s) {
     const int64_t width = p.width, q0 = p.query_starts[sequence], k0 = p.key_starts[sequence];
     const int64_t num_queries = p.query_starts[sequence + 1] - q0, num_keys = p.key_starts[sequence + 1] - k0;
-    const int64_t num_pairs = (num_keys + 1) / 2;
+    const int64_t num_pairs = (num_keys + 1) / 2, row_pairs = whole_vectors(num_pairs);
     const __m512 scale = _mm512_set1_ps(p.log2_scale());
     s.fit_forward(num_keys, width);
-    rows_to_pairs(value.row(k0, head, width), value.stride, num_keys, width, s.key_pairs.data());
+    rows_to_turned_pairs(value.row(k0, head, width), value.stride, num_keys, width, s.key_pairs.data(), row_pairs);
     for (int64_t block = 0; block < num_queries; block += kLanes) {
         const int64_t first = q0 + block, count = std::min<int64_t>(kLanes, num_queries - block);
         rows_to_lanes(query.row(first, head, width), query.stride, count, width, s.queries.data());
-        multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, 1, s.queries.data(), kLanes, width / 2,
+        s.multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, s.queries.data(), kLanes, width / 2,
                  s.scores.data(), kLanes, false);
         __m512 largest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
         for (int64_t j = 0; j < num_keys; ++j) largest = _mm512_max_ps(largest, _mm512_loadu_ps(&s.scores[j * kLanes]));
@@ -146,7 +175,8 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
             }
             _mm512_storeu_si512(&s.pairs[j * kLanes], pair(two[0], two[1]));
         }
-        multiply(width, s.key_pairs.data(), 1, width, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
+        std::fill(&s.pairs[num_pairs * kLanes], &s.pairs[row_pairs * kLanes], 0);
+        s.multiply(width, s.key_pairs.data(), row_pairs, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
         lanes_to_rows(s.lane_sums.data(), _mm512_div_ps(_mm512_set1_ps(p.dropout.scale), sum), count, width,
                       out + (first * p.num_heads + head) * width, p.num_heads * width);
         if (!log_sums) continue;
@@ -179,13 +209,13 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
                    const Gradients& g, Scratch& s) {
     const int64_t width = p.width, q0 = p.query_starts[sequence], k0 = p.key_starts[sequence];
     const int64_t num_queries = p.query_starts[sequence + 1] - q0, num_keys = p.key_starts[sequence + 1] - k0;
-    const int64_t num_pairs = (num_keys + 1) / 2, row = p.num_heads * width;
+    const int64_t num_pairs = (num_keys + 1) / 2, row_pairs = whole_vectors(num_pairs), row = p.num_heads * width;
     const __m512 log2_scale = _mm512_set1_ps(p.log2_scale()), kept_scale = _mm512_set1_ps(p.dropout.scale);
     const __m512 scale = _mm512_set1_ps((float)(1 / std::sqrt((double)width)));
     s.fit_backward(num_keys, width);
     std::fill_n(s.key_sums.begin(), num_keys * width, 0.0f);
     std::fill_n(s.value_sums.begin(), num_keys * width, 0.0f);
-    rows_to_pairs(key.row(k0, head, width), key.stride, num_keys, width, s.key_pairs.data());
+    rows_to_turned_pairs(key.row(k0, head, width), key.stride, num_keys, width, s.key_pairs.data(), row_pairs);
     for (int64_t block = 0; block < num_queries; block += kLanes) {
         const int64_t first = q0 + block, count = std::min<int64_t>(kLanes, num_queries - block);
         const uint16_t* queries = query.row(first, head, width);
@@ -200,9 +230,9 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
                                            (__m512bh)_mm512_loadu_si512(&s.queries[d * kLanes]));
 
         rows_to_lanes(queries, query.stride, count, width, s.queries.data());
-        multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, 1, s.queries.data(), kLanes, width / 2,
+        s.multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, s.queries.data(), kLanes, width / 2,
                  s.scores.data(), kLanes, false);
-        multiply(num_keys, as_pairs(value.row(k0, head, width)), value.stride / 2, 1, s.outputs.data(), kLanes, width / 2,
+        s.multiply(num_keys, as_pairs(value.row(k0, head, width)), value.stride / 2, s.outputs.data(), kLanes, width / 2,
                  s.gradients.data(), kLanes, false);
         // Lanes past the sequence's end weigh nothing.
         const __m512 log_sums = _mm512_mask_loadu_ps(_mm512_set1_ps(std::numeric_limits<float>::infinity()),
@@ -219,20 +249,21 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
                 const __m512 gradients = _mm512_maskz_mul_ps(stays, _mm512_loadu_ps(&s.gradients[at]), kept_scale);
                 differences[i] =
                     _mm512_mul_ps(_mm512_mul_ps(weights, scale), _mm512_sub_ps(gradients, through_sum));
-                store_bf16(&s.weights[at], _mm512_maskz_mul_ps(stays, weights, kept_scale));
-                store_bf16(&s.differences[at], differences[i]);
+                store_bf16(&s.weights[(2 * j + i) * kQueryRow], _mm512_maskz_mul_ps(stays, weights, kept_scale));
+                store_bf16(&s.differences[(2 * j + i) * kQueryRow], differences[i]);
             }
             _mm512_storeu_si512(&s.pairs[j * kLanes], pair(differences[0], differences[1]));
         }
-        multiply(width, s.key_pairs.data(), 1, width, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
+        std::fill(&s.pairs[num_pairs * kLanes], &s.pairs[row_pairs * kLanes], 0);
+        s.multiply(width, s.key_pairs.data(), row_pairs, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
         lanes_to_rows(s.lane_sums.data(), _mm512_set1_ps(1.0f), count, width, g.query + first * row + head * width, row);
-        rows_to_pairs(queries, query.stride, count, width, s.query_pairs.data());
-        rows_to_pairs(out_gradients, g.out_gradient.stride, count, width, s.output_pairs.data());
+        rows_to_pairs(queries, query.stride, count, width, s.query_pairs.data(), kLanes);
+        rows_to_pairs(out_gradients, g.out_gradient.stride, count, width, s.output_pairs.data(), kLanes);
         const int64_t query_pairs = (count + 1) / 2;
         for (int64_t d = 0; d < width; d += kLanes) {
-            multiply(num_keys, as_pairs(s.differences.data()), kLanes / 2, 1, s.query_pairs.data() + d, width, query_pairs,
+            s.multiply(num_keys, as_pairs(s.differences.data()), kQueryRow / 2, s.query_pairs.data() + d, width, query_pairs,
                      s.key_sums.data() + d, width, true);
-            multiply(num_keys, as_pairs(s.weights.data()), kLanes / 2, 1, s.output_pairs.data() + d, width, query_pairs,
+            s.multiply(num_keys, as_pairs(s.weights.data()), kQueryRow / 2, s.output_pairs.data() + d, width, query_pairs,
                      s.value_sums.data() + d, width, true);
         }
     }

@@ -45,11 +45,13 @@ struct bertsmith_layer {
 namespace bertsmith {
 namespace {
 
-constexpr int64_t kThreadRows = 16 * kRows;  // what a thread takes at a time: their inner states fit its second cache
+constexpr int64_t kThreadRows = 32 * kRows;  // what a thread takes at a time: their inner states fit its second cache
 
 struct Int8 {
     static constexpr int kPacked = 4;  // numbers in 32 bits: uint8 on the left, int8 on the right
     using Sum = __m512i;
+    using Element = int32_t;
+    static Sum load(const Element* from) { return _mm512_load_si512(from); }
     static Sum zero() { return _mm512_setzero_si512(); }
     static Sum add(Sum sum, __m512i rows, __m512i columns) { return _mm512_dpbusd_epi32(sum, rows, columns); }
 };
@@ -118,19 +120,13 @@ __m512 value(Int8, const Left& rows, int64_t r, const bertsmith_matrix& m, int64
 template <typename Number, typename Store>
 void product(const Left& rows, const bertsmith_matrix& m, const Store& store) {
     const int64_t num_steps = m.num_inputs / Number::kPacked;
-    for (int64_t column = 0; column < m.num_outputs; column += kColumns) {
-        const int64_t num_vectors = std::min<int64_t>(kVectors, (m.num_outputs - column + kLanes - 1) / kLanes);
-        for_each_tile(rows.num_rows, [&](int64_t first, auto count) {
-            constexpr int R = decltype(count)::value;
-            typename Number::Sum sums[R][kVectors];
-            tile_sums<Number, R>(rows.data + first * num_steps, num_steps, 1, m.weight + column * num_steps, num_steps, sums);
-            for (int r = 0; r < R; ++r)
-                for (int64_t c = 0; c < num_vectors; ++c) {
-                    const int64_t at = column + c * kLanes;
-                    store(first + r, at, value(Number(), rows, first + r, m, at, sums[r][c]));
-                }
-        });
-    }
+    Tiles tiles;
+    for (int64_t column = 0; column < m.num_outputs; column += kColumns)
+        rows_times_panel<Number>(rows.data, rows.num_rows, m.weight + column * num_steps, num_steps, tiles,
+                                 [&](int64_t r, int vector, auto sums) {
+                                     const int64_t at = column + vector * kLanes;
+                                     if (at < m.num_outputs) store(r, at, value(Number(), rows, r, m, at, sums));
+                                 });
 }
 
 // --- the layer -------------------------------------------------------------------------------------------------------
@@ -160,14 +156,15 @@ void feed_forward(const uint16_t* rows, int64_t num_rows, const bertsmith_layer&
     close_half<Number>(inner, rows, num_rows, layer.down, layer.feed_forward_norm, out, s);
 }
 
-// Blocks of rows over all threads: as many rows as the scratch is good for, fewer where not every thread would have some.
+// Blocks of rows over all threads: as many rows as the scratch is good for, and alike, so that no thread waits.
 template <typename Compute>
 void for_each_rows(int64_t num_rows, int64_t width, const Compute& compute) {
 #pragma omp parallel if (num_rows * width > kWorthThreads)
     {
         static thread_local Scratch scratch;
-        const int64_t tiles = (num_rows + kRows - 1) / kRows, num_threads = omp_get_num_threads();
-        const int64_t share = std::min(kThreadRows, (tiles + num_threads - 1) / num_threads * kRows);
+        const int64_t unit = uses_tiles() ? kTileSide : kRows, num_units = (num_rows + unit - 1) / unit;
+        const int64_t num_threads = omp_get_num_threads(), num_rounds = (num_rows + num_threads * kThreadRows - 1) / (num_threads * kThreadRows);
+        const int64_t num_shares = num_rounds * num_threads, share = (num_units + num_shares - 1) / num_shares * unit;
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < num_rows; first += share)
             compute(first, std::min(share, num_rows - first), scratch);
@@ -180,8 +177,12 @@ void linear(const uint16_t* input, const bertsmith_matrix& m, uint16_t* out, int
     for_each_rows(num_rows, width, [&](int64_t first, int64_t count, Scratch& s) {
         const Left rows = left(Number(), input + first * m.num_inputs, count, m.num_inputs, s);
         product<Number>(rows, m, [&](int64_t r, int64_t column, __m512 values) {
-            const int64_t rest = std::min<int64_t>(kLanes, width - column);
-            _mm256_mask_storeu_epi16(out + (first + r) * width + column, (__mmask16)((1u << rest) - 1), narrow(values));
+            const int64_t rest = width - column;
+            uint16_t* to = out + (first + r) * width + column;
+            if (rest >= kLanes)
+                store_bf16(to, values);
+            else
+                _mm256_mask_storeu_epi16(to, (__mmask16)((1u << rest) - 1), narrow(values));
         });
     });
 }

@@ -12,7 +12,7 @@
 namespace bertsmith {
 namespace {
 
-constexpr int64_t kTokens = 1020;  // taken at a time, whole tiles and pairs: they stay in a cache while panels pass by
+constexpr int64_t kTokens = 1056;  // taken at a time, whole tiles of either kind: they stay in a cache while panels pass by
 
 uint32_t* fit(std::vector<uint32_t>& memory, int64_t size) {
     if ((int64_t)memory.size() < size) memory.resize(size);
@@ -54,33 +54,25 @@ void panel_of_columns(const float* weight, int64_t num_rows, int64_t width, int6
         }
 }
 
+// Pairs of tokens, in whole vectors.
+int64_t whole_pairs(int64_t num_tokens) { return (num_tokens + 2 * kLanes - 1) / (2 * kLanes) * kLanes; }
+
 // 16 columns of rows t and t + 1 side by side; a row past the last is zero.
 __m512i two_tokens(const uint16_t* rows, int64_t width, int64_t t, int64_t num_tokens) {
+    if (t >= num_tokens) return _mm512_setzero_si512();
     const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(rows + t * width)));
     if (t + 1 == num_tokens) return low;
     const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(rows + (t + 1) * width)));
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-// 64 columns of the tokens' rows: [T, 64 of K] -> [T / 2, 64], pairs along T; columns past the last are zero.
-void panel_of_tokens(const uint16_t* rows, int64_t num_tokens, int64_t width, int64_t num_columns, uint32_t* panel) {
-    for (int64_t t = 0; t < num_tokens; t += 2)
+// 64 columns of the tokens' rows: [T, 64 of K] -> [num_pairs, 64], pairs along T; what is past the last is zero.
+void panel_of_tokens(const uint16_t* rows, int64_t num_tokens, int64_t width, int64_t num_columns, uint32_t* panel,
+                     int64_t num_pairs) {
+    for (int64_t p = 0; p < num_pairs; ++p)
         for (int64_t c = 0; c < kColumns; c += kLanes)
-            _mm512_storeu_si512(panel + t / 2 * kColumns + c,
-                                c < num_columns ? two_tokens(rows + c, width, t, num_tokens) : _mm512_setzero_si512());
-}
-
-// rows [T, steps] times a panel: store(row, vector, 16 sums).
-template <typename Store>
-void rows_times_panel(const uint16_t* rows, int64_t num_rows, int64_t width, const uint32_t* panel, const Store& store) {
-    const int64_t num_steps = width / 2;
-    for_each_tile(num_rows, [&](int64_t first, auto count) {
-        constexpr int R = decltype(count)::value;
-        __m512 sums[R][kVectors];
-        tile_sums<Bf16, R>((const uint32_t*)rows + first * num_steps, num_steps, 1, panel, num_steps, sums);
-        for (int r = 0; r < R; ++r)
-            for (int c = 0; c < kVectors; ++c) store(first + r, c, sums[r][c]);
-    });
+            _mm512_storeu_si512(panel + p * kColumns + c,
+                                c < num_columns ? two_tokens(rows + c, width, 2 * p, num_tokens) : _mm512_setzero_si512());
 }
 
 // Panels over all threads, a block of rows after another; small blocks where there would be fewer panels than threads:
@@ -115,9 +107,10 @@ extern "C" {
 void bertsmith_linear_forward(const uint16_t* input, const float* weight, const float* bias, uint16_t* out,
                               int64_t num_tokens, int64_t num_inputs, int64_t num_outputs) {
     for_each_panel(num_outputs, num_tokens, num_inputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows, auto& memory) {
+        Tiles tiles;
         uint32_t* panel = fit(memory, num_inputs / 2 * kColumns);
         panel_of_rows(weight + column * num_inputs, num_columns, num_inputs, panel);
-        rows_times_panel(input + row * num_inputs, num_rows, num_inputs, panel, [&](int64_t r, int c, __m512 sums) {
+        rows_times_panel<Bf16>((const uint32_t*)(input + row * num_inputs), num_rows, panel, num_inputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
             const int64_t at = column + c * kLanes;
             if (at >= num_outputs) return;
             if (bias) sums = _mm512_add_ps(sums, _mm512_loadu_ps(bias + at));
@@ -130,9 +123,10 @@ void bertsmith_linear_forward(const uint16_t* input, const float* weight, const 
 void bertsmith_linear_backward_input(const uint16_t* out_gradient, const float* weight, uint16_t* gradient,
                                      int64_t num_tokens, int64_t num_inputs, int64_t num_outputs) {
     for_each_panel(num_inputs, num_tokens, num_outputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows, auto& memory) {
+        Tiles tiles;
         uint32_t* panel = fit(memory, num_outputs / 2 * kColumns);
         panel_of_columns(weight + column, num_outputs, num_inputs, num_columns, panel);
-        rows_times_panel(out_gradient + row * num_outputs, num_rows, num_outputs, panel, [&](int64_t r, int c, __m512 sums) {
+        rows_times_panel<Bf16>((const uint32_t*)(out_gradient + row * num_outputs), num_rows, panel, num_outputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
             const int64_t at = column + c * kLanes;
             if (at < num_inputs) store_bf16(gradient + (row + r) * num_inputs + at, sums);
         });
@@ -144,42 +138,40 @@ void bertsmith_linear_backward_weight(const uint16_t* input, const uint16_t* out
                                       float* bias_gradient, int64_t num_tokens, int64_t num_inputs,
                                       int64_t num_outputs) {
     static thread_local std::vector<uint32_t> shared;  // of the calling thread
-    uint32_t* pairs = fit(shared, (std::min(kTokens, num_tokens) + 1) / 2 * num_outputs);
+    uint32_t* turned = fit(shared, whole_pairs(std::min(kTokens, num_tokens)) * num_outputs);
     const int64_t num_panels = (num_inputs + kColumns - 1) / kColumns;
 #pragma omp parallel if (num_tokens * num_inputs > kWorthThreads)
     {
         static thread_local std::vector<uint32_t> memory;
         uint32_t* panel = fit(memory, kTokens / 2 * kColumns);
+        Tiles tiles;
         for (int64_t first = 0; first < num_tokens; first += kTokens) {
-            const int64_t count = std::min(kTokens, num_tokens - first), num_steps = (count + 1) / 2;
-            // The left side, transposed: [N / 16, T / 2, 16], pairs along T.
+            const int64_t count = std::min(kTokens, num_tokens - first), num_steps = whole_pairs(count);
+            // The left side: [N, T / 2], pairs along T.
 #pragma omp for schedule(static)
             for (int64_t n = 0; n < num_outputs; n += kLanes) {
                 __m512 total = first ? _mm512_loadu_ps(bias_gradient + n) : _mm512_setzero_ps();
-                for (int64_t p = 0; p < num_steps; ++p) {
-                    const __m512i both = two_tokens(out_gradient + first * num_outputs + n, num_outputs, 2 * p, count);
-                    total = _mm512_add_ps(total, (__m512)_mm512_slli_epi32(both, 16));
-                    total = _mm512_add_ps(total, (__m512)_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000u)));
-                    _mm512_storeu_si512(pairs + (n / kLanes * num_steps + p) * kLanes, both);
+                for (int64_t p = 0; p < num_steps; p += kLanes) {
+                    __m512i square[16];
+                    for (int i = 0; i < 16; ++i) {
+                        square[i] = two_tokens(out_gradient + first * num_outputs + n, num_outputs, 2 * (p + i), count);
+                        total = _mm512_add_ps(total, (__m512)_mm512_slli_epi32(square[i], 16));
+                        total = _mm512_add_ps(total, (__m512)_mm512_and_si512(square[i], _mm512_set1_epi32((int)0xffff0000u)));
+                    }
+                    transpose(square);
+                    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(turned + (n + i) * num_steps + p, square[i]);
                 }
                 _mm512_storeu_ps(bias_gradient + n, total);
             }
 #pragma omp for schedule(dynamic)
             for (int64_t at = 0; at < num_panels; ++at) {
                 const int64_t column = at * kColumns, num_columns = std::min<int64_t>(kColumns, num_inputs - column);
-                panel_of_tokens(input + first * num_inputs + column, count, num_inputs, num_columns, panel);
-                for (int64_t n = 0; n < num_outputs; n += kLanes)
-                    for_each_tile(kLanes, [&](int64_t row, auto number) {
-                        constexpr int R = decltype(number)::value;
-                        __m512 sums[R][kVectors];
-                        tile_sums<Bf16, R>(pairs + n * num_steps + row, 1, kLanes, panel, num_steps, sums);
-                        for (int r = 0; r < R; ++r)
-                            for (int64_t c = 0; c * kLanes < num_columns; ++c) {
-                                float* to = weight_gradient + (n + row + r) * num_inputs + column + c * kLanes;
-                                if (first) sums[r][c] = _mm512_add_ps(sums[r][c], _mm512_loadu_ps(to));
-                                _mm512_storeu_ps(to, sums[r][c]);
-                            }
-                    });
+                panel_of_tokens(input + first * num_inputs + column, count, num_inputs, num_columns, panel, num_steps);
+                rows_times_panel<Bf16>(turned, num_outputs, panel, num_steps, tiles, [&](int64_t row, int c, __m512 sums) {
+                    if (c * kLanes >= num_columns) return;
+                    float* to = weight_gradient + row * num_inputs + column + c * kLanes;
+                    _mm512_storeu_ps(to, first ? _mm512_add_ps(sums, _mm512_loadu_ps(to)) : sums);
+                });
             }
         }
     }

@@ -11,4 +11,9 @@ int bertsmith_fits_processor() {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16") &&
            __builtin_cpu_supports("avx512vnni");
 }
+
+// 1 where it has AMX for both, too.
+int bertsmith_has_tiles() {
+    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-int8");
+}
 }

@@ -5,8 +5,10 @@
 // Every sum runs along the steps in one order: a row's result does not depend on the rows beside it.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
+#include "tiles.h"
 #include "vectors.h"
 
 namespace bertsmith {
@@ -19,16 +21,17 @@ constexpr int kColumns = kVectors * kLanes;  // of a panel of weights
 struct Bf16 {
     static constexpr int kPacked = 2;  // numbers in 32 bits
     using Sum = __m512;
+    using Element = float;
+    static Sum load(const Element* from) { return _mm512_load_ps(from); }
     static Sum zero() { return _mm512_setzero_ps(); }
     static Sum add(Sum sum, __m512i rows, __m512i columns) {
         return _mm512_dpbf16_ps(sum, (__m512bh)rows, (__m512bh)columns);
     }
 };
 
-// The sums of R rows times one panel. Step p of row r is at left[r * row_stride + p * step_stride].
+// The sums of R rows times one panel. Step p of row r is at left[r * num_steps + p].
 template <typename Number, int R>
-inline void tile_sums(const uint32_t* left, int64_t row_stride, int64_t step_stride, const uint32_t* panel,
-                      int64_t num_steps, typename Number::Sum (&out)[R][kVectors]) {
+inline void tile_sums(const uint32_t* left, const uint32_t* panel, int64_t num_steps, typename Number::Sum (&out)[R][kVectors]) {
     // The loops over sums must be unrolled: only then do all of them stay in registers.
     typename Number::Sum sums[R * kVectors];
 #pragma GCC unroll 24
@@ -39,7 +42,7 @@ inline void tile_sums(const uint32_t* left, int64_t row_stride, int64_t step_str
         for (int c = 0; c < kVectors; ++c) columns[c] = _mm512_loadu_si512(panel + p * kColumns + c * kLanes);
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r) {
-            const __m512i numbers = _mm512_set1_epi32((int)left[r * row_stride + p * step_stride]);
+            const __m512i numbers = _mm512_set1_epi32((int)left[r * num_steps + p]);
 #pragma GCC unroll 4
             for (int c = 0; c < kVectors; ++c)
                 sums[r * kVectors + c] = Number::add(sums[r * kVectors + c], numbers, columns[c]);
@@ -61,6 +64,46 @@ inline void for_each_tile(int64_t num_rows, const Tile& tile) {
         case 4: tile(r, std::integral_constant<int, 4>()); break;
         case 5: tile(r, std::integral_constant<int, 5>()); break;
     }
+}
+
+// rows [num_rows, num_steps] times one panel: store(row, vector of the panel, 16 sums). Inlined, or `store` would read all
+// that it knows from memory again for each vector.
+template <typename Number, typename Store>
+[[gnu::always_inline]] inline void rows_times_panel(const uint32_t* rows, int64_t num_rows, const uint32_t* panel,
+                                                    int64_t num_steps, Tiles& tiles, const Store& store) {
+    if (!uses_tiles() || num_steps % kTileSide) {
+        for_each_tile(num_rows, [&](int64_t first, auto count) {
+            constexpr int R = decltype(count)::value;
+            typename Number::Sum sums[R][kVectors];
+            tile_sums<Number, R>(rows + first * num_steps, panel, num_steps, sums);
+            for (int r = 0; r < R; ++r)
+                for (int c = 0; c < kVectors; ++c) store(first + r, c, sums[r][c]);
+        });
+        return;
+    }
+    // A block's sums are stored while the next one's products run.
+    struct Block {
+        int64_t first, count;
+        int vector;
+    } last = {0, 0, 0};
+    constexpr int kBlockVectors = kTiledColumns / kLanes;
+    alignas(64) typename Number::Element sums[2][kTiledRows * kTiledColumns];
+    int turn = 0;
+    const auto store_last = [&] {
+        const auto* from = sums[turn];
+        for (int64_t r = 0; r < last.count; ++r)
+            for (int c = 0; c < kBlockVectors; ++c)
+                store(last.first + r, last.vector + c, Number::load(from + r * kTiledColumns + c * kLanes));
+    };
+    for (int64_t first = 0; first < num_rows; first += kTiledRows)
+        for (int vector = 0; vector < kVectors; vector += kBlockVectors) {
+            const Block next = {first, std::min<int64_t>(kTiledRows, num_rows - first), vector};
+            tiles.sums(rows + first * num_steps, next.count, panel + vector * kLanes, num_steps, sums[turn ^ 1]);
+            store_last();
+            last = next;
+            turn ^= 1;
+        }
+    store_last();
 }
 
 }  // namespace bertsmith

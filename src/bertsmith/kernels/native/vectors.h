@@ -60,16 +60,15 @@ inline void transpose(__m512i (&rows)[16]) {  // a square of 16 x 16 values of 3
 
 // --- the matrix product ----------------------------------------------------------------------------------------------
 
-// c[r][lane] (+)= sum over p of a[r * a_row + p * a_step] . b[p * b_step + lane], a and b in pairs of bf16; R rows of 16.
+// c[r][lane] (+)= sum over p of a[r * a_row + p] . b[p * b_step + lane], a and b in pairs of bf16; R rows of 16.
 template <int R>
-inline void multiply_rows(const uint32_t* a, int64_t a_row, int64_t a_step, const uint32_t* b, int64_t b_step,
-                          int64_t num_pairs, float* c, int64_t c_row, bool accumulate) {
+inline void multiply_rows(const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step, int64_t num_pairs, float* c, int64_t c_row, bool accumulate) {
     __m512 sums[R];
     for (int r = 0; r < R; ++r) sums[r] = accumulate ? _mm512_loadu_ps(c + r * c_row) : _mm512_setzero_ps();
     for (int64_t p = 0; p < num_pairs; ++p) {
         const __m512bh right = (__m512bh)_mm512_loadu_si512(b + p * b_step);
         for (int r = 0; r < R; ++r) {
-            const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[r * a_row + p * a_step]);
+            const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[r * a_row + p]);
             sums[r] = _mm512_dpbf16_ps(sums[r], left, right);
         }
     }
@@ -77,21 +76,21 @@ inline void multiply_rows(const uint32_t* a, int64_t a_row, int64_t a_step, cons
 }
 
 // The same for any number of rows, eight at a time: as many sums as hide the latency of the product.
-inline void multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, int64_t a_step, const uint32_t* b,
-                     int64_t b_step, int64_t num_pairs, float* c, int64_t c_row, bool accumulate) {
+inline void multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step, int64_t num_pairs,
+                     float* c, int64_t c_row, bool accumulate) {
     int64_t r = 0;
     for (; r + 8 <= num_rows; r += 8)
-        multiply_rows<8>(a + r * a_row, a_row, a_step, b, b_step, num_pairs, c + r * c_row, c_row, accumulate);
+        multiply_rows<8>(a + r * a_row, a_row, b, b_step, num_pairs, c + r * c_row, c_row, accumulate);
     a += r * a_row;
     c += r * c_row;
     switch (num_rows - r) {
-        case 1: return multiply_rows<1>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 2: return multiply_rows<2>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 3: return multiply_rows<3>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 4: return multiply_rows<4>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 5: return multiply_rows<5>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 6: return multiply_rows<6>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
-        case 7: return multiply_rows<7>(a, a_row, a_step, b, b_step, num_pairs, c, c_row, accumulate);
+        case 1: return multiply_rows<1>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 2: return multiply_rows<2>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 3: return multiply_rows<3>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 4: return multiply_rows<4>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 5: return multiply_rows<5>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 6: return multiply_rows<6>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
+        case 7: return multiply_rows<7>(a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
     }
 }
 
