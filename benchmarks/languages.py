@@ -45,8 +45,8 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results" / "languages.json", ROOT / "docs
 BEGIN, END = "<!-- languages: begin -->", "<!-- languages: end -->"
 LANGUAGES = ("en", "de", "fr", "cs")
 SEED, VOCAB_SIZE, FEW, NUM_JUDGED = 0, 8000, 1000, 200
-SETTING = "2 x 96, no dropout, 30% of the tokens masked, sentences beside a translation, 64 of them a step"
-SHAPE = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 384, "max_position_embeddings": 128}
+SETTING = "4 x 192, no dropout, 30% of the tokens masked, sentences beside a translation, 64 of them a step"
+SHAPE = {"num_hidden_layers": 4, "hidden_size": 192, "num_attention_heads": 6, "intermediate_size": 768, "max_position_embeddings": 128}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -133,7 +133,7 @@ def encoder(data: Path, work: Path, max_minutes: float) -> dict[str, Any]:
                 "max_minutes": max_minutes,
                 "num_train_epochs": 100,
                 "per_device_train_batch_size": 64,
-                "learning_rate": 3e-3,
+                "learning_rate": 1.5e-3,
                 "eval_steps": 4000,
                 "report_to": "none",
                 "seed": SEED,

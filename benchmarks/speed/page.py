@@ -20,7 +20,7 @@ turns: how many times as long they take as bertsmith, the median over rounds wit
 is slower). Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is
 shared. How the kernels work stands in [kernels.md](kernels.md).
 
-What has not been run: any processor with AMX tiles. There the products are PyTorch's. What a GPU does stands at
+Each table says which machine it is of: most are of one without AMX, load is of one with it. What a GPU does stands at
 [the end](#on-a-gpu), made by `benchmarks/gpu.py` on a machine of its own.
 """
 LOAD = "load"

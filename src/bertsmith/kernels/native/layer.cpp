@@ -45,7 +45,8 @@ struct bertsmith_layer {
 namespace bertsmith {
 namespace {
 
-constexpr int64_t kThreadRows = 32 * kRows;  // what a thread takes at a time: their inner states fit its second cache
+// What a thread takes at a time, so that inner states fit its second cache; where AMX is that is larger, and weights pass faster.
+constexpr int64_t kThreadRows = 16 * kRows, kTiledThreadRows = 12 * kTileSide;
 
 struct Int8 {
     static constexpr int kPacked = 4;  // numbers in 32 bits: uint8 on the left, int8 on the right
@@ -163,8 +164,9 @@ void for_each_rows(int64_t num_rows, int64_t width, const Compute& compute) {
     {
         static thread_local Scratch scratch;
         const int64_t unit = uses_tiles() ? kTileSide : kRows, num_units = (num_rows + unit - 1) / unit;
-        const int64_t num_threads = omp_get_num_threads(), num_rounds = (num_rows + num_threads * kThreadRows - 1) / (num_threads * kThreadRows);
-        const int64_t num_shares = num_rounds * num_threads, share = (num_units + num_shares - 1) / num_shares * unit;
+        const int64_t round = omp_get_num_threads() * (uses_tiles() ? kTiledThreadRows : kThreadRows);
+        const int64_t num_shares = std::max<int64_t>(1, (num_rows + round - 1) / round) * omp_get_num_threads();
+        const int64_t share = std::max<int64_t>(1, (num_units + num_shares - 1) / num_shares) * unit;
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < num_rows; first += share)
             compute(first, std::min(share, num_rows - first), scratch);
