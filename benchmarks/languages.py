@@ -1,6 +1,6 @@
 """What a small multilingual encoder learns from Multi30k's four languages: sentences found again, a dictionary judged.
 
-    python benchmarks/languages.py [--parts vocabulary,encoder,retrieval,lexicon] [--max-minutes 20] [--data-dir DIR]
+    python benchmarks/languages.py [--parts vocabulary,encoder,retrieval,lexicon] [--max-minutes 22] [--data-dir DIR]
 
 Vocabulary: pieces per word of each language, as they are and with few Czech sentences, at three alphas. Encoder: masked
 tokens of a sentence and one of its translations, any two of the four languages in any order, within a time.
@@ -46,14 +46,20 @@ BEGIN, END = "<!-- languages: begin -->", "<!-- languages: end -->"
 LANGUAGES = ("en", "de", "fr", "cs")
 SEED, VOCAB_SIZE, FEW, NUM_JUDGED = 0, 8000, 1000, 200
 SETTING = "4 x 192, no dropout, 30% of the tokens masked, sentences beside a translation, 64 of them a step"
-SHAPE = {"num_hidden_layers": 4, "hidden_size": 192, "num_attention_heads": 6, "intermediate_size": 768, "max_position_embeddings": 128}
+SHAPE = {
+    "num_hidden_layers": 4,
+    "hidden_size": 192,
+    "num_attention_heads": 6,
+    "intermediate_size": 768,
+    "max_position_embeddings": 128,
+}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="vocabulary,encoder,retrieval,lexicon")
-    parser.add_argument("--max-minutes", type=float, default=20)
+    parser.add_argument("--max-minutes", type=float, default=22)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work-dir", type=Path, default=Path("runs/languages"))
     arguments = parser.parse_args()
