@@ -65,6 +65,8 @@ def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture
     run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
     _, found, _ = run(capsys, "search", place / "index", "ba")
     assert {hit["document"] for hit in found["results"][0]["hits"]} == {"a.md", "y"}
+    assert found["models"] == {}, "by words alone"
+    assert found["truncation"]["num_cut_tokens"] == 0
     assert found["results"][0]["hits"][0].keys() >= {"document", "title", "text", "start", "end", "score", "metadata"}
     _, found, _ = run(capsys, "search", place / "index", "ba", "--filter", "year=2024")
     assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
@@ -90,6 +92,7 @@ def test_a_question_without_a_reader_and_one_with_it(place: Path, capsys: pytest
     save_artifact(place / "reader", Artifact(task, task.build(toy_config()), toy_tokenizer()))
     code, answered, said = run(capsys, "ask", place / "index", "ba", "--reader", place / "reader")
     assert code == 0
+    assert answered["models"].keys() == {"reader"}
     assert answered["answers"][0].keys() >= {"question", "answer", "score", "citation", "candidates", "hits"}
     assert "not fitted" in answered["warnings"][0]
     words = ["ask", place / "index", "ba", "--reader", place / "reader", "--filter", "year=2024", "--mode"]

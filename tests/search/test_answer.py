@@ -84,7 +84,7 @@ def test_what_a_reader_does_not_read_of_a_question_is_told(folder: Path) -> None
     told = Provenance()
     answerer.ask(["bo", "bo " * 7, "xyz"], provenance=told)
     assert told == Provenance({"reader": "the reader's"}, Truncation(3, 1, 3))
-    with pytest.warns(UserWarning, match="1 of 1 queries are longer than a model reads: 3 tokens were cut"):
+    with pytest.warns(UserWarning, match="1 of 1 queries are longer than is read: 3 tokens were cut"):
         answerer.ask(["bo " * 7])
     nobody = Provenance()
     answerer.ask(["xyz"], provenance=nobody)

@@ -109,8 +109,19 @@ def test_the_models_that_took_part_and_what_they_did_not_read_are_told(tmp_path:
     assert told("hybrid").models == {"encoder": "its weights", "reranker": "the reranker's"}
     assert told("dense", rerank=False, per_document=1).truncation == Truncation(2, 1, 6), "though asked again"
     assert told("bm25", rerank=False) == Provenance()
-    with pytest.warns(UserWarning, match="1 of 2 queries are longer than a model reads: 6 tokens were cut"):
+    with pytest.warns(UserWarning, match="1 of 2 queries are longer than is read: 6 tokens were cut"):
         searcher.search(["ba", "ba " * 20], mode="dense")
+
+
+def test_of_a_long_query_the_first_pieces_are_searched_by_and_the_others_told(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertsmith.search.searcher.MOST_QUERY_PIECES", 3)
+    searcher, told = open_index(index.folder), Provenance()
+    long, short = searcher.search(["ba ba be \N{SNOWMAN} bo da de", "ba be bo"], mode="bm25", provenance=told)
+    assert long == short
+    assert long
+    assert told.truncation == Truncation(2, 1, 2), "da and de; ba counts once, and what no vocabulary knows not at all"
 
 
 def test_no_more_of_a_document_than_wanted(index: Index, encoder: TextEncoder) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.recipes.ask import AskSettings, ask
+from bertsmith.search.provenance import Provenance
 
 SHOWN_CHARACTERS = 80
 
@@ -15,7 +16,9 @@ SHOWN_CHARACTERS = 80
 @verb("folder", "question")
 def run(settings: AskSettings, output: Output) -> dict[str, Any]:
     """Answer questions from the documents of an index, or say that they do not."""
-    report = ask(settings, output.progress)
+    told = Provenance()
+    report = ask(settings, output.progress, told)
+    told.warn()
     if report.tuned is not None:
         output.facts(
             "fitted",
@@ -45,6 +48,8 @@ def run(settings: AskSettings, output: Output) -> dict[str, Any]:
         "answers": [{"question": question, **asdict(answered)} for question, answered in answers],
         "tuned": None if report.tuned is None else asdict(report.tuned),
         "warnings": report.warnings,
+        "models": told.models,
+        "truncation": asdict(told.truncation),
     }
 
 

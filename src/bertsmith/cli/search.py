@@ -9,12 +9,15 @@ from bertsmith.cli.options import verb
 from bertsmith.cli.output import Output
 from bertsmith.recipes.search import SearchSettings, search
 from bertsmith.runtime.progress import shorten
+from bertsmith.search.provenance import Provenance
 
 
 @verb("folder", "query")
 def run(settings: SearchSettings, output: Output) -> dict[str, Any]:
     """Find the passages of an index that suit a query."""
-    found = search(settings, output.progress)
+    told = Provenance()
+    found = search(settings, output.progress, told)
+    told.warn()
     for query, hits in zip(settings.query, found, strict=True):
         rows = [
             (rank, hit.score, hit.document, f"{hit.start}-{hit.end}", shorten(" ".join(hit.text.split())))
@@ -26,5 +29,7 @@ def run(settings: SearchSettings, output: Output) -> dict[str, Any]:
     return {
         "results": [
             {"query": query, "hits": list(map(asdict, hits))} for query, hits in zip(settings.query, found, strict=True)
-        ]
+        ],
+        "models": told.models,
+        "truncation": asdict(told.truncation),
     }

@@ -20,6 +20,7 @@ from bertsmith.recipes.search import QuerySettings, filters_of, open_searcher
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.answer import NUM_PASSAGES, Answered, Answerer, KeptAnswers, Tuned, tuned
 from bertsmith.search.encoder import fingerprint
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import Mode, Searcher, open_index
 
 _ANSWER_NAMES = ("answers", "answer", "label")
@@ -73,8 +74,10 @@ class AskReport:
     warnings: tuple[str, ...]
 
 
-def ask(settings: AskSettings, progress: Progress | None = None) -> AskReport:
+def ask(settings: AskSettings, progress: Progress | None = None, provenance: Provenance | None = None) -> AskReport:
     """Answer the questions; with `tune`, fit the rule first, and keep it and the reader with the index.
+
+    provenance: as in `Searcher.search`, of the questions that are answered.
 
     Raises `SettingsError` where no reader is known, `DataError` for questions that cannot be fitted on.
     """
@@ -94,7 +97,8 @@ def ask(settings: AskSettings, progress: Progress | None = None) -> AskReport:
         found = _tune(answerer, settings, progress)
         answerer.rule = found.rule
         warnings = ()
-    answers = answerer.ask(settings.question, filters_of(settings.filter)) if settings.question else []
+    filters = filters_of(settings.filter)
+    answers = answerer.ask(settings.question, filters, provenance) if settings.question else []
     return AskReport(tuple(answers), found, warnings)
 
 

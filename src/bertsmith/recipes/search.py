@@ -14,6 +14,7 @@ from bertsmith.recipes.qdrant import open_collection
 from bertsmith.runtime.progress import Progress
 from bertsmith.search.documents import fact_of
 from bertsmith.search.filters import BORDERS
+from bertsmith.search.provenance import Provenance
 from bertsmith.search.searcher import Hit, Mode, Searcher, checked_reranker, open_index
 from bertsmith.settings import Settings
 
@@ -45,8 +46,10 @@ class SearchSettings(QuerySettings):
     qdrant_url: str | None = Field(None, description="Qdrant server that the index lies on, or a client's folder")
 
 
-def search(settings: SearchSettings, progress: Progress | None = None) -> list[list[Hit]]:
-    """The hits of each query; `progress` hears of an index without documents.
+def search(
+    settings: SearchSettings, progress: Progress | None = None, provenance: Provenance | None = None
+) -> list[list[Hit]]:
+    """The hits of each query; `progress` hears of an index without documents. provenance: as in `Searcher.search`.
 
     Raises `SettingsError` or `DataError` for what cannot be asked, `FileFormatError` without an index.
     """
@@ -57,6 +60,7 @@ def search(settings: SearchSettings, progress: Progress | None = None) -> list[l
         mode=settings.mode,
         filters=filters_of(settings.filter),
         per_document=settings.per_document,
+        provenance=provenance,
     )
     if not any(found) and not searcher.index.num_documents:
         (progress or Progress()).note(f"warning: {settings.folder}: no documents are in this index")

@@ -13,7 +13,8 @@ from bertsmith.inference.predictor import Predictor
 class Provenance:
     """Handed to who answers, and filled there. models: `Predictor.sha256` of each that took part, by its role.
 
-    truncation: of the queries, by the model that read least of them; of passages nothing is counted.
+    truncation: of the queries, by the model, or the search by words, that read least of them; of passages nothing is
+    counted.
     """
 
     models: dict[str, str] = field(default_factory=dict)
@@ -21,13 +22,16 @@ class Provenance:
 
     def add(self, role: str, model: Predictor, truncation: Truncation | None = None) -> None:
         self.models[role] = model.sha256
-        self.truncation = max(self.truncation, truncation or Truncation(), key=_unread)
+        self.add_cut(truncation or Truncation())
+
+    def add_cut(self, truncation: Truncation) -> None:
+        self.truncation = max(self.truncation, truncation, key=_unread)
 
     def warn(self) -> None:
         """Of queries that were cut, for the caller of the method that calls this."""
         cut = self.truncation
         if cut.num_cut_tokens:
-            longer = f"{cut.num_cut_examples} of {cut.num_examples} queries are longer than a model reads"
+            longer = f"{cut.num_cut_examples} of {cut.num_examples} queries are longer than is read"
             warnings.warn(f"{longer}: {cut.num_cut_tokens} tokens were cut", stacklevel=3)
 
 

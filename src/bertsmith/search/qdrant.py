@@ -27,7 +27,7 @@ from bertsmith.search.encoder import TextEncoder
 from bertsmith.search.filters import Condition
 from bertsmith.search.index import Upserted, batches, embedded_text
 from bertsmith.search.passages import Passage, PassageSettings, cut_document
-from bertsmith.search.store import MOST_QUERY_PIECES, StoredPassage
+from bertsmith.search.store import StoredPassage
 from bertsmith.text.tokenizer import Ids
 
 DENSE, WORDS, FACTS = "dense", "words", "-facts"
@@ -218,10 +218,9 @@ class QdrantIndex:
     # Searching
 
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
-        asked = list(dict.fromkeys(map(int, pieces)))[:MOST_QUERY_PIECES]
-        if not asked:
+        if not pieces:
             return []
-        query = models.SparseVector(indices=asked, values=[1.0] * len(asked))
+        query = models.SparseVector(indices=list(pieces), values=[1.0] * len(pieces))
         with _answering(self.name):
             return self._nearest(query, WORDS, limit, _filter(conditions))
 

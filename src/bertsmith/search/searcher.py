@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from bertsmith.data.batch import Truncation
 from bertsmith.errors import DataError, SettingsError, nearest
 from bertsmith.inference.predictor import Predictor
 from bertsmith.search.documents import Document
@@ -25,6 +26,8 @@ Mode: TypeAlias = Literal["hybrid", "bm25", "dense"]
 Ranked: TypeAlias = list[tuple[int, float]]
 """Passages' numbers with a score, the best first."""
 
+MOST_QUERY_PIECES = 256
+"""Different pieces of a query that are searched by; of a longer one the first."""
 RANK_CONSTANT = 60
 CANDIDATES = 100
 """Passages of each way that are fused, at least."""
@@ -193,8 +196,12 @@ class Searcher:
         words = meaning = nothing
         if mode != "dense":
             unknown = self.index.tokenizer.unk_id  # which says nothing of what was written
-            rows = [row[row != unknown].tolist() for row in self.index.tokenizer.pieces_batch(list(queries))]
-            words = [self.index.by_words(row, depth, conditions) for row in rows]
+            rows = [dict.fromkeys(row.tolist()) for row in self.index.tokenizer.pieces_batch(list(queries))]
+            asked_by = [[piece for piece in row if piece != unknown] for row in rows]
+            left_out = [max(0, len(row) - MOST_QUERY_PIECES) for row in asked_by]
+            num_cut = sum(count > 0 for count in left_out)
+            asked.provenance.add_cut(Truncation(len(rows), num_cut, sum(left_out)))
+            words = [self.index.by_words(row[:MOST_QUERY_PIECES], depth, conditions) for row in asked_by]
         if mode != "bm25":
             embedded = self.encoder.embedded(list(queries))
             asked.provenance.add("encoder", self.encoder.predictor, embedded.truncation)

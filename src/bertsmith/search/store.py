@@ -28,8 +28,6 @@ from bertsmith.text.tokenizer import Ids
 
 FILE = "index.sqlite"
 FORMAT_VERSION = 1
-MOST_QUERY_PIECES = 256
-"""Different pieces of a query that are searched by; a longer one is searched by the first of them."""
 MOST_VARIABLES = 900
 _IN_PATHS = re.compile(r"[ !#-\[\]-~]*")
 """Names that stand in the JSON as they are; others are escaped there, and not every SQLite has paths that find them."""
@@ -248,8 +246,8 @@ class Store:
             return {name for (name,) in rows}
 
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
-        """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of the pieces, with it."""
-        words = [_word(piece) for piece in dict.fromkeys(map(int, pieces))][:MOST_QUERY_PIECES]
+        """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of these pieces, all different, and it."""
+        words = [_word(piece) for piece in pieces]
         with self._lock:
             telling = self._telling(words)
             found = self._by_words(telling, limit, conditions)
