@@ -246,7 +246,7 @@ class Store:
             return {name for (name,) in rows}
 
     def by_words(self, pieces: Sequence[int], limit: int, conditions: Sequence[Condition]) -> list[tuple[int, float]]:
-        """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of these pieces, all different, and it."""
+        """Numbers of the passages with the highest BM25 (k1 1.2, b 0.75) for any of these different pieces."""
         words = [_word(piece) for piece in pieces]
         with self._lock:
             telling = self._telling(words)
