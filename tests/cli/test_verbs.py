@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bertsmith.cli.main import main
 from bertsmith.data.readers import read_table
@@ -87,6 +88,9 @@ def test_info_tells_what_computes_and_why(capsys: pytest.CaptureFixture[str], mo
         assert facts["kernels"] == "BERTSMITH_KERNELS=off"
         assert facts["matrix_products"].startswith("PyTorch, ")
         assert facts["int8"] == "not here"
+        assert facts["amx"] == torch.cpu._is_amx_tile_supported()
+        if facts["precision"] == "bf16" and facts["device"] == "cpu":
+            assert facts["matrix_products"].endswith("AMX") == facts["amx"]
     finally:
         engine.cache_clear()
 

@@ -14,6 +14,6 @@ def products(request: pytest.FixtureRequest) -> Iterator[None]:
     if engine().library is None:
         yield
         return
-    compiled().bertsmith_use_tiles(request.param == "tiles")
+    assert bool(compiled().bertsmith_use_tiles(request.param == "tiles")) == (request.param == "tiles")
     yield
     compiled().bertsmith_use_tiles(engine().tiles)

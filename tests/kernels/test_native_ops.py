@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import subprocess
@@ -21,15 +22,15 @@ from bertsmith.kernels import native_ops
 from bertsmith.kernels.activation import gelu
 from bertsmith.kernels.attention import draw_layout, packed_attention
 from bertsmith.kernels.build import compile_library
-from bertsmith.kernels.library import engine
+from bertsmith.kernels.library import compiled, engine
 from bertsmith.kernels.residual import residual_norm
 
-pytestmark = pytest.mark.usefixtures("products")
+each_product = pytest.mark.usefixtures("products")
 needs_kernels = pytest.mark.skipif(engine().library is None, reason=f"no compiled kernels here: {engine().reason}")
 KEEP_ALL, KEEP_NINE_TENTHS = 65536, 58982
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 HEADS = st.integers(1, 3)
-WIDTHS = st.sampled_from([32, 64, 96])
+WIDTHS = st.sampled_from([32, 64, 96, 128])
 SEEDS = st.integers(0, 2**62 - 1)
 KEPT = st.sampled_from([KEEP_ALL, KEEP_NINE_TENTHS, 32768])
 
@@ -58,6 +59,7 @@ def assert_close(ours: Tensor, theirs: Tensor, relative: float = 6e-3, cancelled
     assert error <= allowed, f"{error:.1e} where {allowed:.1e} is allowed"
 
 
+@each_product
 @needs_kernels
 @given(LENGTHS, HEADS, WIDTHS, SEEDS, KEPT)
 def test_attention_and_its_gradients_are_the_twins(
@@ -77,6 +79,7 @@ def test_attention_and_its_gradients_are_the_twins(
         assert_close(mine.grad, other.grad, relative=1e-2, cancelled=2.0)
 
 
+@each_product
 @needs_kernels
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 50)), min_size=1, max_size=5), SEEDS, KEPT)
 @example([(20, 1)], 0, KEEP_NINE_TENTHS)
@@ -96,6 +99,7 @@ def test_queries_may_look_at_another_sequences_keys(pairs: list[tuple[int, int]]
         assert_close(mine, other, relative=1e-2, cancelled=cancelled)
 
 
+@each_product
 @needs_kernels
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 70)), min_size=1, max_size=5), HEADS, WIDTHS, st.booleans())
 def test_the_output_alone_is_the_twins_for_few_queries_and_many(
@@ -132,6 +136,7 @@ def test_without_gradients_places_are_read_by_the_kernel_and_change_nothing() ->
     assert_close(with_gradients, theirs.float())
 
 
+@each_product
 @needs_kernels
 def test_heads_may_be_parts_of_wider_rows() -> None:
     whole = random(12, 3, 4, 32)
@@ -143,6 +148,7 @@ def test_heads_may_be_parts_of_wider_rows() -> None:
     assert torch.equal(parts, alone)
 
 
+@each_product
 @needs_kernels
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=6), st.data())
 def test_a_sequence_is_attended_bit_for_bit_the_same_in_any_batch(lengths: list[int], data: st.DataObject) -> None:
@@ -155,6 +161,7 @@ def test_a_sequence_is_attended_bit_for_bit_the_same_in_any_batch(lengths: list[
         assert torch.equal(part, native_ops.attention(rows[i], rows[i], rows[i], at, at, seed_of(0), KEEP_ALL)[0])
 
 
+@each_product
 @needs_kernels
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_long_sequences_with_large_scores(num_threads: int) -> None:
@@ -187,6 +194,7 @@ def test_the_residual_and_its_gradients_are_the_twins(num_tokens: int, width: in
         assert_close(mine.grad, other.grad, relative=1e-2)
 
 
+@each_product
 @needs_kernels
 def test_attentions_gradient_is_that_of_finite_differences() -> None:
     """The slope of the twin's loss along a random direction, in fp64, is what the kernel's gradient says."""
@@ -274,6 +282,7 @@ def test_dropout_keeps_its_share_and_places_know_nothing_of_each_other(num_kept:
     assert abs(correlation) < 5 / 256
 
 
+@each_product
 @needs_kernels
 def test_what_is_no_number_is_not_hidden() -> None:
     """A key that is NaN makes NaN of every query of its sequence, and of no other."""
@@ -282,6 +291,46 @@ def test_what_is_no_number_is_not_hidden() -> None:
     out = native_ops.attention(query, key, value, starts([4, 5]), starts([4, 5]), seed_of(0), KEEP_ALL)[0]
     assert out[:4].isnan().all()
     assert out[4:].isfinite().all()
+
+
+@each_product
+@needs_kernels
+def test_what_is_no_number_stays_in_its_sequence_and_its_gradients() -> None:
+    """The long sequence leaves NaN in working memory of which the short one after it uses a part."""
+    kept = torch.arange(43) >= 40
+    heads = [random(43, 1, 32, seed=i) for i in range(3)]
+    for each in heads:
+        each[~kept] = float("nan")
+        each.requires_grad_()
+    out = native_ops.attention(*heads, starts([40, 3]), starts([40, 3]), seed_of(0), KEEP_ALL)[0]
+    gradient = torch.where(kept[:, None, None], random(*out.shape, seed=5), float("nan"))
+    for rows in (out, *torch.autograd.grad(out, heads, gradient)):
+        assert rows[~kept].isnan().any()
+        assert rows[kept].isfinite().all()
+
+
+@each_product
+@needs_kernels
+def test_queries_without_keys_are_no_error() -> None:
+    query, none = random(3, 2, 32), random(0, 2, 32)
+    out = native_ops.attention(query, none, none, starts([3]), starts([0]), seed_of(0), KEEP_ALL)[0]
+    assert out.shape == query.shape
+
+
+@pytest.mark.skipif(not engine().tiles, reason="no AMX here, or a compiler that did not know it")
+def test_tiles_are_used_where_they_are() -> None:
+    """Sums of tiles are added up in another order: the bits tell who computed."""
+    heads = random(80, 2, 64)
+    rows, gradient = random(7, 64), random(7, 384, seed=1)
+    found = []
+    for wish in (True, False):
+        compiled().bertsmith_use_tiles(wish)
+        log_sums = native_ops.attention(heads, heads, heads, starts([80]), starts([80]), seed_of(0), KEEP_ALL)[1]
+        found.append((log_sums, native_ops.linear_backward_weight(gradient, rows)[0]))
+    compiled().bertsmith_use_tiles(True)
+    for by_tiles, by_vectors in zip(*found, strict=True):
+        assert not torch.equal(by_tiles, by_vectors)
+        torch.testing.assert_close(by_tiles, by_vectors, rtol=1e-4, atol=1e-4)
 
 
 @needs_kernels
@@ -305,6 +354,7 @@ def test_another_default_dtype_changes_nothing() -> None:
         torch.set_default_dtype(torch.float32)
 
 
+@each_product
 @needs_kernels
 def test_compiled_graphs_hold_the_kernels_whole() -> None:
     """No break in the graph, the same gradients, and other dropout in each call."""
@@ -326,17 +376,13 @@ def test_compiled_graphs_hold_the_kernels_whole() -> None:
 
 @needs_kernels
 def test_a_library_of_other_sources_or_none_is_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine.cache_clear()
-    try:
-        monkeypatch.setattr("bertsmith.kernels.library.fingerprint", lambda: "of a later version")
-        assert engine().library is None
-        assert "compiled from other sources" in engine().reason
-        engine.cache_clear()
-        monkeypatch.setenv("BERTSMITH_KERNELS_LIBRARY", str(tmp_path / "absent.so"))
-        with pytest.raises(SettingsError, match="cannot be loaded"):
-            engine()
-    finally:
-        engine.cache_clear()
+    look = engine.__wrapped__  # what this process has found before stays as it is
+    monkeypatch.setattr("bertsmith.kernels.library.fingerprint", lambda: "of a later version")
+    assert look().library is None
+    assert "compiled from other sources" in look().reason
+    monkeypatch.setenv("BERTSMITH_KERNELS_LIBRARY", str(tmp_path / "absent.so"))
+    with pytest.raises(SettingsError, match="cannot be loaded"):
+        look()
 
 
 @needs_kernels
@@ -420,3 +466,17 @@ def test_without_a_compiler_there_is_a_reason_and_no_library(tmp_path: Path, mon
     assert reason is not None
     assert "no C++ compiler" in reason or "kernels are for" in reason
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@needs_kernels
+def test_a_compiler_that_does_not_know_amx_builds_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "compiler"
+    refusal = '*-mamx-*) echo "error: unrecognized command-line option" >&2; exit 1'
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in\n{refusal};;\nesac\nexec g++ "$@"\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert compile_library(tmp_path / "library.so") is None
+    library = ctypes.CDLL(str(tmp_path / "library.so"))
+    assert library.bertsmith_fits_processor()
+    assert not library.bertsmith_use_tiles(1)

@@ -158,9 +158,11 @@ def _engine() -> Facts:
     kernels = engine()
     by_kernel = kernels.library is not None and device.type == "cpu"
     in_bf16 = "compiled kernel" if by_kernel and precision == "bf16" else "PyTorch"
+    has_amx = kernels.tiles if kernels.library is not None else bool(torch.cpu._is_amx_tile_supported())
     products = in_bf16
     if device.type == "cpu" and in_bf16 == "PyTorch":
-        products = f"PyTorch, {torch.backends.cpu.get_cpu_capability()}"
+        by_tiles = has_amx and precision == "bf16"
+        products = f"PyTorch, {'AMX' if by_tiles else torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": str(device),
         "precision": precision,
@@ -168,7 +170,7 @@ def _engine() -> Facts:
         "adamw": "compiled kernel" if by_kernel else "PyTorch",
         "matrix_products": products,
         "int8": "compiled kernel" if by_kernel else "not here",
-        "amx": kernels.tiles,
+        "amx": has_amx,
         "kernels": kernels.reason,
         "threads": torch.get_num_threads(),
     }

@@ -62,7 +62,8 @@ __m512i row_pair(const uint16_t* rows, int64_t stride, int64_t num_rows, int64_t
     if (2 * p >= num_rows) return _mm512_setzero_si512();
     const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)at));
     if (2 * p + 1 >= num_rows) return low;
-    return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(at + stride))), 16));
+    const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(at + stride)));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
 // rows [num_rows][D] -> [num_pairs][D]: pairs of neighbouring rows; what is missing is zero.
@@ -139,6 +140,10 @@ struct Scratch {
             bertsmith::multiply(num_rows, a, a_row, b, b_step, num_pairs, c, c_row, accumulate);
     }
 
+    void end_pairs(int64_t num_pairs, int64_t row_pairs) {  // tiles read these too
+        std::fill(pairs.data() + num_pairs * kLanes, pairs.data() + row_pairs * kLanes, 0);
+    }
+
     template <typename T>
     static void grow(std::vector<T>& memory, int64_t size) {
         if ((int64_t)memory.size() < size) memory.resize(size);
@@ -157,7 +162,7 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
         const int64_t first = q0 + block, count = std::min<int64_t>(kLanes, num_queries - block);
         rows_to_lanes(query.row(first, head, width), query.stride, count, width, s.queries.data());
         s.multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, s.queries.data(), kLanes, width / 2,
-                 s.scores.data(), kLanes, false);
+                   s.scores.data(), kLanes, false);
         __m512 largest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
         for (int64_t j = 0; j < num_keys; ++j) largest = _mm512_max_ps(largest, _mm512_loadu_ps(&s.scores[j * kLanes]));
         largest = _mm512_mul_ps(largest, scale);
@@ -175,7 +180,7 @@ void forward_head(const Problem& p, int64_t sequence, int64_t head, Heads query,
             }
             _mm512_storeu_si512(&s.pairs[j * kLanes], pair(two[0], two[1]));
         }
-        std::fill(&s.pairs[num_pairs * kLanes], &s.pairs[row_pairs * kLanes], 0);
+        s.end_pairs(num_pairs, row_pairs);
         s.multiply(width, s.key_pairs.data(), row_pairs, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
         lanes_to_rows(s.lane_sums.data(), _mm512_div_ps(_mm512_set1_ps(p.dropout.scale), sum), count, width,
                       out + (first * p.num_heads + head) * width, p.num_heads * width);
@@ -231,9 +236,9 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
 
         rows_to_lanes(queries, query.stride, count, width, s.queries.data());
         s.multiply(num_keys, as_pairs(key.row(k0, head, width)), key.stride / 2, s.queries.data(), kLanes, width / 2,
-                 s.scores.data(), kLanes, false);
+                   s.scores.data(), kLanes, false);
         s.multiply(num_keys, as_pairs(value.row(k0, head, width)), value.stride / 2, s.outputs.data(), kLanes, width / 2,
-                 s.gradients.data(), kLanes, false);
+                   s.gradients.data(), kLanes, false);
         // Lanes past the sequence's end weigh nothing.
         const __m512 log_sums = _mm512_mask_loadu_ps(_mm512_set1_ps(std::numeric_limits<float>::infinity()),
                                                      first_lanes(count), g.log_sums + head * p.num_queries() + first);
@@ -254,7 +259,7 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
             }
             _mm512_storeu_si512(&s.pairs[j * kLanes], pair(differences[0], differences[1]));
         }
-        std::fill(&s.pairs[num_pairs * kLanes], &s.pairs[row_pairs * kLanes], 0);
+        s.end_pairs(num_pairs, row_pairs);
         s.multiply(width, s.key_pairs.data(), row_pairs, s.pairs.data(), kLanes, num_pairs, s.lane_sums.data(), kLanes, false);
         lanes_to_rows(s.lane_sums.data(), _mm512_set1_ps(1.0f), count, width, g.query + first * row + head * width, row);
         rows_to_pairs(queries, query.stride, count, width, s.query_pairs.data(), kLanes);
@@ -262,9 +267,9 @@ void backward_head(const Problem& p, int64_t sequence, int64_t head, Heads query
         const int64_t query_pairs = (count + 1) / 2;
         for (int64_t d = 0; d < width; d += kLanes) {
             s.multiply(num_keys, as_pairs(s.differences.data()), kQueryRow / 2, s.query_pairs.data() + d, width, query_pairs,
-                     s.key_sums.data() + d, width, true);
+                       s.key_sums.data() + d, width, true);
             s.multiply(num_keys, as_pairs(s.weights.data()), kQueryRow / 2, s.output_pairs.data() + d, width, query_pairs,
-                     s.value_sums.data() + d, width, true);
+                       s.value_sums.data() + d, width, true);
         }
     }
     to_rows(s.key_sums.data(), num_keys, width, g.key + k0 * row + head * width, row);

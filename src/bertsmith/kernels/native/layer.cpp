@@ -45,7 +45,7 @@ struct bertsmith_layer {
 namespace bertsmith {
 namespace {
 
-// What a thread takes at a time, so that inner states fit its second cache; where AMX is that is larger, and weights pass faster.
+// What a thread takes at a time, so that inner states fit its second cache. Where AMX is it is larger, and rows pass faster.
 constexpr int64_t kThreadRows = 16 * kRows, kTiledThreadRows = 12 * kTileSide;
 
 struct Int8 {
@@ -123,7 +123,7 @@ void product(const Left& rows, const bertsmith_matrix& m, const Store& store) {
     const int64_t num_steps = m.num_inputs / Number::kPacked;
     Tiles tiles;
     for (int64_t column = 0; column < m.num_outputs; column += kColumns)
-        rows_times_panel<Number>(rows.data, rows.num_rows, m.weight + column * num_steps, num_steps, tiles,
+        rows_times_panel<Number>(rows.data, num_steps, rows.num_rows, m.weight + column * num_steps, num_steps, tiles,
                                  [&](int64_t r, int vector, auto sums) {
                                      const int64_t at = column + vector * kLanes;
                                      if (at < m.num_outputs) store(r, at, value(Number(), rows, r, m, at, sums));

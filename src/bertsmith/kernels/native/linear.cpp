@@ -12,7 +12,7 @@
 namespace bertsmith {
 namespace {
 
-constexpr int64_t kTokens = 1056;  // taken at a time, whole tiles of either kind: they stay in a cache while panels pass by
+constexpr int64_t kTokens = 1056;  // taken at a time, whole blocks of either kind: they stay in a cache while panels pass by
 
 uint32_t* fit(std::vector<uint32_t>& memory, int64_t size) {
     if ((int64_t)memory.size() < size) memory.resize(size);
@@ -85,7 +85,8 @@ void for_each_panel(int64_t num_columns, int64_t num_rows, int64_t width, const 
         static thread_local std::vector<uint32_t> memory;
         const int64_t wanted = std::max<int64_t>(2 * omp_get_num_threads() / num_panels, (num_rows + kTokens - 1) / kTokens);
         const int64_t num_blocks = std::max<int64_t>(1, wanted);
-        const int64_t share = ((num_rows + num_blocks - 1) / num_blocks + kRows - 1) / kRows * kRows;
+        const int64_t unit = uses_tiles() ? kTiledRows : kRows;
+        const int64_t share = ((num_rows + num_blocks - 1) / num_blocks + unit - 1) / unit * unit;
 #pragma omp for schedule(dynamic) collapse(2)
         for (int64_t block = 0; block < num_blocks; ++block)
             for (int64_t panel = 0; panel < num_panels; ++panel) {
@@ -106,11 +107,13 @@ extern "C" {
 // input: bf16 [T, K]; weight: float [N, K]; bias: float [N] or null -> out: bf16 [T, N].
 void bertsmith_linear_forward(const uint16_t* input, const float* weight, const float* bias, uint16_t* out,
                               int64_t num_tokens, int64_t num_inputs, int64_t num_outputs) {
-    for_each_panel(num_outputs, num_tokens, num_inputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows, auto& memory) {
+    for_each_panel(num_outputs, num_tokens, num_inputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows,
+                                                            auto& memory) {
         Tiles tiles;
         uint32_t* panel = fit(memory, num_inputs / 2 * kColumns);
         panel_of_rows(weight + column * num_inputs, num_columns, num_inputs, panel);
-        rows_times_panel<Bf16>((const uint32_t*)(input + row * num_inputs), num_rows, panel, num_inputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
+        const auto* rows = (const uint32_t*)(input + row * num_inputs);
+        rows_times_panel<Bf16>(rows, num_inputs / 2, num_rows, panel, num_inputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
             const int64_t at = column + c * kLanes;
             if (at >= num_outputs) return;
             if (bias) sums = _mm512_add_ps(sums, _mm512_loadu_ps(bias + at));
@@ -122,11 +125,13 @@ void bertsmith_linear_forward(const uint16_t* input, const float* weight, const 
 // The gradient of `input`, bf16 [T, K], from that of `out`.
 void bertsmith_linear_backward_input(const uint16_t* out_gradient, const float* weight, uint16_t* gradient,
                                      int64_t num_tokens, int64_t num_inputs, int64_t num_outputs) {
-    for_each_panel(num_inputs, num_tokens, num_outputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows, auto& memory) {
+    for_each_panel(num_inputs, num_tokens, num_outputs, [&](int64_t column, int64_t num_columns, int64_t row, int64_t num_rows,
+                                                            auto& memory) {
         Tiles tiles;
         uint32_t* panel = fit(memory, num_outputs / 2 * kColumns);
         panel_of_columns(weight + column, num_outputs, num_inputs, num_columns, panel);
-        rows_times_panel<Bf16>((const uint32_t*)(out_gradient + row * num_outputs), num_rows, panel, num_outputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
+        const auto* rows = (const uint32_t*)(out_gradient + row * num_outputs);
+        rows_times_panel<Bf16>(rows, num_outputs / 2, num_rows, panel, num_outputs / 2, tiles, [&](int64_t r, int c, __m512 sums) {
             const int64_t at = column + c * kLanes;
             if (at < num_inputs) store_bf16(gradient + (row + r) * num_inputs + at, sums);
         });
@@ -146,12 +151,13 @@ void bertsmith_linear_backward_weight(const uint16_t* input, const uint16_t* out
         uint32_t* panel = fit(memory, kTokens / 2 * kColumns);
         Tiles tiles;
         for (int64_t first = 0; first < num_tokens; first += kTokens) {
-            const int64_t count = std::min(kTokens, num_tokens - first), num_steps = whole_pairs(count);
+            const int64_t count = std::min(kTokens, num_tokens - first);
+            const int64_t row_steps = whole_pairs(count), num_steps = (count + 1) / 2;
             // The left side: [N, T / 2], pairs along T.
 #pragma omp for schedule(static)
             for (int64_t n = 0; n < num_outputs; n += kLanes) {
                 __m512 total = first ? _mm512_loadu_ps(bias_gradient + n) : _mm512_setzero_ps();
-                for (int64_t p = 0; p < num_steps; p += kLanes) {
+                for (int64_t p = 0; p < row_steps; p += kLanes) {
                     __m512i square[16];
                     for (int i = 0; i < 16; ++i) {
                         square[i] = two_tokens(out_gradient + first * num_outputs + n, num_outputs, 2 * (p + i), count);
@@ -159,15 +165,16 @@ void bertsmith_linear_backward_weight(const uint16_t* input, const uint16_t* out
                         total = _mm512_add_ps(total, (__m512)_mm512_and_si512(square[i], _mm512_set1_epi32((int)0xffff0000u)));
                     }
                     transpose(square);
-                    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(turned + (n + i) * num_steps + p, square[i]);
+                    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(turned + (n + i) * row_steps + p, square[i]);
                 }
                 _mm512_storeu_ps(bias_gradient + n, total);
             }
 #pragma omp for schedule(dynamic)
             for (int64_t at = 0; at < num_panels; ++at) {
                 const int64_t column = at * kColumns, num_columns = std::min<int64_t>(kColumns, num_inputs - column);
-                panel_of_tokens(input + first * num_inputs + column, count, num_inputs, num_columns, panel, num_steps);
-                rows_times_panel<Bf16>(turned, num_outputs, panel, num_steps, tiles, [&](int64_t row, int c, __m512 sums) {
+                panel_of_tokens(input + first * num_inputs + column, count, num_inputs, num_columns, panel,
+                                uses_tiles() ? row_steps : num_steps);
+                rows_times_panel<Bf16>(turned, row_steps, num_outputs, panel, num_steps, tiles, [&](int64_t row, int c, __m512 sums) {
                     if (c * kLanes >= num_columns) return;
                     float* to = weight_gradient + row * num_inputs + column + c * kLanes;
                     _mm512_storeu_ps(to, first ? _mm512_add_ps(sums, _mm512_loadu_ps(to)) : sums);

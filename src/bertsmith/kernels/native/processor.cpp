@@ -1,4 +1,6 @@
 // What the processor must have for the kernels of this library; asked before any of them is called.
+#include <cpuid.h>
+
 extern "C" {
 
 // Of the sources that this library was compiled from.
@@ -14,6 +16,8 @@ int bertsmith_fits_processor() {
 
 // 1 where it has AMX for both, too.
 int bertsmith_has_tiles() {
-    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-int8");
+    constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll = kBf16 | kTile | kInt8;
+    unsigned eax, ebx, ecx, edx = 0;  // by number, since not every compiler that has AMX has its names
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kAll) == kAll;
 }
 }

@@ -1,7 +1,8 @@
-// The matrix product that linear layers are made of: a tile of 6 rows by 64 columns, 24 sums in 32 registers.
+// The matrix product that linear layers are made of, a block of sums at a time: 6 rows by 64 columns, 24 sums in 32
+// registers, or 32 by 32 of AMX (tiles.h).
 //
 // On the right are panels of 64 columns: [steps, 64], a step's numbers of a column side by side in 32 bits (two bf16 or four
-// int8), in the order in which the tile reads them. On the left are rows of such 32 bits, a step's of each row broadcast.
+// int8), in the order in which a block reads them. On the left are rows of such 32 bits, a step's of each row broadcast.
 // Every sum runs along the steps in one order: a row's result does not depend on the rows beside it.
 #pragma once
 
@@ -13,7 +14,7 @@
 
 namespace bertsmith {
 
-constexpr int kRows = 6, kVectors = 4;       // of a product's tile: 24 sums in 32 registers
+constexpr int kRows = 6, kVectors = 4;       // of a block: 24 sums in 32 registers
 constexpr int kColumns = kVectors * kLanes;  // of a panel of weights
 
 // --- the kind of numbers ---------------------------------------------------------------------------------------------
@@ -29,9 +30,10 @@ struct Bf16 {
     }
 };
 
-// The sums of R rows times one panel. Step p of row r is at left[r * num_steps + p].
+// The sums of R rows, row_steps apart, times one panel.
 template <typename Number, int R>
-inline void tile_sums(const uint32_t* left, const uint32_t* panel, int64_t num_steps, typename Number::Sum (&out)[R][kVectors]) {
+inline void block_sums(const uint32_t* rows, int64_t row_steps, const uint32_t* panel, int64_t num_steps,
+                       typename Number::Sum (&out)[R][kVectors]) {
     // The loops over sums must be unrolled: only then do all of them stay in registers.
     typename Number::Sum sums[R * kVectors];
 #pragma GCC unroll 24
@@ -42,7 +44,7 @@ inline void tile_sums(const uint32_t* left, const uint32_t* panel, int64_t num_s
         for (int c = 0; c < kVectors; ++c) columns[c] = _mm512_loadu_si512(panel + p * kColumns + c * kLanes);
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r) {
-            const __m512i numbers = _mm512_set1_epi32((int)left[r * num_steps + p]);
+            const __m512i numbers = _mm512_set1_epi32((int)rows[r * row_steps + p]);
 #pragma GCC unroll 4
             for (int c = 0; c < kVectors; ++c)
                 sums[r * kVectors + c] = Number::add(sums[r * kVectors + c], numbers, columns[c]);
@@ -52,30 +54,31 @@ inline void tile_sums(const uint32_t* left, const uint32_t* panel, int64_t num_s
     for (int i = 0; i < R * kVectors; ++i) out[i / kVectors][i % kVectors] = sums[i];
 }
 
-// Calls tile(row, number of rows as a type) for all rows, six at a time.
-template <typename Tile>
-inline void for_each_tile(int64_t num_rows, const Tile& tile) {
+// Calls block(row, number of rows as a type) for all rows, six at a time.
+template <typename Block>
+inline void for_each_block(int64_t num_rows, const Block& block) {
     int64_t r = 0;
-    for (; r + kRows <= num_rows; r += kRows) tile(r, std::integral_constant<int, kRows>());
+    for (; r + kRows <= num_rows; r += kRows) block(r, std::integral_constant<int, kRows>());
     switch (num_rows - r) {
-        case 1: tile(r, std::integral_constant<int, 1>()); break;
-        case 2: tile(r, std::integral_constant<int, 2>()); break;
-        case 3: tile(r, std::integral_constant<int, 3>()); break;
-        case 4: tile(r, std::integral_constant<int, 4>()); break;
-        case 5: tile(r, std::integral_constant<int, 5>()); break;
+        case 1: block(r, std::integral_constant<int, 1>()); break;
+        case 2: block(r, std::integral_constant<int, 2>()); break;
+        case 3: block(r, std::integral_constant<int, 3>()); break;
+        case 4: block(r, std::integral_constant<int, 4>()); break;
+        case 5: block(r, std::integral_constant<int, 5>()); break;
     }
 }
 
-// rows [num_rows, num_steps] times one panel: store(row, vector of the panel, 16 sums). Inlined, or `store` would read all
-// that it knows from memory again for each vector.
+// Rows, row_steps apart, times one panel: store(row, vector of the panel, 16 sums). AMX wants row_steps a multiple of 16,
+// and past num_steps zeros in rows and panel. Inlined, or `store` would read all that it knows from memory again each time.
 template <typename Number, typename Store>
-[[gnu::always_inline]] inline void rows_times_panel(const uint32_t* rows, int64_t num_rows, const uint32_t* panel,
-                                                    int64_t num_steps, Tiles& tiles, const Store& store) {
-    if (!uses_tiles() || num_steps % kTileSide) {
-        for_each_tile(num_rows, [&](int64_t first, auto count) {
+[[gnu::always_inline]] inline void rows_times_panel(const uint32_t* rows, int64_t row_steps, int64_t num_rows,
+                                                    const uint32_t* panel, int64_t num_steps, Tiles& tiles,
+                                                    const Store& store) {
+    if (!uses_tiles() || row_steps % kTileSide) {
+        for_each_block(num_rows, [&](int64_t first, auto count) {
             constexpr int R = decltype(count)::value;
             typename Number::Sum sums[R][kVectors];
-            tile_sums<Number, R>(rows + first * num_steps, panel, num_steps, sums);
+            block_sums<Number, R>(rows + first * row_steps, row_steps, panel, num_steps, sums);
             for (int r = 0; r < R; ++r)
                 for (int c = 0; c < kVectors; ++c) store(first + r, c, sums[r][c]);
         });
@@ -98,7 +101,7 @@ template <typename Number, typename Store>
     for (int64_t first = 0; first < num_rows; first += kTiledRows)
         for (int vector = 0; vector < kVectors; vector += kBlockVectors) {
             const Block next = {first, std::min<int64_t>(kTiledRows, num_rows - first), vector};
-            tiles.sums(rows + first * num_steps, next.count, panel + vector * kLanes, num_steps, sums[turn ^ 1]);
+            tiles.sums(rows + first * row_steps, next.count, panel + vector * kLanes, row_steps, sums[turn ^ 1]);
             store_last();
             last = next;
             turn ^= 1;

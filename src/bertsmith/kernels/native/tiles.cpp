@@ -2,7 +2,10 @@
 // the right it is 16 steps of 16 columns, which is how panels and lanes lie for AVX-512 too.
 #include "tiles.h"
 
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)
+
 #include <algorithm>
+#include <initializer_list>
 #include <type_traits>
 
 #include <sys/syscall.h>
@@ -10,6 +13,9 @@
 
 namespace bertsmith {
 namespace {
+
+// GCC's tile instructions do not say which memory they read: what was written before must be there.
+inline void finish_writing() { asm volatile("" : : : "memory"); }
 
 bool in_use = false;
 
@@ -52,6 +58,8 @@ void sums_of(const uint32_t* rows, const uint32_t* panel, int64_t num_steps, Sum
     }
 }
 
+#undef ADD_PRODUCT
+
 template <typename Sum>
 void sums_of(const uint32_t* rows, int64_t num_rows, const uint32_t* panel, int64_t num_steps, Sum* out) {
     if (num_rows > kTileSide)
@@ -91,7 +99,7 @@ void Tiles::load(Kind kind, int64_t rows) {
         shapes.set({0, 1, 2, 3, 4}, kTileSide);
         shapes.set({5, 6}, rows);
     }
-    asm volatile("" : : "r"(&shapes) : "memory");  // the intrinsic says that it reads 8 bytes; it reads all
+    asm volatile("" : : "r"(&shapes) : "memory");
     _tile_loadconfig(&shapes);
 }
 
@@ -101,11 +109,13 @@ Tiles::~Tiles() {
 
 void Tiles::sums(const uint32_t* rows, int64_t num_rows, const uint32_t* panel, int64_t num_steps, float* out) {
     load(Kind::kSums, num_rows);
+    finish_writing();
     sums_of(rows, num_rows, panel, num_steps, out);
 }
 
 void Tiles::sums(const uint32_t* rows, int64_t num_rows, const uint32_t* panel, int64_t num_steps, int32_t* out) {
     load(Kind::kSums, num_rows);
+    finish_writing();
     sums_of(rows, num_rows, panel, num_steps, out);
 }
 
@@ -114,6 +124,7 @@ void Tiles::multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, const u
     const int64_t a_bytes = a_row * sizeof *a, b_bytes = b_step * sizeof *b, c_bytes = c_row * sizeof *c;
     const int64_t rest = num_rows % kTileSide;
     load(Kind::kMultiply, rest || kind_ != Kind::kMultiply ? rest : rows_);
+    finish_writing();
     int64_t r = 0;
     for (; r + 2 * kTileSide <= num_rows; r += 2 * kTileSide) {
         const uint32_t *first = a + r * a_row, *second = first + kTileSide * a_row;
@@ -175,3 +186,19 @@ int bertsmith_use_tiles(int wish) {
     return bertsmith::in_use;
 }
 }
+
+#else  // a compiler that does not know AMX
+
+namespace bertsmith {
+
+bool uses_tiles() { return false; }
+Tiles::~Tiles() {}
+void Tiles::sums(const uint32_t*, int64_t, const uint32_t*, int64_t, float*) {}
+void Tiles::sums(const uint32_t*, int64_t, const uint32_t*, int64_t, int32_t*) {}
+void Tiles::multiply(int64_t, const uint32_t*, int64_t, const uint32_t*, int64_t, int64_t, float*, int64_t, bool) {}
+
+}  // namespace bertsmith
+
+extern "C" int bertsmith_use_tiles(int) { return 0; }
+
+#endif

@@ -13,7 +13,7 @@ constexpr int kTiledRows = 2 * kTileSide, kTiledColumns = 2 * kTileSide;  // two
 bool uses_tiles();  // whether this process multiplies by them
 
 // One thread's, while it makes products of one kind after another: loading the registers' shapes costs as much as a product
-// of two tiles, so they stay as long as they fit, and go at the end.
+// of two tiles, so they stay as long as they fit, and go at the end. A thread has one at a time.
 class Tiles {
 public:
     Tiles() = default;

@@ -62,7 +62,8 @@ inline void transpose(__m512i (&rows)[16]) {  // a square of 16 x 16 values of 3
 
 // c[r][lane] (+)= sum over p of a[r * a_row + p] . b[p * b_step + lane], a and b in pairs of bf16; R rows of 16.
 template <int R>
-inline void multiply_rows(const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step, int64_t num_pairs, float* c, int64_t c_row, bool accumulate) {
+inline void multiply_rows(const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step, int64_t num_pairs,
+                          float* c, int64_t c_row, bool accumulate) {
     __m512 sums[R];
     for (int r = 0; r < R; ++r) sums[r] = accumulate ? _mm512_loadu_ps(c + r * c_row) : _mm512_setzero_ps();
     for (int64_t p = 0; p < num_pairs; ++p) {
