@@ -49,9 +49,10 @@ BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 TEXT, BLIMP = "text/enwiki2015/enwiki.part00.txt.xz", "robust/blimp.jsonl.xz"
 CHECKS = "robust/checklist_sentiment.jsonl.xz"
 MAX_PAIRS = 40
-PRETRAINED = {"tiny": ("tiny", 6000, 2e-3), "mini": ("mini", 3000, 1e-3)}
-"""Size, steps of 64 passages of 64 tokens, and learning rate."""
-HEAD_STEPS, HEAD_RATE = 200, 5e-4
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+PRETRAINED: dict[str, tuple[int, dict[str, float]]] = {"tiny": (6000, {}), "mini": (3000, NO_DROPOUT)}
+"""Steps of 64 passages of 64 tokens, and what is not as the size has it."""
+RATE_OF_NEW, HEAD_STEPS, HEAD_RATE = 2e-3, 2500, 2e-4
 TRAIN_SAMPLES, EPOCHS, RATE = 1500, 2, 2e-4
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -75,24 +76,27 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/robustness"))
     arguments = parser.parse_args()
     found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    found |= {"date": date.today().isoformat(), "machine": machine(), **versions()}
     if "blimp" in arguments.parts:
         for model in arguments.models:
             if model not in found.setdefault("blimp", {}):
                 found["blimp"][model] = blimp(model, arguments.data_dir, arguments.work_dir)
-                write(found)
+                write(found, model)
     if "sst2" in arguments.parts:
         for seed in arguments.seeds:
             for name in arguments.options:
                 rows = found.setdefault("sst2", {}).setdefault(name, {})
                 if str(seed) not in rows:
                     rows[str(seed)] = sst2(name, seed, arguments.data_dir, arguments.work_dir)
-                    write(found)
+                    write(found, "sst2")
     if "page" in arguments.parts:
         write_page(found)
 
 
-def write(found: dict[str, Any]) -> None:
+def write(found: dict[str, Any], row: str) -> None:
+    """row: what was measured now, and so here."""
+    known = versions()
+    said = ", ".join(f"{name} {known[name]}" for name in ("bertsmith", "torch", "numpy", "python"))
+    found.setdefault("where", {})[row] = f"{date.today().isoformat()}, {machine()}; {said}"
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
@@ -139,8 +143,8 @@ def settings_for(model: str, data_dir: Path, work_dir: Path) -> PretrainSettings
         learn_wordpiece([data_dir / TEXT], WordPieceSettings(vocab_size=8000)).tokenizer().save(tokenizer)
     if not (corpus / "corpus.json").is_file():
         prepare(PrepareSettings(files=(data_dir / TEXT,), tokenizer=tokenizer, output_dir=corpus))
-    size, steps, rate = PRETRAINED.get(model, ("", HEAD_STEPS, HEAD_RATE))
-    start = {"model_size": size} if own else {"from_": str(minilm())}
+    steps, architecture = PRETRAINED[model] if own else (HEAD_STEPS, {})
+    start = {"model_size": model, "architecture": architecture} if own else {"from_": str(minilm())}
     return PretrainSettings.of(
         {
             "corpus": corpus,
@@ -150,7 +154,7 @@ def settings_for(model: str, data_dir: Path, work_dir: Path) -> PretrainSettings
                 "per_device_train_batch_size": 64 if own else 32,
                 "max_steps": steps,
                 "eval_steps": max(1, steps // 2),
-                "learning_rate": rate,
+                "learning_rate": RATE_OF_NEW if own else HEAD_RATE,
                 "report_to": (),
             },
             **start,
@@ -224,11 +228,12 @@ def interval(one: Any) -> list[float]:
 
 
 def write_page(found: dict[str, Any]) -> None:
-    said = ", ".join(f"{name} {found[name]}" for name in ("bertsmith", "torch", "numpy", "python"))
+    where = found.get("where", {})
     if "blimp" in found:
-        replace_table("blimp", [*blimp_table(found["blimp"]), "", f"{found['date']}, {found['machine']}; {said}."])
+        said = [f"{model}: {where[model]}." for model in found["blimp"]]
+        replace_table("blimp", [*blimp_table(found["blimp"]), "", " ".join(said)])
     if "sst2" in found:
-        replace_table("sst2", [*sst2_table(found["sst2"]), "", f"{found['date']}, {found['machine']}; {said}."])
+        replace_table("sst2", [*sst2_table(found["sst2"]), "", f"{where['sst2']}."])
 
 
 def replace_table(name: str, lines: Sequence[str]) -> None:
