@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from bertsmith.training.checkpoint import checkpoints_folder
 
+pytestmark = pytest.mark.slow  # whole runs of several processes, killed and started again
 CHILD = Path(__file__).parents[1] / "support" / "dying_run.py"
 
 
@@ -131,7 +132,6 @@ def test_processes_with_different_data_are_told(data: Path, tmp_path: Path) -> N
     assert "the processes of this run were given different things: data." in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_a_time_becomes_the_same_steps_in_every_process(kind: str, data: Path, tmp_path: Path) -> None:
     runs = []

@@ -16,6 +16,7 @@ from bertsmith.scale.runner import ScaleSettings
 from bertsmith.scale.together import run_together
 from bertsmith.training.settings import TrainingSettings
 
+pytestmark = pytest.mark.slow  # whole runs of several processes, stopped and started again
 TWO = ScaleSettings(on="local", num_workers=2, max_restarts=0)
 
 
