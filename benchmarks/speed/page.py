@@ -20,8 +20,9 @@ turns: how many times as long they take as bertsmith, the median over rounds wit
 is slower). Tokens are real ones, padding is not counted, tokenization is. Read ratios: machines differ, and this one is
 shared. How the kernels work stands in [kernels.md](kernels.md).
 
-Each table says which machine it is of: most are of one without AMX, load is of one with it. What a GPU does stands at
-[the end](#on-a-gpu), made by `benchmarks/gpu.py` on a machine of its own.
+Each table says which machine it is of. In [performance.md](performance.md) most are of one without AMX, load is of one
+with it, and what a GPU does, by `benchmarks/gpu.py`, of [its own](performance.md#on-a-gpu). Vectors with AMX are in
+[performance-amx.md](performance-amx.md), made with `--results benchmarks/results/amx/speed.json --page` and its name.
 """
 LOAD = "load"
 """The section that `benchmarks/load.py` measures."""
