@@ -72,6 +72,16 @@ def test_hits_are_narrowed_by_filters(place: Path, capsys: pytest.CaptureFixture
     assert [hit["document"] for hit in found["results"][0]["hits"]] == ["y"]
 
 
+def test_what_is_left_out_of_a_long_query_is_said_in_one_line(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertsmith.search.searcher.MOST_QUERY_PIECES", 1)
+    run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
+    _, found, said = run(capsys, "search", place / "index", "ba be")
+    assert found["truncation"]["num_cut_tokens"] == 1
+    assert "warning: 1 of 1 queries are longer than is read: 1 tokens were cut" in said.splitlines()
+
+
 def test_a_blank_query_and_an_empty_index_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, *index(place, "--tokenizer", place / "tokenizer"))
     code, _, said = run(capsys, "search", place / "index", " ")

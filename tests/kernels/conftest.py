@@ -10,10 +10,12 @@ from bertsmith.kernels.library import compiled, engine
 
 
 @pytest.fixture(scope="module", params=["vectors", "tiles"] if engine().tiles else ["vectors"])
-def products(request: pytest.FixtureRequest) -> Iterator[None]:
+def products(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether tiles are used."""
     if engine().library is None:
-        yield
+        yield False
         return
-    assert bool(compiled().bertsmith_use_tiles(request.param == "tiles")) == (request.param == "tiles")
-    yield
+    wish = request.param == "tiles"
+    assert bool(compiled().bertsmith_use_tiles(wish)) == wish
+    yield wish
     compiled().bertsmith_use_tiles(engine().tiles)

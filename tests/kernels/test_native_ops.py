@@ -318,7 +318,7 @@ def test_queries_without_keys_are_no_error() -> None:
 
 
 @pytest.mark.skipif(not engine().tiles, reason="no AMX here, or a compiler that did not know it")
-def test_tiles_are_used_where_they_are() -> None:
+def test_tiles_are_used_where_they_are(products: bool) -> None:
     """Sums of tiles are added up in another order: the bits tell who computed."""
     heads = random(80, 2, 64)
     rows, gradient = random(7, 64), random(7, 384, seed=1)
@@ -327,7 +327,7 @@ def test_tiles_are_used_where_they_are() -> None:
         compiled().bertsmith_use_tiles(wish)
         log_sums = native_ops.attention(heads, heads, heads, starts([80]), starts([80]), seed_of(0), KEEP_ALL)[1]
         found.append((log_sums, native_ops.linear_backward_weight(gradient, rows)[0]))
-    compiled().bertsmith_use_tiles(True)
+    compiled().bertsmith_use_tiles(products)
     for by_tiles, by_vectors in zip(*found, strict=True):
         assert not torch.equal(by_tiles, by_vectors)
         torch.testing.assert_close(by_tiles, by_vectors, rtol=1e-4, atol=1e-4)

@@ -18,7 +18,8 @@ def run(settings: AskSettings, output: Output) -> dict[str, Any]:
     """Answer questions from the documents of an index, or say that they do not."""
     told = Provenance()
     report = ask(settings, output.progress, told)
-    told.warn()
+    if told.warning is not None:
+        output.say(f"warning: {told.warning}")
     if report.tuned is not None:
         output.facts(
             "fitted",

@@ -17,7 +17,8 @@ def run(settings: SearchSettings, output: Output) -> dict[str, Any]:
     """Find the passages of an index that suit a query."""
     told = Provenance()
     found = search(settings, output.progress, told)
-    told.warn()
+    if told.warning is not None:
+        output.say(f"warning: {told.warning}")
     for query, hits in zip(settings.query, found, strict=True):
         rows = [
             (rank, hit.score, hit.document, f"{hit.start}-{hit.end}", shorten(" ".join(hit.text.split())))

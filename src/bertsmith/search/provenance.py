@@ -27,12 +27,19 @@ class Provenance:
     def add_cut(self, truncation: Truncation) -> None:
         self.truncation = max(self.truncation, truncation, key=_unread)
 
-    def warn(self) -> None:
-        """Of queries that were cut, for the caller of the method that calls this."""
+    @property
+    def warning(self) -> str | None:
+        """Of queries that were cut."""
         cut = self.truncation
-        if cut.num_cut_tokens:
-            longer = f"{cut.num_cut_examples} of {cut.num_examples} queries are longer than is read"
-            warnings.warn(f"{longer}: {cut.num_cut_tokens} tokens were cut", stacklevel=3)
+        if not cut.num_cut_tokens:
+            return None
+        longer = f"{cut.num_cut_examples} of {cut.num_examples} queries are longer than is read"
+        return f"{longer}: {cut.num_cut_tokens} tokens were cut"
+
+    def warn(self) -> None:
+        """For the caller of the method that calls this."""
+        if self.warning is not None:
+            warnings.warn(self.warning, stacklevel=3)
 
 
 def _unread(truncation: Truncation) -> tuple[int, int]:

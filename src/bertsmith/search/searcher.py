@@ -196,12 +196,11 @@ class Searcher:
         words = meaning = nothing
         if mode != "dense":
             unknown = self.index.tokenizer.unk_id  # which says nothing of what was written
-            rows = [dict.fromkeys(row.tolist()) for row in self.index.tokenizer.pieces_batch(list(queries))]
-            asked_by = [[piece for piece in row if piece != unknown] for row in rows]
-            left_out = [max(0, len(row) - MOST_QUERY_PIECES) for row in asked_by]
-            num_cut = sum(count > 0 for count in left_out)
-            asked.provenance.add_cut(Truncation(len(rows), num_cut, sum(left_out)))
-            words = [self.index.by_words(row[:MOST_QUERY_PIECES], depth, conditions) for row in asked_by]
+            pieces = self.index.tokenizer.pieces_batch(list(queries))
+            rows = [list(dict.fromkeys(row[row != unknown].tolist())) for row in pieces]
+            left_out = [len(row[MOST_QUERY_PIECES:]) for row in rows]
+            asked.provenance.add_cut(Truncation(len(rows), sum(map(bool, left_out)), sum(left_out)))
+            words = [self.index.by_words(row[:MOST_QUERY_PIECES], depth, conditions) for row in rows]
         if mode != "bm25":
             embedded = self.encoder.embedded(list(queries))
             asked.provenance.add("encoder", self.encoder.predictor, embedded.truncation)

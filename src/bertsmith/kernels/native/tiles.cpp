@@ -119,6 +119,19 @@ void Tiles::sums(const uint32_t* rows, int64_t num_rows, const uint32_t* panel, 
     sums_of(rows, num_rows, panel, num_steps, out);
 }
 
+// The rows from r on that one tile holds: its register and that of its sums are in the instructions.
+#define MULTIPLY_ROWS(ROWS, SUMS)                        \
+    if (accumulate)                                      \
+        _tile_loadd(SUMS, c + r * c_row, c_bytes);       \
+    else                                                 \
+        _tile_zero(SUMS);                                \
+    for (int64_t p = 0; p < num_pairs; p += kTileSide) { \
+        _tile_loadd(2, b + p * b_step, b_bytes);         \
+        _tile_loadd(ROWS, a + r * a_row + p, a_bytes);   \
+        _tile_dpbf16ps(SUMS, ROWS, 2);                   \
+    }                                                    \
+    _tile_stored(SUMS, c + r * c_row, c_bytes)
+
 void Tiles::multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, const uint32_t* b, int64_t b_step,
                      int64_t num_pairs, float* c, int64_t c_row, bool accumulate) {
     const int64_t a_bytes = a_row * sizeof *a, b_bytes = b_step * sizeof *b, c_bytes = c_row * sizeof *c;
@@ -147,31 +160,15 @@ void Tiles::multiply(int64_t num_rows, const uint32_t* a, int64_t a_row, const u
         _tile_stored(4, second_sums, c_bytes);
     }
     if (r + kTileSide <= num_rows) {
-        if (accumulate)
-            _tile_loadd(3, c + r * c_row, c_bytes);
-        else
-            _tile_zero(3);
-        for (int64_t p = 0; p < num_pairs; p += kTileSide) {
-            _tile_loadd(2, b + p * b_step, b_bytes);
-            _tile_loadd(0, a + r * a_row + p, a_bytes);
-            _tile_dpbf16ps(3, 0, 2);
-        }
-        _tile_stored(3, c + r * c_row, c_bytes);
+        MULTIPLY_ROWS(0, 3);
         r += kTileSide;
     }
     if (r < num_rows) {
-        if (accumulate)
-            _tile_loadd(6, c + r * c_row, c_bytes);
-        else
-            _tile_zero(6);
-        for (int64_t p = 0; p < num_pairs; p += kTileSide) {
-            _tile_loadd(2, b + p * b_step, b_bytes);
-            _tile_loadd(5, a + r * a_row + p, a_bytes);
-            _tile_dpbf16ps(6, 5, 2);
-        }
-        _tile_stored(6, c + r * c_row, c_bytes);
+        MULTIPLY_ROWS(5, 6);
     }
 }
+
+#undef MULTIPLY_ROWS
 
 }  // namespace bertsmith
 
